@@ -1,0 +1,104 @@
+"""The protocol of a catalog: the `backups` table and its neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Protocol, runtime_checkable
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict
+
+
+class BackupStatus(StrEnum):
+    """How far a backup is."""
+
+    PENDING = "pending"
+    PROCESSING = "processing"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+
+class BackupRecord(BaseModel):
+    """A row of `backups`. Field names are the column names; times carry their zone."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: UUID
+    status: BackupStatus
+    file_name: str | None = None
+    file_size: int | None = None
+    """exact bytes of the tar"""
+    url: str | None = None
+    """the download path, without a signature"""
+    expires_at: datetime | None = None
+    options: dict[str, Any]
+    error: str | None = None
+    created_at: datetime
+    updated_at: datetime
+    repository_id: UUID | None = None
+    flow_run_id: UUID | None = None
+    parent_id: UUID | None = None
+    rows: int | None = None
+    stored_bytes: int | None = None
+    """bytes that this backup's parts take in the store"""
+    metrics: dict[str, Any] | None = None
+    lease_expires_at: datetime | None = None
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+
+
+class Lease(AbstractContextManager["Lease"], Protocol):
+    """The right of one run to commit one backup.
+
+    Renewed in the background every 30 s; over 90 s after the last renewal, by the database's clock.
+    Leaving the block gives it back.
+    """
+
+    def check(self) -> None:
+        """LeaseLost unless the lease is proven held now (asks the database)."""
+
+
+@runtime_checkable
+class Catalog(Protocol):
+    """Where it is written down which backups there are. The manifests decide; this follows.
+
+    Every method may be repeated after a CatalogUnavailable (the only transient error). A row never
+    leaves `completed` or `failed` except by `reconcile` (convault/reconcile.py).
+    """
+
+    def migrate(self) -> list[str]:
+        """Apply the migrations that are missing, in order, one transaction each; returns their
+        names. Two at once are safe."""
+
+    def repository_id(self) -> UUID | None:
+        """The repository that the rows belong to, or None while `init` has not run."""
+
+    def register_repository(self, repository_id: UUID, installation_id: UUID, url: str) -> None:
+        """Remember it as the current one. `url` holds no credentials."""
+
+    def add(self, record: BackupRecord) -> BackupRecord:
+        """Insert a row (created_at and updated_at are the database's); returns it as stored.
+        Inserting the same id again returns the row that is there."""
+
+    def get(self, backup_id: UUID) -> BackupRecord:
+        """NotFoundError."""
+
+    def list(
+        self, *, status: BackupStatus | None = None, limit: int | None = None
+    ) -> list[BackupRecord]:
+        """Newest first."""
+
+    def begin(
+        self, backup_id: UUID, options: dict[str, Any], flow_run_id: UUID | None = None
+    ) -> Lease:
+        """Make the row `processing` (inserting it when it is not there) and take its lease.
+        BusyError if another run holds it; CatalogError if it is already completed or failed."""
+
+    def update(self, backup_id: UUID, **columns: Any) -> BackupRecord:
+        """Set these columns (and updated_at). NotFoundError."""
+
+    def abandoned(self) -> Sequence[UUID]:
+        """Ids of `processing` rows whose lease is over and whose lock is free."""

@@ -1,0 +1,204 @@
+"""Every error that Convault raises on purpose.
+
+ConvaultError
+├── ConfigurationError      something must be set, or is set wrongly
+│   └── OptionsError        a backup option is unknown, malformed or not possible
+├── NotFoundError           no backup, table or target of that name
+├── BusyError               somebody else holds what is needed: try later
+├── SourceError             the database that is read
+│   ├── SourceUnavailable   it cannot be reached, or the connection was lost (transient)
+│   ├── SnapshotLost        the exporter's connection went: plan again under a new snapshot
+│   ├── AuthenticationError wrong user or password
+│   ├── MissingTable        a table of the dataset is not there
+│   ├── MissingPrivilege    the role may not read something
+│   ├── RowsHidden          row security would hide rows from this role
+│   ├── LockNotAvailable    somebody holds a lock that keeps even readers out (transient)
+│   └── UnsupportedSource   server too old, foreign partitions, and the like
+├── StoreError              the place that bytes go to
+│   ├── StoreUnavailable    it cannot be reached, or answered that it is busy (transient)
+│   ├── ObjectMissing       an object that must be there is not
+│   └── ObjectConflict      another object is already stored under that key
+├── RepositoryError         not a repository, another one, a newer format, or a broken manifest
+├── CatalogError            the `backups` table and its neighbours
+│   └── CatalogUnavailable  it cannot be reached (transient)
+├── LeaseLost               the run no longer holds its lease: it must not commit
+├── IncompleteBackup        what was stored is not what was counted: nothing was committed
+├── IntegrityError          stored bytes do not have their digest, or an archive is damaged
+└── RestoreError            the target cannot take the backup
+
+Messages say what happened and what to do next. They never hold a secret or a row's value: Postgres
+DETAIL, HINT and CONTEXT quote rows, so they are cut where the driver's error is translated
+(`convault.sources.failures`), and the driver's error is not chained (`from None`).
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class ConvaultError(Exception):
+    """The root: carries a stable `code`, an exit status, an HTTP status and the ids it is about."""
+
+    code: ClassVar[str] = "error"
+    exit_code: ClassVar[int] = 1
+    http_status: ClassVar[int] = 500
+    transient: ClassVar[bool] = False
+    """Whether trying the same thing again can help."""
+
+    def __init__(self, message: str, **ids: object) -> None:
+        """`message` is for people; `ids` (table=, key=, backup=, ...) are for machines."""
+        super().__init__(message)
+        self.message = message
+        self.ids = {name: str(value) for name, value in ids.items()}
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle with the ids (Prefect carries errors between processes)."""
+        return _rebuild, (type(self), self.message, self.ids)
+
+
+def _rebuild(cls: type[ConvaultError], message: str, ids: dict[str, str]) -> ConvaultError:
+    return cls(message, **ids)
+
+
+class ConfigurationError(ConvaultError):
+    """Something must be set, or is set wrongly."""
+
+    code, exit_code, http_status = "configuration", 3, 500
+
+
+class OptionsError(ConfigurationError):
+    """A backup option is unknown, malformed or not possible."""
+
+    code, exit_code, http_status = "options", 4, 422
+
+
+class NotFoundError(ConvaultError):
+    """No backup, table or target of that name."""
+
+    code, exit_code, http_status = "not-found", 5, 404
+
+
+class BusyError(ConvaultError):
+    """Somebody else holds what is needed."""
+
+    code, exit_code, http_status, transient = "busy", 6, 409, True
+
+
+class SourceError(ConvaultError):
+    """The database that is read refused or failed."""
+
+    code, exit_code, http_status = "source", 10, 502
+
+
+class SourceUnavailable(SourceError):
+    """The source cannot be reached, or a connection was lost."""
+
+    code, exit_code, http_status, transient = "source-unavailable", 11, 503, True
+
+
+class SnapshotLost(SourceError):
+    """The connection that exported the snapshot is gone, and the snapshot with it."""
+
+    code, exit_code = "snapshot-lost", 12
+
+
+class AuthenticationError(SourceError):
+    """The source refuses the user or the password."""
+
+    code, exit_code = "authentication", 13
+
+
+class MissingTable(SourceError):
+    """A table that the dataset needs is not in the source."""
+
+    code, exit_code = "missing-table", 14
+
+
+class MissingPrivilege(SourceError):
+    """The role may not read a table of the dataset."""
+
+    code, exit_code = "missing-privilege", 15
+
+
+class RowsHidden(SourceError):
+    """Row security would hide rows from this role; a backup without them is worse than none."""
+
+    code, exit_code = "rows-hidden", 16
+
+
+class LockNotAvailable(SourceError):
+    """Somebody holds a lock that keeps even readers out."""
+
+    code, exit_code, http_status, transient = "lock-not-available", 17, 503, True
+
+
+class UnsupportedSource(SourceError):
+    """The source has something that cannot be backed up exactly."""
+
+    code, exit_code = "unsupported-source", 18
+
+
+class StoreError(ConvaultError):
+    """The store refused or failed."""
+
+    code, exit_code, http_status = "store", 20, 502
+
+
+class StoreUnavailable(StoreError):
+    """The store cannot be reached or is busy."""
+
+    code, exit_code, http_status, transient = "store-unavailable", 21, 503, True
+
+
+class ObjectMissing(StoreError):
+    """An object that must be there is not."""
+
+    code, exit_code = "object-missing", 22
+
+
+class ObjectConflict(StoreError):
+    """Another object is already stored under that key."""
+
+    code, exit_code = "object-conflict", 23
+
+
+class RepositoryError(ConvaultError):
+    """Not a repository, another repository, a newer format, or a broken manifest."""
+
+    code, exit_code, http_status = "repository", 30, 500
+
+
+class CatalogError(ConvaultError):
+    """The catalog refused or failed."""
+
+    code, exit_code, http_status = "catalog", 40, 500
+
+
+class CatalogUnavailable(CatalogError):
+    """The catalog cannot be reached."""
+
+    code, exit_code, http_status, transient = "catalog-unavailable", 41, 503, True
+
+
+class LeaseLost(ConvaultError):
+    """The run no longer holds its lease."""
+
+    code, exit_code = "lease-lost", 42
+
+
+class IncompleteBackup(ConvaultError):
+    """What was stored is not what was counted."""
+
+    code, exit_code = "incomplete", 50
+
+
+class IntegrityError(ConvaultError):
+    """Stored bytes are not what the manifest says."""
+
+    code, exit_code = "integrity", 51
+
+
+class RestoreError(ConvaultError):
+    """The target cannot take the backup."""
+
+    code, exit_code = "restore", 60

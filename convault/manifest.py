@@ -1,0 +1,186 @@
+"""The manifest: what a backup consists of. A backup exists if and only if its manifest does.
+
+Stored as `backups/<id>/datapackage.json`, a Frictionless Data Package (one resource per part, its
+path the name in the tar) whose `convault` member holds the rest; docs/format.md tells every field.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from convault.errors import RepositoryError
+from convault.models import Column, ForeignKey, SourceFacts, Statement, TableName
+from convault.names import table_path
+
+FORMAT = 0
+"""The repository format that this version writes, and the newest that it reads."""
+
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+class _Stored(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class PartEntry(_Stored):
+    """A part: one object of the repository, one member of the tar."""
+
+    key: str
+    path: str
+    sha256: Sha256
+    stored_bytes: Count
+    plain_sha256: Sha256
+    plain_bytes: Count
+    rows: Count
+    first_page: Count
+    end_page: Count | None
+    ordinal: Count
+
+
+class TableEntry(_Stored):
+    """A table, its columns, and its parts in the order of its pages."""
+
+    name: TableName
+    kind: Literal["r", "p"]
+    columns: tuple[Column, ...]
+    primary_key: tuple[str, ...]
+    parents: tuple[TableName, ...]
+    rows: Count
+    """as counted in the snapshot, not summed from the parts"""
+    parts: tuple[PartEntry, ...]
+
+
+class MemberEntry(_Stored):
+    """A small file that lies beside the manifest and goes into the tar under the same name."""
+
+    path: Literal["README.txt", "schema.sql"]
+    key: str
+    sha256: Sha256
+    bytes: Count
+
+
+class Manifest(_Stored):
+    """Everything that a reader needs to know."""
+
+    format: Annotated[int, Field(ge=0)]
+    backup_id: UUID
+    repository_id: UUID
+    created_at: datetime
+    """when the snapshot was taken"""
+    options: dict[str, Any]
+    parent_id: UUID | None
+    source: SourceFacts
+    consistency: Literal["snapshot"]
+    root: TableName
+    tables: tuple[TableEntry, ...]
+    foreign_keys: tuple[ForeignKey, ...]
+    statements: tuple[Statement, ...]
+    members: tuple[MemberEntry, ...]
+
+    @property
+    def file_name(self) -> str:
+        """Of the tar."""
+        return f"backup_{self.backup_id}.tar"
+
+    @property
+    def rows(self) -> int:
+        """Of all tables."""
+        return sum(table.rows for table in self.tables)
+
+    @property
+    def stored_bytes(self) -> int:
+        """Of all parts, an object that two parts share counted once."""
+        sizes = {p.key: p.stored_bytes for t in self.tables for p in t.parts}
+        return sum(sizes.values())
+
+    @property
+    def plain_bytes(self) -> int:
+        """Of all parts, before compression."""
+        return sum(part.plain_bytes for table in self.tables for part in table.parts)
+
+    def objects(self) -> dict[str, int]:
+        """Every key that the backup needs beside its manifest, with its size in bytes."""
+        sizes = {p.key: p.stored_bytes for t in self.tables for p in t.parts}
+        sizes.update({member.key: member.bytes for member in self.members})
+        return sizes
+
+    def to_bytes(self) -> bytes:
+        """The data package as it is stored: UTF-8 JSON, the same bytes for the same manifest."""
+        package = {
+            "profile": "data-package",
+            "name": f"backup-{self.backup_id}",
+            "title": f"Convault backup of {self.source.database}",
+            "created": self.created_at.isoformat(),
+            "resources": [
+                _resource(table, number, part)
+                for table in self.tables
+                for number, part in enumerate(table.parts)
+            ],
+            "convault": self.model_dump(mode="json"),
+        }
+        return json.dumps(package, ensure_ascii=False, indent=1).encode() + b"\n"
+
+    @classmethod
+    def from_bytes(cls, data: bytes, *, where: str) -> Manifest:
+        """Read what `to_bytes` wrote. RepositoryError for a newer format or anything malformed."""
+        try:
+            content = json.loads(data)["convault"]
+            newest = content["format"]
+        except (ValueError, TypeError, KeyError):
+            raise RepositoryError(
+                f"{where} is not a manifest of Convault.", manifest=where
+            ) from None
+        if isinstance(newest, int) and newest > FORMAT:
+            raise RepositoryError(
+                f"{where} has format {newest}, this version reads {FORMAT}: upgrade Convault.",
+                manifest=where,
+            )
+        try:
+            manifest = cls.model_validate_json(json.dumps(content))
+        except ValidationError as error:
+            fields = "; ".join(".".join(map(str, e["loc"])) for e in error.errors()[:5])
+            raise RepositoryError(
+                f"{where} is malformed ({fields}). `convault list` shows the other backups.",
+                manifest=where,
+            ) from None
+        return manifest
+
+
+def part_path(table: TableName, number: int, suffix: str) -> str:
+    """The name in the tar of the table's part `number` (counted over all its ranges)."""
+    return f"{table_path(table)}/{number:05d}{suffix}"
+
+
+_FIELD_TYPES = {"boolean": "boolean", "integer": "integer", "text": "string"}
+
+
+def _resource(table: TableEntry, number: int, part: PartEntry) -> dict[str, Any]:
+    resource: dict[str, Any] = {
+        "name": part_path(table.name, number, "").replace("/", ".").replace("=", "."),
+        "path": part.path,
+        "format": "ndjson",
+        "mediatype": "application/x-ndjson",
+        "encoding": "utf-8",
+        "bytes": part.stored_bytes,
+        "hash": f"sha256:{part.sha256}",
+        "schema": {
+            "fields": [
+                {
+                    "name": column.name,
+                    "type": _FIELD_TYPES[column.encoding],
+                    "x-postgres": {"type": column.type, "encoding": column.encoding},
+                }
+                for column in table.columns
+            ],
+            "primaryKey": list(table.primary_key),
+        },
+    }
+    if part.path.endswith(".zst"):
+        resource["compression"] = "zst"
+    return resource

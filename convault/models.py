@@ -1,0 +1,233 @@
+"""The values that travel between the parts of Convault: options, tables, ranges, receipts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
+
+from convault.errors import OptionsError
+
+MAX_PART_BYTES = 32 * 1024 * 1024
+"""Plain bytes of a part at most (a single row may exceed it). Repository format, docs/format.md."""
+
+
+class BackupFormat(StrEnum):
+    """How rows are written."""
+
+    JSON = "json"
+
+
+class BackupOptions(BaseModel):
+    """What a backup is asked to hold. JSON is camelCase; Python and input also take snake_case."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True
+    )
+
+    include_messages: Literal[True] = True
+    include_attachments: Literal[False] = False
+    """Storage files; the rows that describe attachments are part of the dataset either way."""
+    format: BackupFormat = BackupFormat.JSON
+    compression_level: int = Field(default=3, ge=0, le=22)
+    """zstd's level; 0 stores plain."""
+
+    @classmethod
+    def parse(cls, values: object) -> BackupOptions:
+        """Read options from JSON-like `values`; OptionsError names each field that is wrong."""
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            reasons = "; ".join(
+                f"{'.'.join(map(str, e['loc'])) or 'options'}: {e['msg']}"
+                for e in error.errors(include_input=False, include_url=False)
+            )
+            raise OptionsError(
+                f"These options cannot be used: {reasons}. See `convault backup --help`."
+            ) from None
+
+    def to_json(self) -> dict[str, object]:
+        """The options with the names that the API and Prefect use."""
+        return self.model_dump(mode="json", by_alias=True)
+
+
+class TableName(NamedTuple):
+    """A table's schema and name, as the catalog has them (no quotes)."""
+
+    schema: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.name}"
+
+    @property
+    def quoted(self) -> str:
+        """The name as SQL takes it, whatever characters it holds."""
+        return ".".join('"' + part.replace('"', '""') + '"' for part in self)
+
+
+Encoding = Literal["boolean", "integer", "text"]
+"""How a column's values stand in a part: a JSON boolean, a JSON integer, or Postgres' own text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A live column of a table."""
+
+    name: str
+    number: int
+    """pg_attribute.attnum"""
+    type: str
+    """format_type(), with every schema but pg_catalog spelled out"""
+    encoding: Encoding
+    not_null: bool
+    generated: str
+    """'' or 's' (stored) or 'v' (virtual): such a column is read, but never loaded"""
+    identity: str
+    """'' or 'a' (always) or 'd' (by default)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table of the dataset. Rows are read FROM ONLY it; a partitioned table itself holds none."""
+
+    name: TableName
+    oid: int
+    kind: Literal["r", "p"]
+    """pg_class.relkind: ordinary or partitioned"""
+    columns: tuple[Column, ...]
+    primary_key: tuple[str, ...]
+    parents: tuple[TableName, ...]
+    """the table that this is a partition of, or those it inherits from"""
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignKey:
+    """One foreign key. `references` may lie in a schema that Supabase manages."""
+
+    name: str
+    table: TableName
+    columns: tuple[str, ...]
+    references: TableName
+    referenced_columns: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """The tables that belong together, parents before children wherever keys allow."""
+
+    root: TableName
+    tables: tuple[Table, ...]
+    foreign_keys: tuple[ForeignKey, ...]
+
+    def table(self, name: TableName) -> Table:
+        """The table of that name; KeyError when the dataset has none."""
+        for table in self.tables:
+            if table.name == name:
+                return table
+        raise KeyError(str(name))
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One SQL statement of the schema. Statements of a backup stand in the order they must run."""
+
+    kind: str
+    """schema, extension, type, function, sequence, table, column default, row security,
+    primary key, index, constraint, foreign key, sequence value, comment"""
+    name: str
+    """of the object, schema-qualified, for people and for filters"""
+    sql: str
+    """no trailing semicolon"""
+    after_data: bool
+    """runs after the rows are loaded"""
+    needs: str | None = None
+    """a relation outside the dataset that must exist (`auth.users`); left out where it does not"""
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Heap pages [first_page, end_page) of one table: the unit of change detection.
+
+    `end_page` is None for a table's last range, which reads to the end whatever the size was.
+    """
+
+    table: TableName
+    first_page: int
+    end_page: int | None
+
+    def __str__(self) -> str:
+        end = "end" if self.end_page is None else str(self.end_page - 1)
+        return f"{self.table} pages {self.first_page}-{end}"
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Ranges that one worker carries through fetch, serialize, compress, upload."""
+
+    number: int
+    ranges: tuple[Range, ...]
+    heap_bytes: int
+    """estimate of what the ranges hold, in bytes"""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The receipt of one stored object: rows of one range. Never holds rows."""
+
+    range: Range
+    ordinal: int
+    """0, 1, ... within its range"""
+    key: str
+    """in the repository"""
+    sha256: str
+    """of the stored bytes, hex; also the object's name"""
+    stored_bytes: int
+    plain_sha256: str
+    plain_bytes: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class StepSeconds:
+    """Wall seconds that a chunk spent in each step."""
+
+    fetch: float = 0.0
+    serialize: float = 0.0
+    compress: float = 0.0
+    upload: float = 0.0
+
+    def __add__(self, other: StepSeconds) -> StepSeconds:
+        return StepSeconds(
+            self.fetch + other.fetch,
+            self.serialize + other.serialize,
+            self.compress + other.compress,
+            self.upload + other.upload,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkReceipt:
+    """What a worker returns for a chunk."""
+
+    number: int
+    parts: tuple[Part, ...]
+    seconds: StepSeconds
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFacts:
+    """Where the rows come from. Never credentials."""
+
+    host: str
+    database: str
+    system_identifier: str
+    """pg_control_system(), or '' where the role may not ask"""
+    server_version: str
+    snapshot: str
+    """pg_export_snapshot()"""
+    taken_at: str
+    """the snapshot's transaction time, ISO 8601 in UTC"""

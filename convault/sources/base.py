@@ -1,0 +1,57 @@
+"""The protocol of a source: a place that rows come from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from typing import Protocol, runtime_checkable
+
+import pyarrow as pa
+
+from convault.models import Dataset, Range, SourceFacts, Statement, Table
+
+
+class Snapshot(Protocol):
+    """One moment of the source, from which everything of a backup is read.
+
+    Its attributes are plain data. `read` and `count` may be called from any thread, any number of
+    times, as long as the `Source.snapshot()` block is open.
+    """
+
+    facts: SourceFacts
+    dataset: Dataset
+    statements: tuple[Statement, ...]
+    """the schema, read in the snapshot"""
+
+    def heap_bytes(self, table: Table) -> int:
+        """Bytes of the table's own pages, measured after the snapshot was fixed."""
+
+    def total_bytes(self, table: Table) -> int:
+        """The same with its TOAST: what a reader may have to carry."""
+
+    @property
+    def page_bytes(self) -> int:
+        """block_size of the server."""
+
+    def read(self, range_: Range, *, skip_rows: int = 0) -> Iterator[pa.RecordBatch]:
+        """The range's visible rows in a fixed order, in batches of about 2 MiB (one row may exceed
+        that), after the first `skip_rows`: a reader that lost its connection goes on where it was.
+
+        Columns are named and ordered as `Table.columns`; booleans and integers come as such,
+        everything else as Postgres' own text. Raises SourceUnavailable (transient), SnapshotLost.
+        """
+
+    def count(self, table: Table) -> int:
+        """count(*) in the snapshot, without page ranges."""
+
+    def check_alive(self) -> None:
+        """SnapshotLost unless the connection that holds the snapshot still answers."""
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Where rows come from."""
+
+    def snapshot(self) -> AbstractContextManager[Snapshot]:
+        """Lock the dataset's tables, fix one snapshot, read the catalogs in it; everything is let
+        go when the block ends. Errors: the SourceError tree."""

@@ -1,0 +1,96 @@
+"""Real Postgres for every test: the wheel's 18 and 16, and the system's where there is one."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from convault.embedded.server import EmbeddedPostgres, wheel_binaries
+
+SYSTEM_VERSIONS = {
+    int(path.parent.name): path
+    for path in Path("/usr/lib/postgresql").glob("*/bin")
+    if (path / "postgres").exists() and int(path.parent.name) >= 14
+}
+VERSIONS = sorted({16, 18, *SYSTEM_VERSIONS})
+
+
+@pytest.fixture(scope="session")
+def cluster_of() -> Iterator[Callable[[int], EmbeddedPostgres]]:
+    """Start (once per session and worker) a cluster of a major version."""
+    # Not pytest's tmp_path: Postgres runs as `nobody` when the tests run as root.
+    base = Path(tempfile.mkdtemp(prefix="cv-"))
+    base.chmod(0o711)
+    clusters: dict[int, EmbeddedPostgres] = {}
+
+    def start(version: int) -> EmbeddedPostgres:
+        if version not in clusters:
+            binaries = SYSTEM_VERSIONS.get(version)
+            cluster = EmbeddedPostgres(
+                base / str(version),
+                binaries=binaries or wheel_binaries(version),
+                options={"fsync": "off", "max_connections": "200", "wal_level": "minimal",
+                         "max_wal_senders": "0", "autovacuum": "off"},
+            )  # fmt: skip
+            cluster.start()
+            clusters[version] = cluster
+        return clusters[version]
+
+    yield start
+    for cluster in clusters.values():
+        cluster.destroy()
+    shutil.rmtree(base)
+
+
+@pytest.fixture(scope="session")
+def cluster(cluster_of: Callable[[int], EmbeddedPostgres]) -> EmbeddedPostgres:
+    """The newest Postgres; where the version does not matter."""
+    return cluster_of(18)
+
+
+@pytest.fixture(params=VERSIONS, ids=[f"postgres-{version}" for version in VERSIONS])
+def any_cluster(
+    request: pytest.FixtureRequest, cluster_of: Callable[[int], EmbeddedPostgres]
+) -> EmbeddedPostgres:
+    """Every version there is; where the version matters."""
+    return cluster_of(request.param)
+
+
+@pytest.fixture
+def new_database() -> Iterator[Callable[[EmbeddedPostgres], str]]:
+    """Make empty databases; returns the URL of each. They are dropped afterwards."""
+    made: list[tuple[EmbeddedPostgres, str]] = []
+
+    def make(cluster: EmbeddedPostgres) -> str:
+        name = f"test_{secrets.token_hex(6)}"
+        with psycopg.connect(cluster.url(), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE template0")
+        made.append((cluster, name))
+        return cluster.url(name)
+
+    yield make
+    for cluster, name in made:
+        with psycopg.connect(cluster.url(), autocommit=True) as connection:
+            connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def database(cluster: EmbeddedPostgres, new_database: Callable[[EmbeddedPostgres], str]) -> str:
+    """URL of an empty database on the newest Postgres."""
+    return new_database(cluster)
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No test sees the developer's own settings or `.env`."""
+    for name in list(os.environ):
+        if name.startswith(("CONVAULT_", "SUPABASE_")) or name == "DATABASE_URL":
+            monkeypatch.delenv(name)
+    monkeypatch.setattr("convault.settings.ENV_FILE", tmp_path / ".env")

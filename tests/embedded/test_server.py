@@ -1,0 +1,82 @@
+"""The embedded Postgres starts, survives, and keeps to itself."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from convault.embedded.server import EmbeddedPostgres
+from convault.errors import ConfigurationError
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    import shutil
+    import tempfile
+
+    base = Path(tempfile.mkdtemp(prefix="cv-"))
+    base.chmod(0o711)
+    yield base
+    shutil.rmtree(base)
+
+
+def one(url: str) -> object:
+    with psycopg.connect(url) as connection:
+        return connection.execute("SELECT 1").fetchone()
+
+
+def test_starts_stops_and_starts_again(folder: Path) -> None:
+    server = EmbeddedPostgres(folder / "pg")
+    server.start()
+    assert one(server.url()) == (1,)
+    server.start()
+    server.stop()
+    server.stop()
+    assert not server.running()
+    server.start()
+    assert one(server.url()) == (1,)
+    server.destroy()
+    assert not (folder / "pg").exists()
+
+
+def test_starts_after_its_postmaster_was_killed(folder: Path) -> None:
+    server = EmbeddedPostgres(folder / "pg")
+    server.start()
+    pid = int((server.data / "postmaster.pid").read_text().split()[0])
+    os.kill(pid, signal.SIGKILL)
+    again = EmbeddedPostgres(folder / "pg")
+    again.start()
+    assert one(again.url()) == (1,)
+    again.destroy()
+
+
+def test_a_long_path_gets_a_short_socket_folder_that_is_private(folder: Path) -> None:
+    server = EmbeddedPostgres(folder / ("x" * 100) / "pg")
+    server.folder.parent.mkdir(mode=0o711)
+    server.start()
+    assert one(server.url()) == (1,)
+    assert stat.S_IMODE(server.socket_folder.stat().st_mode) == 0o700
+    server.destroy()
+    assert not server.socket_folder.exists()
+
+
+def test_listens_on_no_port(folder: Path) -> None:
+    server = EmbeddedPostgres(folder / "pg")
+    server.start()
+    with psycopg.connect(server.url()) as connection:
+        assert connection.execute("SHOW listen_addresses").fetchone() == ("",)
+    assert stat.S_IMODE(server.socket_folder.stat().st_mode) == 0o700
+    server.destroy()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root is replaced by nobody")
+def test_root_is_told_when_nobody_cannot_reach_the_folder(folder: Path) -> None:
+    (folder / "closed").mkdir(mode=0o700)
+    with pytest.raises(ConfigurationError, match="CONVAULT_HOME"):
+        EmbeddedPostgres(folder / "closed" / "pg").start()
