@@ -22,6 +22,17 @@ SYSTEM_VERSIONS = {
 VERSIONS = sorted({16, 18, *SYSTEM_VERSIONS})
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """In CI everything can be installed, so a test that was skipped is a test that failed."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("CI") != "true" or reporter is None:
+        return
+    skipped = reporter.stats.get("skipped", [])
+    if skipped:
+        reporter.write_line(f"CI=true: {len(skipped)} skipped tests count as failures", red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
 @pytest.fixture(scope="session")
 def cluster_of() -> Iterator[Callable[[int], EmbeddedPostgres]]:
     """Start (once per session and worker) a cluster of a major version."""

@@ -1,0 +1,52 @@
+"""The names that this checkout installs are this checkout's, and `supabase` is the library."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.mark.parametrize("name", ["convault", "tasks", "flows", "deployments", "api", "cli"])
+def test_package_is_this_checkout(name: str) -> None:
+    module = importlib.import_module(name)
+    assert Path(str(module.__file__)).parent == ROOT / name
+
+
+def test_supabase_is_the_library_although_a_folder_has_its_name() -> None:
+    """`supabase/` holds migrations, as the Supabase CLI lays them out."""
+    code = "import supabase; print(supabase.create_client.__module__, supabase.__file__)"
+    answer = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert "site-packages" in answer.stdout
+
+
+def test_a_skipped_test_fails_where_ci_runs(tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").write_text((ROOT / "tests/conftest.py").read_text())
+    (tmp_path / "test_it.py").write_text("import pytest\ndef test_it(): pytest.skip('no zstd')\n")
+    codes = {}
+    for ci in ("true", "false"):
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
+        codes[ci] = subprocess.run(
+            command,
+            cwd=tmp_path,
+            env={**os.environ, "CI": ci, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            check=False,
+        ).returncode
+    assert codes == {"true": 1, "false": 0}
+
+
+def test_constraints_name_versions_and_nothing_else() -> None:
+    for line in (ROOT / "constraints.txt").read_text().splitlines():
+        name, equals, version = line.partition("==")
+        assert equals, line
+        assert name.strip(), line
+        assert version.strip(), line
