@@ -1,0 +1,113 @@
+"""zstandard, in complete frames that follow one another: any zstd tool reads them as one stream.
+
+Level 0 stores the bytes as they are, under a name without `.zst`.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator
+
+import pyarrow as pa
+import zstandard
+
+from convault.errors import IntegrityError
+from convault.models import BackupFormat
+
+FRAME_BYTES = 1024 * 1024
+"""plain bytes of a frame, about: it ends with a line, so that each frame is NDJSON by itself"""
+READ_BYTES = 1024 * 1024
+"""plain bytes that `decompressed` hands over at a time, at most"""
+
+_SUFFIXES = {BackupFormat.JSON: ".ndjson"}
+_COMPRESSED = ".zst"
+
+
+def suffix(format: BackupFormat, level: int) -> str:
+    """How the name of a part ends, such as `.ndjson.zst`."""
+    return _SUFFIXES[format] + (_COMPRESSED if level else "")
+
+
+def compress(data: bytes, level: int) -> bytes:
+    """`data` as zstd frames, each with its content's size and checksum; the same bytes for the same
+    data, level and library. Level 0 returns `data`."""
+    if not level:
+        return data
+    compressor = zstandard.ZstdCompressor(level=level, write_checksum=True, write_content_size=True)
+    view = memoryview(data)
+    return b"".join(compressor.compress(view[start:end]) for start, end in _frames(data))
+
+
+def decompressed(pieces: Iterable[bytes], *, name: str, plain_bytes: int) -> Iterator[bytes]:
+    """The plain bytes of an object, in pieces of at most READ_BYTES; `name` (a key or a member of
+    the tar) says by its end whether it is compressed.
+
+    IntegrityError when it is not zstd, is cut off, or does not hold exactly `plain_bytes`: of a
+    bomb no more than that is ever made.
+    """
+    reader = _reader(pieces, compressed=name.endswith(_COMPRESSED))
+    left = plain_bytes
+    while piece := _read(reader, min(READ_BYTES, left + 1), name):
+        left -= len(piece)
+        if left < 0:
+            raise IntegrityError(
+                f"{name} is damaged: it holds more than the {plain_bytes} bytes that it should.",
+                key=name,
+            )
+        yield piece
+    if left:
+        raise IntegrityError(
+            f"{name} is damaged: {left} of its {plain_bytes} bytes are missing.", key=name
+        )
+
+
+def _frames(data: bytes) -> Iterator[tuple[int, int]]:
+    if not data:
+        yield 0, 0  # zstd tools want a frame, even for nothing
+    start = 0
+    while start < len(data):
+        end = len(data)
+        if end - start > FRAME_BYTES:
+            end = data.rfind(b"\n", start, start + FRAME_BYTES) + 1
+            end = end or data.find(b"\n", start) + 1 or len(data)
+        yield start, end
+        start = end
+
+
+def _reader(pieces: Iterable[bytes], *, compressed: bool) -> io.BufferedIOBase | pa.NativeFile:
+    plain = io.BufferedReader(_Pieces(pieces))
+    if not compressed:
+        return plain
+    # Arrow's reader, because that of `zstandard` takes a frame that is cut off for its end.
+    return pa.CompressedInputStream(pa.PythonFile(plain, mode="r"), "zstd")
+
+
+def _read(reader: io.BufferedIOBase | pa.NativeFile, size: int, name: str) -> bytes:
+    try:
+        return reader.read(size)
+    except OSError:
+        raise IntegrityError(
+            f"{name} is damaged: it is cut off, or it is not zstd.", key=name
+        ) from None
+
+
+class _Pieces(io.RawIOBase):
+    """An iterable of bytes as a file."""
+
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        self._pieces = iter(pieces)
+        self._rest = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        while not self._rest:
+            piece = next(self._pieces, None)
+            if piece is None:
+                return 0
+            self._rest = memoryview(piece)
+        size = min(len(buffer), len(self._rest))
+        buffer[:size] = self._rest[:size]
+        self._rest = self._rest[size:]
+        return size
