@@ -1,0 +1,56 @@
+"""Reading a JSON body, bounded.
+
+FastAPI's own body parameters are read before the key is checked, whole, and whatever their type;
+this is a dependency, so it comes after the key and reads no more than it must.
+"""
+
+from __future__ import annotations
+
+from fastapi import Request
+from pydantic_core import from_json
+from starlette.requests import ClientDisconnect
+
+from api.problems import BodyTooLarge, MalformedBody, UnsupportedMediaType
+
+MAX_BODY_BYTES = 64 * 1024
+"""Options take a few hundred bytes; lists of ids, later, some thousands."""
+
+
+async def json_body(request: Request) -> object:
+    """The body as JSON has it, `{}` when there is none.
+
+    MalformedBody, BodyTooLarge, UnsupportedMediaType.
+    """
+    body = await _bounded(request)
+    if not body:
+        return {}
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json":
+        raise UnsupportedMediaType(
+            "The body must be JSON and say so: send `Content-Type: application/json`."
+        )
+    try:
+        return from_json(body, allow_inf_nan=False)
+    except ValueError:
+        # The parser's message would quote the body.
+        raise MalformedBody(
+            "The body is not JSON in UTF-8. Send an object of options, or no body for the defaults."
+        ) from None
+
+
+async def _bounded(request: Request) -> bytes:
+    too_large = BodyTooLarge(
+        f"The body is larger than {MAX_BODY_BYTES} bytes, which no options need."
+    )
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced) > MAX_BODY_BYTES:
+        raise too_large
+    body = bytearray()
+    try:
+        async for piece in request.stream():
+            body += piece
+            if len(body) > MAX_BODY_BYTES:
+                raise too_large
+    except ClientDisconnect:
+        raise MalformedBody("The connection closed before the whole body had come.") from None
+    return bytes(body)

@@ -1,0 +1,147 @@
+"""`/api/communication/backups`: ask for a backup, list the backups."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+from typing import Annotated, Any
+from uuid import UUID, uuid4
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+
+from api.body import json_body
+from api.problems import (
+    BodyTooLarge,
+    InvalidRequest,
+    MalformedBody,
+    Unauthorized,
+    UnsupportedMediaType,
+    documented,
+)
+from convault.catalog.base import BackupRecord, BackupStatus, Catalog
+from convault.errors import CatalogUnavailable, ConvaultError, OptionsError, RepositoryError
+from convault.models import BackupOptions
+from deployments import start_backup
+
+PREFIX = "/api/communication/backups"
+
+_log = logging.getLogger("convault.api")
+
+
+def catalog_of(request: Request) -> Catalog:
+    """The application's catalog."""
+    catalog: Catalog = request.app.state.catalog
+    return catalog
+
+
+def requested_options(body: Annotated[object, Depends(json_body)]) -> BackupOptions:
+    """The options that the body asks for. OptionsError names the fields that are wrong."""
+    return BackupOptions.parse(body)
+
+
+_OPTIONS_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": False,
+        "description": "Options; names may also be in snake_case. No body means the defaults.",
+        "content": {
+            "application/json": {
+                "schema": BackupOptions.model_json_schema(by_alias=True),
+                "examples": {
+                    "defaults": {"value": {}},
+                    "smaller": {"value": {"format": "json", "compressionLevel": 9}},
+                },
+            }
+        },
+    }
+}
+
+_EXAMPLE = BackupRecord(
+    id=UUID("0b6f4e0e-6a3e-4f39-9d4c-2f1c8b7f5a10"),
+    status=BackupStatus.PENDING,
+    options=BackupOptions().to_json(),
+    created_at=datetime(2026, 1, 31, 3, 0, tzinfo=UTC),
+    updated_at=datetime(2026, 1, 31, 3, 0, tzinfo=UTC),
+).model_dump(mode="json")
+
+_BOTH = {
+    **documented(Unauthorized, "This needs the API key: send `Authorization: Bearer <key>`."),
+    **documented(CatalogUnavailable, "The catalog cannot be reached: try again in a moment."),
+}
+
+router = APIRouter(prefix=PREFIX, tags=["backups"], responses=_BOTH)
+
+
+@router.post(
+    "",
+    status_code=202,
+    summary="Start a backup",
+    openapi_extra=_OPTIONS_BODY,
+    responses={
+        202: {
+            "description": "The run is on its way; `Location` is the backup's own path",
+            "content": {"application/json": {"example": _EXAMPLE}},
+            "headers": {"Location": {"schema": {"type": "string"}}},
+        },
+        **documented(MalformedBody, "The body is not JSON in UTF-8."),
+        **documented(BodyTooLarge, "The body is larger than 65536 bytes."),
+        **documented(UnsupportedMediaType, "Send `Content-Type: application/json`."),
+        **documented(OptionsError, "compressionLevel: Input should be less than or equal to 22."),
+    },
+)
+def create_backup(
+    options: Annotated[BackupOptions, Depends(requested_options)],
+    catalog: Annotated[Catalog, Depends(catalog_of)],
+    response: Response,
+) -> BackupRecord:
+    """Write the row as `pending`, hand the run to Prefect, and answer without waiting for it."""
+    record = _add_row(catalog, options)
+    try:
+        flow_run_id = start_backup(options, record.id)
+    except Exception as error:
+        reason = error.message if isinstance(error, ConvaultError) else "see the API's log"
+        catalog.update(
+            record.id, status=BackupStatus.FAILED, error=f"The run was not started: {reason}"
+        )
+        raise
+    response.headers["Location"] = f"{PREFIX}/{record.id}"
+    try:
+        return catalog.update(record.id, flow_run_id=flow_run_id)
+    except CatalogUnavailable:
+        # The run is on its way and will write the id itself: an error now would invite a second.
+        _log.warning("backup %s was started; its row could not be updated yet", record.id)
+        return record.model_copy(update={"flow_run_id": flow_run_id})
+
+
+@router.get(
+    "",
+    summary="List backups",
+    responses={
+        200: {"content": {"application/json": {"example": [_EXAMPLE]}}},
+        **documented(InvalidRequest, "limit: Input should be less than or equal to 1000."),
+    },
+)
+def list_backups(
+    catalog: Annotated[Catalog, Depends(catalog_of)],
+    limit: Annotated[int, Query(ge=1, le=1000, description="backups at most")] = 100,
+) -> list[BackupRecord]:
+    """The rows of the table `backups`, newest first."""
+    return catalog.list(limit=limit)
+
+
+def _add_row(catalog: Catalog, options: BackupOptions) -> BackupRecord:
+    repository_id = catalog.repository_id()
+    if repository_id is None:
+        raise RepositoryError(
+            "There is no repository yet, so there is no place for a backup: run `convault init`."
+        )
+    now = datetime.now(UTC)  # the database puts its own time in its place
+    return catalog.add(
+        BackupRecord(
+            id=uuid4(),
+            status=BackupStatus.PENDING,
+            options=options.to_json(),
+            repository_id=repository_id,
+            created_at=now,
+            updated_at=now,
+        )
+    )

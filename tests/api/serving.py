@@ -1,0 +1,64 @@
+"""Serve an application in a thread, and look at its answers."""
+
+from __future__ import annotations
+
+import contextvars
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+import uvicorn
+from fastapi import FastAPI
+
+KEY = "a-key-for-tests-only"
+PATH = "/api/communication/backups"
+
+
+@contextmanager
+def served(app: FastAPI) -> Iterator[str]:
+    """Serve `app` on a free port of 127.0.0.1; yields its URL."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(
+        uvicorn.Config(app, log_config=None, ws="none", timeout_graceful_shutdown=5)
+    )
+    # In a copy of this context, so that Prefect's settings of the test hold in the server too.
+    thread = threading.Thread(
+        target=contextvars.copy_context().run, args=(server.run, [listener]), name="api"
+    )
+    thread.start()
+    try:
+        deadline = time.monotonic() + 20
+        while not server.started:
+            assert thread.is_alive(), "the server did not start"
+            assert time.monotonic() < deadline, "the server took too long to start"
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(timeout=20)
+        listener.close()
+        assert not thread.is_alive(), "the server did not stop"
+
+
+def client_of(url: str, key: str | None = KEY) -> httpx.Client:
+    """A client that brings `key`."""
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    return httpx.Client(base_url=url, headers=headers, timeout=60)
+
+
+def problem(answer: httpx.Response, status: int, code: str) -> dict[str, object]:
+    """Check that an answer is a problem of that status and code; returns its members."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    body: dict[str, object] = answer.json()
+    assert body["status"] == status
+    assert body["code"] == code
+    assert body["type"] == f"urn:convault:problem:{code}"
+    assert body["title"]
+    assert body["detail"]
+    assert body["error"] == body["detail"]
+    assert body["instance"] == answer.request.url.path
+    return body

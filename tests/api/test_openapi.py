@@ -1,0 +1,78 @@
+"""What /openapi.json promises."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+from jsonschema import Draft202012Validator
+from serving import PATH, client_of
+
+from convault.catalog.base import BackupRecord
+from convault.models import BackupOptions
+
+
+@pytest.fixture
+def document(url: str) -> Any:
+    with client_of(url, key=None) as stranger:
+        return stranger.get("/openapi.json").json()
+
+
+def test_post_documents_its_answers(document: Any) -> None:
+    answers = document["paths"][PATH]["post"]["responses"]
+    assert set(answers) == {"202", "400", "401", "413", "415", "422", "503"}
+
+
+def test_get_documents_its_answers(document: Any) -> None:
+    answers = document["paths"][PATH]["get"]["responses"]
+    assert set(answers) == {"200", "401", "422", "503"}
+
+
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_each_error_is_a_problem_with_an_example(document: Any, method: str) -> None:
+    answers = document["paths"][PATH][method]["responses"]
+    for status, answer in answers.items():
+        if int(status) < 400:
+            continue
+        assert list(answer["content"]) == ["application/problem+json"]
+        content = answer["content"]["application/problem+json"]
+        Draft202012Validator(content["schema"]).validate(content["example"])
+        assert content["example"]["status"] == int(status)
+
+
+def test_examples_of_records_are_records(document: Any) -> None:
+    accepted = document["paths"][PATH]["post"]["responses"]["202"]
+    BackupRecord.model_validate(accepted["content"]["application/json"]["example"])
+    assert "Location" in accepted["headers"]
+    [listed] = document["paths"][PATH]["get"]["responses"]["200"]["content"]["application/json"][
+        "example"
+    ]
+    BackupRecord.model_validate(listed)
+
+
+def test_examples_of_bodies_are_options(document: Any) -> None:
+    body = document["paths"][PATH]["post"]["requestBody"]
+    assert body["required"] is False
+    content = body["content"]["application/json"]
+    assert "compressionLevel" in content["schema"]["properties"]
+    for example in content["examples"].values():
+        Draft202012Validator(content["schema"]).validate(example["value"])
+        BackupOptions.parse(example["value"])
+
+
+def test_both_headers_are_documented(document: Any) -> None:
+    schemes = document["components"]["securitySchemes"].values()
+    assert {scheme["type"] for scheme in schemes} == {"http", "apiKey"}
+    for method in ("get", "post"):
+        assert len(document["paths"][PATH][method]["security"]) == 2
+
+
+def test_health_is_open_and_says_only_that_it_lives(url: str, document: Any) -> None:
+    with client_of(url, key=None) as stranger:
+        assert stranger.get("/healthz").json() == {"status": "alive"}
+    assert "security" not in document["paths"]["/healthz"]["get"]
+
+
+def test_docs_are_served(url: str) -> None:
+    assert httpx.get(f"{url}/docs").status_code == 200
