@@ -7,15 +7,15 @@ path the name in the tar) whose `convault` member holds the rest; docs/format.md
 from __future__ import annotations
 
 import json
-from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from convault.errors import RepositoryError
+from convault.layout import fault_of
+from convault.layout import part_path as part_path
 from convault.models import Column, ForeignKey, SourceFacts, Statement, TableName
-from convault.names import table_path
 
 FORMAT = 0
 """The repository format that this version writes, and the newest that it reads."""
@@ -71,7 +71,7 @@ class Manifest(_Stored):
     format: Annotated[int, Field(ge=0)]
     backup_id: UUID
     repository_id: UUID
-    created_at: datetime
+    created_at: AwareDatetime
     """when the snapshot was taken"""
     options: dict[str, Any]
     parent_id: UUID | None
@@ -132,11 +132,11 @@ class Manifest(_Stored):
         try:
             content = json.loads(data)["convault"]
             newest = content["format"]
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError):
             raise RepositoryError(
                 f"{where} is not a manifest of Convault.", manifest=where
             ) from None
-        if isinstance(newest, int) and newest > FORMAT:
+        if type(newest) is int and newest > FORMAT:
             raise RepositoryError(
                 f"{where} has format {newest}, this version reads {FORMAT}: upgrade Convault.",
                 manifest=where,
@@ -149,12 +149,14 @@ class Manifest(_Stored):
                 f"{where} is malformed ({fields}). `convault list` shows the other backups.",
                 manifest=where,
             ) from None
+        fault = fault_of(manifest)
+        if fault is not None:
+            raise RepositoryError(
+                f"{where} is malformed: {fault}. It was damaged or forged; `convault list` shows "
+                "the other backups.",
+                manifest=where,
+            )
         return manifest
-
-
-def part_path(table: TableName, number: int, suffix: str) -> str:
-    """The name in the tar of the table's part `number` (counted over all its ranges)."""
-    return f"{table_path(table)}/{number:05d}{suffix}"
 
 
 _FIELD_TYPES = {"boolean": "boolean", "integer": "integer", "text": "string"}
@@ -162,7 +164,8 @@ _FIELD_TYPES = {"boolean": "boolean", "integer": "integer", "text": "string"}
 
 def _resource(table: TableEntry, number: int, part: PartEntry) -> dict[str, Any]:
     resource: dict[str, Any] = {
-        "name": part_path(table.name, number, "").replace("/", ".").replace("=", "."),
+        # A resource's name may hold neither `=` nor `/`; written so, two names stay two.
+        "name": part_path(table.name, number, "").replace("=", "..").replace("/", "."),
         "path": part.path,
         "format": "ndjson",
         "mediatype": "application/x-ndjson",

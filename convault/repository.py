@@ -1,0 +1,200 @@
+"""A repository: a store that holds manifests, parts and files of one installation."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from hashlib import sha256 as digest
+from typing import Any
+from uuid import UUID, uuid4
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+
+from convault import layout
+from convault.errors import NotFoundError, ObjectConflict, ObjectMissing, RepositoryError
+from convault.manifest import FORMAT, Manifest, MemberEntry
+from convault.models import TableName
+from convault.stores.base import Store
+
+
+class _Marker(BaseModel):
+    """`convault.json`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: int
+    repository_id: UUID
+    installation_id: UUID
+    created_at: AwareDatetime
+
+
+class Repository:
+    """Knows what lies where in a store. Made by `create` or `open`, never directly."""
+
+    def __init__(self, store: Store, marker: _Marker) -> None:
+        self.store = store
+        self.repository_id = marker.repository_id
+        self.installation_id = marker.installation_id
+        self.created_at = marker.created_at
+
+    @classmethod
+    def create(cls, store: Store, installation_id: UUID | None = None) -> Repository:
+        """Make `store` a repository; RepositoryError if it is one. Of two at once one succeeds."""
+        marker = _Marker(
+            format=FORMAT,
+            repository_id=uuid4(),
+            installation_id=installation_id or uuid4(),
+            created_at=datetime.now(UTC),
+        )
+        data = json.dumps(marker.model_dump(mode="json"), indent=1).encode() + b"\n"
+        try:
+            made = store.put(layout.REPOSITORY_KEY, data)
+        except ObjectConflict:
+            made = False
+        if not made:
+            raise RepositoryError(
+                f"{store.url} is a repository already; it was left as it is.", store=store.url
+            )
+        store.flush()
+        return cls(store, marker)
+
+    @classmethod
+    def open(cls, store: Store, expected: UUID | None = None) -> Repository:
+        """Open the repository in `store`. RepositoryError when there is none, when its id is not
+        `expected`, or when its format is newer than this version reads."""
+        try:
+            data = store.get(layout.REPOSITORY_KEY)
+        except ObjectMissing:
+            raise RepositoryError(
+                f"{store.url} is not a repository: it has no {layout.REPOSITORY_KEY}. If it lies "
+                "on a disk that should be mounted, mount it; if it is new, run `convault init`.",
+                store=store.url,
+            ) from None
+        marker = _read_marker(data, store.url)
+        if expected is not None and marker.repository_id != expected:
+            raise RepositoryError(
+                f"{store.url} holds the repository {marker.repository_id}, but the catalog belongs "
+                f"to {expected}. Mount or name the right one; to start over with this one, run "
+                "`convault init --new-repository`.",
+                store=store.url,
+                repository=marker.repository_id,
+                expected=expected,
+            )
+        return cls(store, marker)
+
+    def part_key(self, table: TableName, sha256: str, suffix: str) -> str:
+        """Key of a part, by the digest of its stored bytes."""
+        return layout.part_key(table, sha256, suffix)
+
+    def member_key(self, backup_id: UUID, path: str) -> str:
+        """Key of a small file (README.txt, schema.sql) beside the manifest."""
+        return layout.member_key(backup_id, path)
+
+    def manifest_key(self, backup_id: UUID) -> str:
+        """Key of the manifest."""
+        return layout.manifest_key(backup_id)
+
+    def backup_ids(self) -> list[UUID]:
+        """Every backup there is: those whose manifest exists. Sorted, which says nothing of their
+        age."""
+        found = (layout.backup_of(info.key) for info in self.store.list(layout.BACKUPS))
+        return sorted(backup_id for backup_id in found if backup_id is not None)
+
+    def manifest_bytes(self, backup_id: UUID) -> bytes:
+        """The manifest as it is stored. NotFoundError."""
+        try:
+            return self.store.get(layout.manifest_key(backup_id))
+        except ObjectMissing:
+            raise NotFoundError(
+                f"There is no backup {backup_id} in {self.store.url}; `convault list` shows those "
+                "there are.",
+                backup=backup_id,
+            ) from None
+
+    def manifest(self, backup_id: UUID) -> Manifest:
+        """The manifest, checked. NotFoundError; RepositoryError when it is malformed, of a newer
+        format, or of another backup or repository."""
+        return self.read_manifest(backup_id, self.manifest_bytes(backup_id))
+
+    def read_manifest(self, backup_id: UUID, data: bytes) -> Manifest:
+        """`data`, as `manifest_bytes` gave it, checked as by `manifest`."""
+        key = layout.manifest_key(backup_id)
+        manifest = Manifest.from_bytes(data, where=f"{key} in {self.store.url}")
+        if (manifest.backup_id, manifest.repository_id) != (backup_id, self.repository_id):
+            raise RepositoryError(
+                f"{key} in {self.store.url} belongs to backup {manifest.backup_id} of the "
+                f"repository {manifest.repository_id}: it was copied or renamed. Put it back where "
+                "it belongs.",
+                backup=backup_id,
+            )
+        return manifest
+
+    def put_member(self, backup_id: UUID, path: str, data: bytes) -> MemberEntry:
+        """Store a small file (README.txt, schema.sql) of a backup that is being made.
+
+        What an earlier attempt at the same backup left under that key is replaced, because its key
+        does not tell its content; only the run that holds the backup's lease may call this.
+        RepositoryError when the backup is complete and its file is another.
+        """
+        key = layout.member_key(backup_id, path)
+        if not self._is_stored(key, data):
+            if self._exists(layout.manifest_key(backup_id)):
+                raise RepositoryError(
+                    f"The backup {backup_id} is complete; its {path} cannot be changed.",
+                    backup=backup_id,
+                )
+            self.store.delete(key)
+            self.store.put(key, data)
+        return MemberEntry.model_validate(
+            {"path": path, "key": key, "sha256": digest(data).hexdigest(), "bytes": len(data)}
+        )
+
+    def put_manifest(self, manifest: Manifest) -> None:
+        """Make the backup exist: store its manifest, durably, after everything it names.
+
+        May be repeated with the same manifest; ObjectConflict when another one is there.
+        RepositoryError when this repository could not read the manifest again.
+        """
+        data = manifest.to_bytes()
+        self.read_manifest(manifest.backup_id, data)
+        self.store.flush()
+        if not self._is_stored(layout.manifest_key(manifest.backup_id), data):
+            raise ObjectConflict(
+                f"The backup {manifest.backup_id} already has another manifest in "
+                f"{self.store.url}. It stays as it is; start a new backup.",
+                backup=manifest.backup_id,
+            )
+        self.store.flush()
+
+    def _is_stored(self, key: str, data: bytes) -> bool:
+        """Store `data` unless something is there; whether what is there now is `data`. Compares
+        bytes: a store compares sizes only."""
+        try:
+            return self.store.put(key, data) or self.store.get(key) == data
+        except ObjectConflict:
+            return False
+
+    def _exists(self, key: str) -> bool:
+        try:
+            self.store.head(key)
+        except ObjectMissing:
+            return False
+        return True
+
+
+def _read_marker(data: bytes, url: str) -> _Marker:
+    try:
+        content: Any = json.loads(data)
+        newest = content["format"]
+        if type(newest) is int and newest > FORMAT:
+            raise RepositoryError(
+                f"{url} has format {newest}, this version reads {FORMAT}: upgrade Convault.",
+                store=url,
+            )
+        return _Marker.model_validate_json(data)
+    except (ValueError, TypeError, KeyError, RecursionError, ValidationError):
+        raise RepositoryError(
+            f"{layout.REPOSITORY_KEY} in {url} is damaged: put back a copy of it before anything "
+            "is backed up there.",
+            store=url,
+        ) from None

@@ -1,0 +1,80 @@
+"""From a URL to a store."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from threading import Lock
+from urllib.parse import quote, unquote
+
+from obstore.store import MemoryStore
+
+from convault.errors import ConfigurationError
+from convault.stores.base import Store
+from convault.stores.folder import FolderStore
+from convault.stores.objects import ObjectStore
+
+_WANTED = "A store's URL is file:///absolute/folder (three slashes) or memory://name"
+_MEMORY_NAME = re.compile(r"[a-z0-9-]*")
+
+_in_memory: dict[str, ObjectStore] = {}
+_in_memory_lock = Lock()
+
+
+def open_store(url: str, *, create: bool = False) -> Store:
+    """The store at `url`.
+
+    `file:///absolute/folder`: the folder must exist, or `create` must be given, which makes its
+    last component. `memory://` and `memory://name`: kept by this process alone and gone with it;
+    the same name opens the same store again. ConfigurationError says what is wrong with a URL, and
+    repeats nothing of it that could be a password.
+    """
+    if not url.isprintable():
+        raise ConfigurationError(f"{_WANTED}; this one holds a character that no URL may hold.")
+    scheme, separator, _ = url.partition("://")
+    if not separator:
+        raise ConfigurationError(_no_url(url))
+    if scheme not in ("file", "memory"):
+        named = f" {scheme}:// is not supported." if scheme.isalnum() else ""
+        raise ConfigurationError(f"{_WANTED}.{named}")
+    if "@" in url.removeprefix(f"{scheme}://").partition("/")[0]:
+        raise ConfigurationError(f"{_WANTED}, without a user or a password.")
+    if scheme == "memory":
+        return _memory(url)
+    root = _folder(url)
+    canonical = f"file://{quote(str(root))}"
+    return FolderStore.create(root, canonical) if create else FolderStore(root, canonical)
+
+
+def _no_url(text: str) -> str:
+    if text.startswith("/"):
+        return f"{_WANTED}, but this is a path. Write file://{quote(text)}."
+    return f"{_WANTED}; relative paths are refused, because they mean another folder tomorrow."
+
+
+def _folder(url: str) -> Path:
+    # By hand, so that nothing after a `?` or `#` is silently cut off from the folder's name.
+    host, slash, rest = url.removeprefix("file://").partition("/")
+    if host or not slash:
+        raise ConfigurationError(
+            f"{_WANTED}; this one has no third slash, so its path would be relative."
+        )
+    if "?" in rest or "#" in rest:
+        raise ConfigurationError(
+            f"{_WANTED}; write %3F for a ? and %23 for a # in a folder's name."
+        )
+    path = unquote("/" + rest, errors="strict" if rest.isascii() else "replace")
+    segments = path.strip("/").split("/")
+    if not path.isprintable() or ".." in segments or segments == [""]:
+        raise ConfigurationError(
+            f"{_WANTED}; the folder must be written out, without `..`, and be more than /."
+        )
+    return Path(path)
+
+
+def _memory(url: str) -> ObjectStore:
+    name = url.removeprefix("memory://").removesuffix("/")
+    if not _MEMORY_NAME.fullmatch(name):
+        raise ConfigurationError(f"{_WANTED}; the name is made of a-z, 0-9 and -, nothing follows.")
+    with _in_memory_lock:
+        return _in_memory.setdefault(name, ObjectStore(MemoryStore(), f"memory://{name}"))
