@@ -1,0 +1,14 @@
+"""Where it is written down which backups there are."""
+
+from __future__ import annotations
+
+from convault.catalog.base import BackupRecord, BackupStatus, Catalog, Lease
+from convault.catalog.postgres import PostgresCatalog
+
+__all__ = ["BackupRecord", "BackupStatus", "Catalog", "Lease", "open_catalog"]
+
+
+def open_catalog(url: str) -> Catalog:
+    """The catalog at `url` (postgresql://...). ConfigurationError when the URL cannot be read;
+    nothing is connected yet."""
+    return PostgresCatalog(url)

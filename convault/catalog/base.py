@@ -73,15 +73,21 @@ class Catalog(Protocol):
         """Apply the migrations that are missing, in order, one transaction each; returns their
         names. Two at once are safe."""
 
+    def missing_migrations(self) -> list[str]:
+        """Names of those that are not applied. Changes nothing."""
+
+    def exclusive(self) -> AbstractContextManager[None]:
+        """For the block, keep every other `init` out. BusyError when one does not end."""
+
     def repository_id(self) -> UUID | None:
         """The repository that the rows belong to, or None while `init` has not run."""
 
     def register_repository(self, repository_id: UUID, installation_id: UUID, url: str) -> None:
         """Remember it as the current one. `url` holds no credentials."""
 
-    def add(self, record: BackupRecord) -> BackupRecord:
-        """Insert a row (created_at and updated_at are the database's); returns it as stored.
-        Inserting the same id again returns the row that is there."""
+    def add(self, record: BackupRecord, *, keep_times: bool = False) -> BackupRecord:
+        """Insert a row (created_at and updated_at are the database's, unless the record's are to be
+        kept); returns it as stored. Inserting the same id again returns the row that is there."""
 
     def get(self, backup_id: UUID) -> BackupRecord:
         """NotFoundError."""
@@ -95,10 +101,16 @@ class Catalog(Protocol):
         self, backup_id: UUID, options: dict[str, Any], flow_run_id: UUID | None = None
     ) -> Lease:
         """Make the row `processing` (inserting it when it is not there) and take its lease.
-        BusyError if another run holds it; CatalogError if it is already completed or failed."""
+        BusyError if another run holds it; CatalogError if it is already completed or failed, or no
+        repository is registered."""
 
     def update(self, backup_id: UUID, **columns: Any) -> BackupRecord:
-        """Set these columns (and updated_at). NotFoundError."""
+        """Set these columns (and updated_at). NotFoundError; CatalogError when this would take the
+        row out of `completed` or `failed` (a failed row may become `completed`)."""
+
+    def replace(self, seen: BackupRecord, **columns: Any) -> BackupRecord | None:
+        """Set these columns if nobody changed the row since it was `seen`, whatever its status;
+        None, and nothing changed, when somebody did. For `reconcile`."""
 
     def abandoned(self) -> Sequence[UUID]:
         """Ids of `processing` rows whose lease is over and whose lock is free."""

@@ -1,0 +1,51 @@
+"""Advisory locks of Postgres, by name. They belong to a session and go with it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import UUID
+
+import psycopg
+
+from convault.catalog.connection import Connection, connected
+from convault.errors import BusyError
+
+
+def key_of(name: str) -> int:
+    """A signed 64-bit key, the same everywhere. Two names sharing one is as likely as 1 in 2^64."""
+    digest = hashlib.sha256(f"convault {name}".encode()).digest()
+    return int.from_bytes(digest[:8], "big", signed=True)
+
+
+def backup_key(backup_id: UUID) -> int:
+    """The lock of a backup's lease."""
+    return key_of(f"backup {backup_id}")
+
+
+def try_lock(connection: Connection, key: int) -> bool:
+    """Take the lock for this session unless another has it."""
+    row = connection.execute("SELECT pg_try_advisory_lock(%s)", [key]).fetchone()
+    return row is not None and bool(row[0])
+
+
+def unlock(connection: Connection, key: int) -> None:
+    """Give the lock back."""
+    connection.execute("SELECT pg_advisory_unlock(%s)", [key])
+
+
+@contextmanager
+def one_at_a_time(url: str, name: str, *, seconds: float = 120.0) -> Iterator[None]:
+    """Hold the lock `name` on a session of its own. BusyError after waiting for `seconds`."""
+    with connected(url) as connection:
+        # One wait, bounded by lock_timeout alone.
+        connection.execute("SET statement_timeout = 0")
+        connection.execute("SELECT set_config('lock_timeout', %s, false)", [f"{seconds}s"])
+        try:
+            connection.execute("SELECT pg_advisory_lock(%s)", [key_of(name)])
+        except psycopg.errors.LockNotAvailable:
+            raise BusyError(
+                f"Another {name} has been running for {seconds:g} s: try later."
+            ) from None
+        yield

@@ -1,0 +1,262 @@
+"""The catalog on SQL: `public.backups` and its neighbours, each call on a session of its own."""
+
+from __future__ import annotations
+
+import builtins
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, TypeVar
+from uuid import UUID
+
+from psycopg.sql import SQL
+from psycopg.types.json import Jsonb
+
+from convault.catalog import migrations, rows
+from convault.catalog.base import BackupRecord, BackupStatus, Lease
+from convault.catalog.connection import Connection, check_url, connect, connected, translated
+from convault.catalog.lease import PostgresLease
+from convault.catalog.locks import backup_key, one_at_a_time, try_lock, unlock
+from convault.errors import BusyError, CatalogError, CatalogUnavailable
+
+_Result = TypeVar("_Result")
+
+_OVER = (BackupStatus.COMPLETED.value, BackupStatus.FAILED.value)
+
+
+class PostgresCatalog:
+    """Implements `convault.catalog.base.Catalog`. Holds no connection, may be shared by threads."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        lease_seconds: float = 90.0,
+        renew_seconds: float = 30.0,
+        patience: float = 2.0,
+        attempts: int = 3,
+    ) -> None:
+        """`patience`: seconds that `begin` waits for a lock before it is a BusyError, since a
+        session that was just closed may still be letting it go. A call is tried `attempts` times
+        while the database is unavailable; every call may be repeated.
+        """
+        check_url(url)
+        self._url = url
+        self._lease_seconds = lease_seconds
+        self._renew_seconds = renew_seconds
+        self._patience = patience
+        self._attempts = attempts
+
+    # Migrations and repositories
+
+    def migrate(self) -> builtins.list[str]:
+        """Apply the missing files of supabase/migrations; their names."""
+        return migrations.migrate(self._url)
+
+    def missing_migrations(self) -> builtins.list[str]:
+        """Names of the files that are not applied. Changes nothing."""
+        return self._do(lambda c: [m.name for m in migrations.missing(c)])
+
+    def exclusive(self) -> AbstractContextManager[None]:
+        """One `convault init` at a time; the others wait. BusyError after two minutes."""
+        return one_at_a_time(self._url, "convault init")
+
+    def repository_id(self) -> UUID | None:
+        """The current repository."""
+
+        def ask(connection: Connection) -> UUID | None:
+            row = connection.execute(
+                "SELECT repository_id FROM public.backup_repositories WHERE current"
+            ).fetchone()
+            return None if row is None else row[0]
+
+        return self._do(ask)
+
+    def register_repository(self, repository_id: UUID, installation_id: UUID, url: str) -> None:
+        """Make it the current one."""
+
+        def write(connection: Connection) -> None:
+            # Readers go on; a second writer waits instead of meeting the index of one current.
+            connection.execute("LOCK TABLE public.backup_repositories IN SHARE ROW EXCLUSIVE MODE")
+            connection.execute(
+                "UPDATE public.backup_repositories SET current = false"
+                " WHERE current AND repository_id <> %s",
+                [repository_id],
+            )
+            connection.execute(
+                "INSERT INTO public.backup_repositories"
+                " (repository_id, installation_id, url, current) VALUES (%s, %s, %s, true)"
+                " ON CONFLICT (repository_id) DO UPDATE SET current = true,"
+                " installation_id = excluded.installation_id, url = excluded.url",
+                [repository_id, installation_id, url],
+            )
+
+        self._do(write)
+
+    # Rows
+
+    def add(self, record: BackupRecord, *, keep_times: bool = False) -> BackupRecord:
+        """Insert the row unless its id is there; the row that is there afterwards."""
+
+        def write(connection: Connection) -> BackupRecord:
+            rows.insert(connection, record, keep_times=keep_times)
+            return rows.select_one(connection, record.id)
+
+        return self._do(write)
+
+    def get(self, backup_id: UUID) -> BackupRecord:
+        """The row. NotFoundError."""
+        return self._do(lambda connection: rows.select_one(connection, backup_id))
+
+    def list(
+        self, *, status: BackupStatus | None = None, limit: int | None = None
+    ) -> builtins.list[BackupRecord]:
+        """Rows, newest first."""
+        where = SQL("WHERE status = {} ").format(status.value) if status else SQL("")
+        rest = where + SQL("ORDER BY created_at DESC, id LIMIT {}").format(limit)
+        return self._do(lambda connection: rows.select(connection, rest, {}))
+
+    def update(self, backup_id: UUID, **columns: Any) -> BackupRecord:
+        """Set columns. CatalogError when this would take the row out of `completed` (or out of
+        `failed`, unless to `completed`: whoever says that has written the manifest)."""
+        status = columns.get("status")
+        kept = () if status in {None, BackupStatus.COMPLETED} else _OVER
+        still = SQL("status::text <> ALL({}::text[])").format([s for s in kept if s != status])
+
+        def write(connection: Connection) -> BackupRecord:
+            changed = rows.change(connection, backup_id, columns, still, {})
+            if changed is not None:
+                return changed
+            there = rows.select_one(connection, backup_id)
+            raise CatalogError(
+                f"Backup {backup_id} is {there.status} and stays so; start a new one.",
+                backup=backup_id,
+            )
+
+        return self._do(write)
+
+    def replace(self, seen: BackupRecord, **columns: Any) -> BackupRecord | None:
+        """Set columns if the row's status, lease and time of change still are as `seen`."""
+        unchanged = SQL(
+            "status = %(seen_status)s AND updated_at = %(seen_updated_at)s"
+            " AND lease_expires_at IS NOT DISTINCT FROM %(seen_lease)s"
+        )
+        parameters = {
+            "seen_status": seen.status.value,
+            "seen_updated_at": seen.updated_at,
+            "seen_lease": seen.lease_expires_at,
+        }
+        return self._do(lambda c: rows.change(c, seen.id, columns, unchanged, parameters))
+
+    # Leases
+
+    def begin(
+        self, backup_id: UUID, options: dict[str, Any], flow_run_id: UUID | None = None
+    ) -> Lease:
+        """Take the backup's lock, then make the row `processing`, then begin to renew."""
+        key = backup_key(backup_id)
+        connection = connect(self._url)
+        try:
+            with translated():
+                self._lock(connection, backup_id, key)
+                with connection.transaction():
+                    self._take(connection, backup_id, options, flow_run_id)
+            lease = PostgresLease(
+                connection,
+                backup_id,
+                key=key,
+                seconds=self._lease_seconds,
+                renew_seconds=self._renew_seconds,
+            )
+            if not lease.renew():
+                raise CatalogError(
+                    "The catalog is reached through a pooler in transaction mode, where a lock "
+                    "does not last. Use the direct connection or the pooler's session mode "
+                    "(port 5432 on Supabase) in CONVAULT_CATALOG_URL, or DATABASE_URL."
+                )
+            lease.start()
+        except BaseException:
+            # Closing gives the lock back, so that the same process can try again.
+            connection.close()
+            raise
+        return lease
+
+    def abandoned(self) -> Sequence[UUID]:
+        """`processing`, lease over, lock free."""
+
+        def ask(connection: Connection) -> builtins.list[UUID]:
+            over = connection.execute(
+                "SELECT id FROM public.backups WHERE status = 'processing'"
+                " AND (lease_expires_at IS NULL OR lease_expires_at < clock_timestamp())"
+            ).fetchall()
+            free = []
+            for (backup_id,) in over:
+                if try_lock(connection, backup_key(backup_id)):
+                    unlock(connection, backup_key(backup_id))
+                    free.append(backup_id)
+            return free
+
+        return self._do(ask, transaction=False)
+
+    def _lock(self, connection: Connection, backup_id: UUID, key: int) -> None:
+        deadline = time.monotonic() + self._patience
+        while not try_lock(connection, key):
+            if time.monotonic() > deadline:
+                raise BusyError(
+                    f"Another run is working on backup {backup_id}. Wait until it is over, or "
+                    "start a new backup.",
+                    backup=backup_id,
+                )
+            time.sleep(0.05)
+
+    def _take(
+        self,
+        connection: Connection,
+        backup_id: UUID,
+        options: dict[str, Any],
+        flow_run_id: UUID | None,
+    ) -> None:
+        repository = connection.execute(
+            "SELECT repository_id FROM public.backup_repositories WHERE current"
+        ).fetchone()
+        if repository is None:
+            raise CatalogError("The catalog knows no repository yet: run `convault init`.")
+        taken = connection.execute(
+            "INSERT INTO public.backups AS b"
+            " (id, status, options, repository_id, flow_run_id, started_at, lease_expires_at)"
+            " VALUES (%(id)s, 'processing', %(options)s, %(repository)s, %(run)s,"
+            " clock_timestamp(), clock_timestamp() + make_interval(secs => %(seconds)s))"
+            " ON CONFLICT (id) DO UPDATE SET status = excluded.status, options = excluded.options,"
+            " repository_id = excluded.repository_id, started_at = excluded.started_at,"
+            " flow_run_id = coalesce(excluded.flow_run_id, b.flow_run_id),"
+            " lease_expires_at = excluded.lease_expires_at, updated_at = clock_timestamp()"
+            " WHERE b.status IN ('pending', 'processing') RETURNING true",
+            {
+                "id": backup_id,
+                "options": Jsonb(options),
+                "repository": repository[0],
+                "run": flow_run_id,
+                "seconds": self._lease_seconds,
+            },
+        ).fetchone()
+        if taken is None:
+            there = rows.select_one(connection, backup_id)
+            raise CatalogError(
+                f"Backup {backup_id} is already {there.status}: start a new one.",
+                backup=backup_id,
+                status=there.status,
+            )
+
+    def _do(self, work: Callable[[Connection], _Result], *, transaction: bool = True) -> _Result:
+        for attempt in range(1, self._attempts + 1):
+            try:
+                with connected(self._url) as connection:
+                    if not transaction:
+                        return work(connection)
+                    with connection.transaction():
+                        return work(connection)
+            except CatalogUnavailable:
+                if attempt == self._attempts:
+                    raise
+                time.sleep(0.1 * 2**attempt)
+        raise AssertionError("unreachable")
