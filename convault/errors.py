@@ -24,7 +24,8 @@ ConvaultError
 ├── LeaseLost               the run no longer holds its lease: it must not commit
 ├── IncompleteBackup        what was stored is not what was counted: nothing was committed
 ├── IntegrityError          stored bytes do not have their digest, or an archive is damaged
-└── RestoreError            the target cannot take the backup
+├── RestoreError            the target cannot take the backup
+└── PrefectUnavailable      no Prefect server, or no deployment on it, to run a backup (transient)
 
 Messages say what happened and what to do next. They never hold a secret or a row's value: Postgres
 DETAIL, HINT and CONTEXT quote rows, so they are cut where the driver's error is translated
@@ -202,3 +203,9 @@ class RestoreError(ConvaultError):
     """The target cannot take the backup."""
 
     code, exit_code = "restore", 60
+
+
+class PrefectUnavailable(ConvaultError):
+    """There is no Prefect server, or no deployment on it, that would run the backup."""
+
+    code, exit_code, http_status, transient = "prefect-unavailable", 70, 503, True

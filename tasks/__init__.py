@@ -1,0 +1,21 @@
+"""The steps of a backup: one Prefect task per file. What a step does lies in `convault`.
+
+| task | takes | gives |
+|---|---|---|
+| begin | a catalog | the lease of one backup |
+| chunk | a snapshot | chunks: ranges of heap pages, packed |
+| carry | a chunk | its receipt; runs the next four for one piece after the other |
+| fetch | a reader of one range | the next rows, as Arrow |
+| serialize | rows | lines of NDJSON |
+| compress | lines | the bytes to store, and their digests |
+| upload | bytes | a part: the receipt of one stored object |
+| count | a table | its rows in the snapshot |
+| record | parts and counts | the manifest, and the row `completed` |
+"""
+
+import os
+
+# Prefect reads its settings when it is first imported, and `flows` and `deployments` import this
+# package before it. Without telemetry a server starts in half the time.
+os.environ.setdefault("DO_NOT_TRACK", "1")
+os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")

@@ -14,6 +14,8 @@ import pytest
 
 from convault.embedded.server import EmbeddedPostgres, wheel_binaries
 
+pytest_plugins = ["tests.prefect_server"]
+
 SYSTEM_VERSIONS = {
     int(path.parent.name): path
     for path in Path("/usr/lib/postgresql").glob("*/bin")

@@ -1,0 +1,133 @@
+"""A real Prefect server, with a home of its own, for the tests that need one.
+
+Starting it takes 5 to 13 seconds, so it is started once per worker of pytest-xdist; a module that
+uses it says `pytestmark = [pytest.mark.prefect_server, pytest.mark.xdist_group("prefect")]`, so
+that (with `--dist loadgroup`) all of them share one worker and one server.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import pytest
+
+CHECKOUT = Path(__file__).parent.parent
+_START_SECONDS = 120
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listened on a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def stop(process: subprocess.Popen[bytes], seconds: float = 30) -> None:
+    """End a process that leads its own group, and what it started."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(seconds)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+@dataclass(frozen=True)
+class PrefectServer:
+    """A running server."""
+
+    url: str
+    """of its API: what PREFECT_API_URL is set to"""
+    home: Path
+    database: Path
+    """its SQLite file"""
+    log: Path
+    environment: dict[str, str] = field(repr=False)
+    """for programs that shall use it, without any of the developer's own settings"""
+
+    def prefect(self, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+        """Run the `prefect` command in the checkout, with `more` in its environment."""
+        return subprocess.run(
+            [sys.executable, "-m", "prefect", *arguments],
+            cwd=CHECKOUT,
+            env={**self.environment, **more},
+            capture_output=True,
+            text=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+
+
+def _environment(home: Path) -> dict[str, str]:
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PREFECT_", "CONVAULT_", "SUPABASE_")) and name != "DATABASE_URL"
+    }
+    return {
+        **kept,
+        "DO_NOT_TRACK": "1",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_HOME": str(home),
+        "NO_COLOR": "1",
+    }
+
+
+@pytest.fixture(scope="session")
+def prefect_server() -> Iterator[PrefectServer]:
+    """A real `prefect server start` on a free port of 127.0.0.1."""
+    home = Path(tempfile.mkdtemp(prefix="cv-prefect-"))
+    port = free_port()
+    log = home / "server.log"
+    environment = _environment(home)
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1",
+             "--port", str(port)],
+            # The scheduler looks every second, not every minute: a test waits for it.
+            env={**environment, "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "1"},
+            stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
+        )  # fmt: skip
+    url = f"http://127.0.0.1:{port}/api"
+    try:
+        deadline = time.monotonic() + _START_SECONDS
+        while True:
+            try:
+                if httpx.get(f"{url}/health", timeout=5).status_code == 200:
+                    break
+            except httpx.TransportError:
+                pass
+            tail = log.read_text(errors="replace")[-2000:]
+            assert process.poll() is None, f"the Prefect server ended:\n{tail}"
+            assert time.monotonic() < deadline, f"the Prefect server does not answer:\n{tail}"
+            time.sleep(0.2)
+        yield PrefectServer(
+            url, home, home / "prefect.db", log, {**environment, "PREFECT_API_URL": url}
+        )
+    finally:
+        stop(process)
+        shutil.rmtree(home)
+
+
+@pytest.fixture
+def prefect_api(prefect_server: PrefectServer) -> Iterator[PrefectServer]:
+    """This process uses the server: flows that a test calls run against it."""
+    from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
+
+    with temporary_settings(
+        {PREFECT_API_URL: prefect_server.url, PREFECT_HOME: prefect_server.home}
+    ):
+        yield prefect_server
