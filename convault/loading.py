@@ -1,0 +1,133 @@
+"""Rows of a backup into tables: each object is proven to be the backup's before a row is loaded."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import psycopg
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
+
+from convault.errors import ConvaultError, IntegrityError, ObjectMissing, RestoreError
+from convault.formats import compression, ndjson
+from convault.formats.postgres_types import quoted
+from convault.manifest import Manifest, PartEntry, TableEntry
+from convault.models import Column
+from convault.stores.base import Store
+
+_COPY_BYTES = 4 * 1024 * 1024
+"""plain bytes that are turned into COPY's format at a time, unless one row is larger"""
+_LOOKUPS = 8
+"""objects that are looked up at the same time"""
+_ATTEMPTS = 4
+"""of reading one object, when the store cannot be reached"""
+
+
+def check_objects(store: Store, manifest: Manifest) -> None:
+    """Look up every object of the backup. IntegrityError names those that are missing or have
+    another size than the manifest says."""
+
+    def fault(key: str, size: int) -> str | None:
+        try:
+            found = store.head(key).size
+        except ObjectMissing:
+            return f"{key} is missing"
+        return None if found == size else f"{key} has {found} bytes instead of {size}"
+
+    sizes = manifest.objects()
+    with ThreadPoolExecutor(_LOOKUPS) as pool:
+        faults = [found for found in pool.map(fault, sizes, sizes.values()) if found]
+    if faults:
+        more = f", and {len(faults) - 3} more" if len(faults) > 3 else ""
+        raise IntegrityError(
+            f"Backup {manifest.backup_id} is damaged: {'; '.join(faults[:3])}{more}. Nothing was "
+            "loaded; `convault list` shows the other backups.",
+            backup=manifest.backup_id,
+        )
+
+
+def read_part(store: Store, part: PartEntry) -> bytes:
+    """The plain bytes of a part (at most 32 MiB, or one row). IntegrityError names the object when
+    its digest, its size or its number of rows is not the manifest's."""
+    stored = _read(store, part)
+    if len(stored) != part.stored_bytes or hashlib.sha256(stored).hexdigest() != part.sha256:
+        raise _damaged(part, "its bytes are not those that were stored")
+    pieces = compression.decompressed([stored], name=part.key, plain_bytes=part.plain_bytes)
+    plain = b"".join(pieces)
+    if hashlib.sha256(plain).hexdigest() != part.plain_sha256:
+        raise _damaged(part, "its content is not that which was stored")
+    if plain.count(b"\n") != part.rows:
+        raise _damaged(part, f"it does not hold {part.rows} rows")
+    return plain
+
+
+def load_part(
+    connection: psycopg.Connection[Any], store: Store, table: TableEntry, part: PartEntry
+) -> None:
+    """COPY the rows of a part into the table. IntegrityError, StoreError, RestoreError, and what
+    the driver raises."""
+    plain = read_part(store, part)
+    if connection.info.server_version < 160000:
+        _refuse_octal_chars(plain, table.columns, part)
+    with connection.cursor() as cursor:
+        with cursor.copy(_copy_statement(table).encode()) as copy:
+            for lines in ndjson.split(plain, _COPY_BYTES):
+                try:
+                    copy.write(ndjson.to_copy_text(lines.data, table.columns))
+                except IntegrityError as error:
+                    raise _damaged(part, error.message) from None
+        if cursor.rowcount != part.rows:
+            raise RestoreError(
+                f"The target took {cursor.rowcount} of {part.rows} rows into {table.name}: "
+                "something there drops rows, such as a trigger. Nothing was changed.",
+                table=table.name,
+            )
+
+
+def _read(store: Store, part: PartEntry) -> bytes:
+    """At most one byte more than there should be: enough to see that there are too many."""
+    attempts = Retrying(
+        retry=retry_if_exception(lambda e: isinstance(e, ConvaultError) and e.transient),
+        stop=stop_after_attempt(_ATTEMPTS),
+        wait=wait_exponential_jitter(initial=0.2, max=10),
+        reraise=True,
+    )
+    try:
+        return attempts(lambda: b"".join(_pieces(store, part)))
+    except ObjectMissing:
+        raise _damaged(part, "it is missing") from None
+
+
+def _pieces(store: Store, part: PartEntry) -> Iterable[bytes]:
+    left = part.stored_bytes
+    for piece in store.stream(part.key):
+        yield piece
+        left -= len(piece)
+        if left < 0:
+            return
+
+
+def _copy_statement(table: TableEntry) -> str:
+    names = ", ".join(quoted(column.name) for column in ndjson.loadable(table.columns))
+    return f"COPY {table.name.quoted}{f' ({names})' if names else ''} FROM STDIN"
+
+
+def _refuse_octal_chars(plain: bytes, columns: Iterable[Column], part: PartEntry) -> None:
+    r"""Before Postgres 16, "char" takes the text \ooo for a backslash and says nothing."""
+    for column in columns:
+        name = re.escape(json.dumps(column.name, ensure_ascii=False).encode())
+        # No text can hold this by itself: within a JSON string a backslash precedes every quote.
+        if column.type == '"char"' and re.search(name + rb':"\\\\[0-7]{3}"', plain):
+            raise RestoreError(
+                f'Column "{column.name}" of {part.path.rpartition("/")[0]} holds bytes that only '
+                "Postgres 16 and newer can restore. Nothing was changed.",
+                key=part.key,
+            )
+
+
+def _damaged(part: PartEntry, what: str) -> IntegrityError:
+    return IntegrityError(f"{part.key} is damaged: {what}. Nothing was loaded.", key=part.key)

@@ -1,0 +1,121 @@
+"""The database that a backup is restored into: reached, and proven empty."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+
+from convault.dataset import OWN_TABLES, is_managed
+from convault.errors import RestoreError, SourceError
+from convault.sources import session
+from convault.sources.failures import reason, sqlstate
+
+_SHOWN = 5
+"""names of things in the way that an error shows"""
+
+# Types: no row types of tables, no arrays, no multiranges: those come and go with their owner.
+_IN_THE_WAY = """
+    WITH own AS (
+        SELECT c.oid FROM pg_catalog.pg_class c
+        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+        WHERE n.nspname || '.' || c.relname = ANY (%(own)s)
+    ), found AS (
+        SELECT 'pg_class'::regclass AS catalog, c.oid, c.relnamespace AS schema, c.relname AS name
+        FROM pg_catalog.pg_class c
+        WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND c.oid NOT IN (SELECT oid FROM own)
+            AND NOT EXISTS (
+                SELECT FROM pg_catalog.pg_depend d
+                WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid
+                    AND d.refclassid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')
+                    AND d.refobjid IN (SELECT oid FROM own))
+        UNION ALL
+        SELECT 'pg_type'::regclass, t.oid, t.typnamespace, t.typname
+        FROM pg_catalog.pg_type t LEFT JOIN pg_catalog.pg_class c ON c.oid = t.typrelid
+        WHERE coalesce(c.relkind, 'c') = 'c' AND t.typtype <> 'm'
+            AND NOT EXISTS (SELECT FROM pg_catalog.pg_type e WHERE e.typarray = t.oid)
+        UNION ALL
+        SELECT 'pg_proc'::regclass, p.oid, p.pronamespace, p.proname FROM pg_catalog.pg_proc p
+    )
+    SELECT n.nspname, f.name
+    FROM found f JOIN pg_catalog.pg_namespace n ON n.oid = f.schema
+    WHERE n.nspname <> ALL ('{pg_catalog,information_schema}')
+        AND NOT EXISTS (
+            SELECT FROM pg_catalog.pg_depend d
+            WHERE d.classid = f.catalog AND d.objid = f.oid AND d.deptype = 'e')
+    ORDER BY 1, 2
+"""
+
+
+@contextmanager
+def transaction(url: str) -> Iterator[psycopg.Connection[Any]]:
+    """A connection whose one transaction commits when the block ends, and leaves no trace when it
+    fails. RestoreError when the target cannot be reached or refuses to commit."""
+    try:
+        connection = session.connect(url)
+    except SourceError as error:
+        message = re.sub(r"\b(the|The) source\b", r"\1 target", error.message)
+        raise RestoreError(f"Nothing was restored. {message}", **error.ids) from None
+    try:
+        with refusals("the restore"):
+            connection.execute("BEGIN")
+            yield connection
+        with refusals("to commit"):
+            _commit(connection)
+    finally:
+        connection.close()  # which undoes what is not committed
+
+
+@contextmanager
+def refusals(what: str) -> Iterator[None]:
+    """Raise what the driver raises inside the block as a RestoreError: the target refused `what`.
+    Like every driver's error it may quote rows, so that only its reason is kept."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise RestoreError(
+            f"The target refused {what}: {reason(error)}. Nothing was changed; the target's own "
+            "log holds the rest of the message."
+        ) from None
+
+
+def _commit(connection: psycopg.Connection[Any]) -> None:
+    try:
+        connection.execute("COMMIT")
+    except psycopg.OperationalError as error:
+        if sqlstate(error) is not None:
+            raise
+        raise RestoreError(
+            f"The connection to the target was lost at the very end: {reason(error)}. Either all "
+            "of the backup is in the target, or nothing is: look before you try again."
+        ) from None
+
+
+def require_empty(connection: psycopg.Connection[Any]) -> None:
+    """RestoreError when the target holds a relation, a type or a function, other than those of the
+    system, of extensions, of schemas that Supabase manages, and of Convault's own catalog."""
+    own = [str(table) for table in OWN_TABLES]
+    rows = connection.execute(_IN_THE_WAY, {"own": own}).fetchall()
+    names = [f"{schema}.{name}" for schema, name in rows if not is_managed(schema)]
+    if not names:
+        return
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    raise RestoreError(
+        f"The target is not empty: it holds {', '.join(names[:_SHOWN])}{more}. "
+        "Nothing was changed: restore into an empty database (CREATE DATABASE)."
+    )
+
+
+def exists(connection: psycopg.Connection[Any], relation: str) -> bool:
+    """Whether there is a relation of that name (`schema.name`)."""
+    schema, _, name = relation.partition(".")
+    found = connection.execute(
+        "SELECT EXISTS (SELECT FROM pg_catalog.pg_class c"
+        " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE n.nspname = %s AND c.relname = %s)",
+        (schema, name),
+    ).fetchone()
+    return bool(found and found[0])
