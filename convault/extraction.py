@@ -1,0 +1,211 @@
+"""From a tar to files, trusting nothing that the tar says.
+
+The archive's first member is its manifest, and from a checked manifest follows what must come next:
+each name, size and digest. Anything else - a path that climbs, a link, a device, a duplicate, one
+file more or less, one byte more - is refused before anything of it is written.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from convault import tar
+from convault.archive import Member, members_of
+from convault.errors import ConfigurationError, IntegrityError, NotFoundError
+from convault.layout import MANIFEST_NAME
+from convault.manifest import Manifest
+from convault.stores.failures import translated
+
+PIECE_BYTES = 1024 * 1024
+MAX_MANIFEST_BYTES = 512 * 1024 * 1024
+"""A manifest is read into memory; this is what some 100,000 parts of 20 columns take (3 TB)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extracted:
+    """What was written."""
+
+    folder: Path
+    manifest: Manifest
+    files: int
+    bytes: int
+
+
+def extract(source: Path | Iterable[bytes], folder: Path) -> Extracted:
+    """Write the files of an archive (a tar's path, or its bytes in pieces) into `folder`.
+
+    `folder` must be absent (its parent must exist) or empty: ConfigurationError. It appears (mode
+    0700, files 0600) only when every file is written and has the digest that SHA256SUMS gives;
+    then the files lie in a hidden folder beside it, which is removed when anything fails.
+    IntegrityError names the member that is hostile, damaged, missing or too many; RepositoryError
+    tells of a manifest that is malformed or newer; NotFoundError of a tar that is not there;
+    StoreError of a disk that is full.
+    """
+    target = folder.resolve()
+    with translated("extracting", str(target)):
+        _check_target(target)
+        staged = target.parent / f".{target.name}.{secrets.token_hex(6)}"
+        staged.mkdir(0o700)
+        try:
+            manifest, members = _write_all(_Reader(_pieces(source)), staged)
+            _take_place(staged, target)
+        except BaseException:
+            shutil.rmtree(staged)
+            raise
+    return Extracted(target, manifest, len(members), sum(member.size for member in members))
+
+
+def _check_target(target: Path) -> None:
+    if not target.parent.is_dir():
+        raise ConfigurationError(f"The folder {target.parent} does not exist: make it first.")
+    if not target.exists():
+        return
+    if not target.is_dir() or any(target.iterdir()):
+        raise ConfigurationError(
+            f"{target} is there already and not an empty folder: name another one, so that "
+            "nothing is overwritten or mixed up."
+        )
+
+
+def _take_place(staged: Path, target: Path) -> None:
+    try:
+        # In the place of an empty folder too, which keeps out what was put there meanwhile.
+        staged.rename(target)
+    except OSError:
+        raise ConfigurationError(
+            f"{target} cannot be replaced by the extracted folder (somebody wrote into it, or it "
+            "is a mount point): name a folder that does not exist."
+        ) from None
+
+
+def _write_all(reader: _Reader, folder: Path) -> tuple[Manifest, list[Member]]:
+    header = reader.header()
+    if header is None or header.name != MANIFEST_NAME:
+        raise _refused("it does not begin with datapackage.json", MANIFEST_NAME)
+    if header.size > MAX_MANIFEST_BYTES:
+        raise _refused("datapackage.json is too large", MANIFEST_NAME)
+    data = b"".join(reader.body(header.size, MANIFEST_NAME))
+    manifest = Manifest.from_bytes(data, where="datapackage.json of the archive")
+    members = members_of(manifest, data)
+    _write(members[0], iter([data]), folder)
+    for member in members[1:]:
+        header = reader.header()
+        if header is None:
+            raise _refused(f"it ends before {member.path}", member.path)
+        _check_member(header, member)
+        _write(member, reader.body(member.size, member.path), folder)
+    extra = reader.header()
+    if extra is not None:
+        raise _refused(f"it holds {extra.name!r}, which its manifest does not name", extra.name)
+    reader.finish()
+    return manifest, members
+
+
+def _check_member(header: tar.Header, member: Member) -> None:
+    if header.name != member.path:
+        raise _refused(f"it holds {header.name!r} where {member.path} must be", header.name)
+    if header.size != member.size:
+        raise _refused(
+            f"{member.path} has {header.size} bytes, its manifest says {member.size}", member.path
+        )
+
+
+def _write(member: Member, pieces: Iterator[bytes], folder: Path) -> None:
+    path = folder / member.path
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    digest = sha256()
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        os.fchmod(descriptor, 0o600)
+        for piece in pieces:
+            digest.update(piece)
+            file.write(piece)
+    if digest.hexdigest() != member.sha256:
+        raise _refused(f"{member.path} does not have the digest in SHA256SUMS", member.path)
+
+
+class _Reader:
+    """Reads an archive front to back. Holds one piece of the source at a time."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+        self._held = memoryview(b"")
+
+    def header(self) -> tar.Header | None:
+        """The next member, or None at the archive's end."""
+        try:
+            block = self._exactly(tar.BLOCK, "the next member")
+            if block == bytes(tar.BLOCK):
+                return None
+            header = tar.read_header(block)
+            if not header.extension:
+                return header
+            if header.size > tar.MAX_EXTENSION_BYTES:
+                raise tar.TarError("a pax header is too large")
+            data = b"".join(self.body(header.size, "a pax header"))
+            following = tar.read_header(self._exactly(tar.BLOCK, "the next member"))
+            if following.extension:
+                raise tar.TarError("a pax header follows another")
+            return tar.read_extension(data, following)
+        except tar.TarError as error:
+            raise _refused(str(error), None) from None
+
+    def body(self, size: int, name: str) -> Iterator[bytes]:
+        """The bytes of a member; its padding is read over."""
+        left = size
+        while left:
+            piece = self._some(left, name)
+            left -= len(piece)
+            yield piece
+        if self._exactly(-size % tar.BLOCK, name).strip(b"\0"):
+            raise _refused(f"something is hidden behind {name}", name)
+
+    def finish(self) -> None:
+        """IntegrityError unless nothing but zeros is left."""
+        if self._exactly(tar.BLOCK, "its end") != bytes(tar.BLOCK):
+            raise _refused("its end is damaged", None)
+        for piece in (bytes(self._held), *self._pieces):
+            if piece.strip(b"\0"):
+                raise _refused("something follows its end", None)
+
+    def _some(self, wanted: int, name: str) -> bytes:
+        """At least one byte, at most `wanted`."""
+        while not self._held:
+            piece = next(self._pieces, None)
+            if piece is None:
+                raise _refused(f"it ends within {name}", name)
+            self._held = memoryview(piece)
+        taken, self._held = self._held[:wanted], self._held[wanted:]
+        return bytes(taken)
+
+    def _exactly(self, wanted: int, name: str) -> bytes:
+        data = b""
+        while len(data) < wanted:
+            data += self._some(wanted - len(data), name)
+        return data
+
+
+def _pieces(source: Path | Iterable[bytes]) -> Iterator[bytes]:
+    if not isinstance(source, Path):
+        yield from source
+        return
+    try:
+        file = source.open("rb")
+    except FileNotFoundError:
+        raise NotFoundError(f"There is no file {source}.", file=source) from None
+    with file:
+        while piece := file.read(PIECE_BYTES):
+            yield piece
+
+
+def _refused(why: str, member: str | None) -> IntegrityError:
+    ids = {} if member is None else {"member": member}
+    return IntegrityError(
+        f"The archive was refused: {why}. Nothing of it was kept; download it again.", **ids
+    )
