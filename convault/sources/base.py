@@ -38,7 +38,9 @@ class Snapshot(Protocol):
         that), after the first `skip_rows`: a reader that lost its connection goes on where it was.
 
         Columns are named and ordered as `Table.columns`; booleans and integers come as such,
-        everything else as Postgres' own text. Raises SourceUnavailable (transient), SnapshotLost.
+        everything else as Postgres' own text. A table without columns gives batches without
+        columns, whose `num_rows` counts. An iterator that is left early must be closed.
+        Raises SourceUnavailable (transient), SnapshotLost.
         """
 
     def count(self, table: Table) -> int:

@@ -1,0 +1,174 @@
+"""Translate what the drivers raise into the SourceError tree, and cut what quotes rows or secrets.
+
+Postgres puts values into DETAIL, HINT and CONTEXT, and for some classes of errors into the message
+itself (`invalid input syntax for type integer: "..."`). Only the first line of the message, and
+only of classes whose messages name nothing but objects and settings, leaves the process.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import adbc_driver_manager as adbc
+import psycopg
+import pyarrow as pa
+
+from convault.errors import (
+    AuthenticationError,
+    LockNotAvailable,
+    MissingPrivilege,
+    MissingTable,
+    RowsHidden,
+    SourceError,
+    SourceUnavailable,
+    UnsupportedSource,
+)
+
+DRIVER_ERRORS: tuple[type[Exception], ...] = (psycopg.Error, adbc.Error, pa.ArrowException, OSError)
+"""What psycopg and ADBC raise; ADBC raises OSError and ArrowException in the middle of a result."""
+
+_QUOTING_NO_VALUES = (
+    "08", "0A", "25", "26", "28", "2B", "34", "3D", "3F", "40", "42", "53", "54", "55", "57", "58",
+    "72", "F0", "XX001", "XX002",
+)  # fmt: skip
+"""Classes of SQLSTATE (Postgres' documentation, appendix A) whose messages name objects, settings
+and limits. Not 22 (data exceptions quote data), 23, 44, P0 (whatever a function raises) and XX000
+(whatever an extension raises)."""
+
+_LOST = ("08", "57P01", "57P02", "57P03", "57P04", "57P05", "25P03", "25P04")
+_BUSY = ("53", "57014", "40001")
+
+_TELLING: tuple[tuple[str, type[SourceError], str], ...] = (
+    (
+        r"password|role \".*\" does not exist|pg_hba\.conf|authentication|not permitted to log in"
+        r"|Tenant or user not found",
+        AuthenticationError,
+        "The source refuses the user or the password: {reason}. Check both in its URL; characters "
+        "such as @ / : # % in a password must be percent-encoded.",
+    ),
+    (
+        r"permission denied for database",
+        MissingPrivilege,
+        "The role may not use this database: {reason}. GRANT CONNECT on it to the role.",
+    ),
+    (
+        r"database \".*\" does not exist",
+        SourceError,
+        "The database that the URL names is not on that server: {reason}. Check the URL.",
+    ),
+    (
+        r"certificate|SSL",
+        SourceError,
+        "The source and this machine do not agree on encryption: {reason}. Check sslmode and "
+        "sslrootcert in the URL.",
+    ),
+)
+"""A connection that is refused comes without a SQLSTATE: only the words tell why."""
+
+
+@contextmanager
+def translated(**ids: object) -> Iterator[None]:
+    """Raise what psycopg and ADBC raise inside the block as one of the SourceError tree, carrying
+    `ids` (table=, range=). The driver's error is not chained: it quotes rows."""
+    try:
+        yield
+    except DRIVER_ERRORS as error:
+        raise failure(error, **ids) from None
+
+
+def failure(error: Exception, **ids: object) -> SourceError:
+    """The SourceError that says what the driver's `error` says, without values."""
+    state, why = sqlstate(error), reason(error)
+    if state is None:
+        return _without_state(why, ids)
+    if state.startswith("28"):
+        return AuthenticationError(
+            f"The source refuses the user or the password: {why}. Check both in its URL.", **ids
+        )
+    if state.startswith(_LOST):
+        return SourceUnavailable(
+            f"The connection to the source was lost: {why}. Trying again can help.", **ids
+        )
+    if state.startswith(_BUSY):
+        return SourceUnavailable(
+            f"The source has not enough left, or cancelled a query: {why}. Trying again can help.",
+            **ids,
+        )
+    if state in ("55P03", "40P01"):
+        return LockNotAvailable(
+            f"A lock on {ids.get('table', 'a table')} could not be had: {why}. Somebody else "
+            "changes it or waits to; try again later, or raise CONVAULT_LOCK_TIMEOUT.",
+            **ids,
+        )
+    if state == "42501" and "row-level security" in why:
+        return RowsHidden(
+            f"Row security hides rows from this role: {why}. Back up as a role with BYPASSRLS.",
+            **ids,
+        )
+    if state == "42501":
+        return MissingPrivilege(
+            f"The role may not read what the backup needs: {why}. GRANT SELECT on the dataset's "
+            "tables (and USAGE on their schemas) to it, or membership in pg_read_all_data.",
+            **ids,
+        )
+    if state in ("42P01", "3F000"):
+        return MissingTable(f"The source lacks a table: {why}. Was it just dropped?", **ids)
+    if state == "0A000":
+        return UnsupportedSource(f"The source cannot do what a backup needs: {why}.", **ids)
+    return SourceError(
+        f"The source refused: {why}. Its own log holds the rest of the message.", **ids
+    )
+
+
+def reason(error: Exception) -> str:
+    """What the error says in one line that holds no value of a row. Never ends with a full stop."""
+    state = sqlstate(error)
+    if state is None:
+        return _client_reason(str(error))
+    if state.startswith(_QUOTING_NO_VALUES):
+        return f"{_first_line(_primary(error))} ({state})"
+    return f"{_name(state)} ({state})"
+
+
+def sqlstate(error: Exception) -> str | None:
+    """The five characters by which Postgres tells its errors apart, if it said them."""
+    state = getattr(error, "sqlstate", None)
+    return state if isinstance(state, str) and len(state) == 5 else None
+
+
+def _name(state: str) -> str:
+    try:
+        return psycopg.errors.lookup(state).__name__
+    except KeyError:
+        return "an error of its own"
+
+
+def _primary(error: Exception) -> str:
+    if isinstance(error, psycopg.Error):
+        return error.diag.message_primary or ""
+    details = dict(getattr(error, "details", ()))
+    found = details.get("PG_DIAG_MESSAGE_PRIMARY") or details.get(b"PG_DIAG_MESSAGE_PRIMARY") or b""
+    return found.decode(errors="replace") if isinstance(found, bytes) else str(found)
+
+
+def _client_reason(text: str) -> str:
+    """The innermost cause of a failed connection: `connection to server at "..." failed: ...`."""
+    line = _first_line(re.split(r"failed: ", text)[-1])
+    return re.sub(r"^(FATAL|ERROR|IO|error):\s*", "", line) or "no reason given"
+
+
+def _first_line(text: str) -> str:
+    return text.strip().partition("\n")[0].strip().rstrip(".")
+
+
+def _without_state(why: str, ids: dict[str, object]) -> SourceError:
+    for words, kind, message in _TELLING:
+        if re.search(words, why, re.IGNORECASE):
+            return kind(message.format(reason=why), **ids)
+    return SourceUnavailable(
+        f"The source cannot be reached, or the connection was lost: {why}. Check host, port and "
+        "network; trying again can help.",
+        **ids,
+    )

@@ -1,0 +1,262 @@
+"""Rows of a Postgres database, all of one snapshot.
+
+The order of the steps is what makes it one: TRUNCATE and a rewriting ALTER TABLE are not kept apart
+by a snapshot (a table that was emptied after the snapshot was fixed but before the table was locked
+reads as empty, and even count(*) agrees), so the tables are locked before the snapshot is fixed.
+And because they must be found before they can be locked, they are looked for again in the snapshot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+import pyarrow as pa
+
+from convault.errors import LockNotAvailable, SourceError
+from convault.models import Dataset, Range, SourceFacts, Statement, Table, TableName
+from convault.sources.failures import translated
+from convault.sources.readers import Readers, snapshot_lost
+from convault.sources.refusals import require_rights, require_server
+from convault.sources.relations import read_dataset
+from convault.sources.session import address, connect, milliseconds
+
+ATTEMPTS = 5
+"""How often the tables are looked for before a schema that keeps changing is given up on."""
+
+_Connection = psycopg.Connection[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Bytes of a table's own pages and of its TOAST."""
+
+    heap: int
+    toast: int
+
+
+class PostgresSource:
+    """Implements `sources.base.Source`. Connects when a snapshot is asked for, not before."""
+
+    def __init__(
+        self, url: str, *, root: TableName, messages: TableName, lock_timeout: float
+    ) -> None:
+        """`lock_timeout` is in seconds."""
+        self._url = url
+        self._root = root
+        self._messages = messages
+        self._lock_timeout = lock_timeout
+
+    @contextmanager
+    def snapshot(self) -> Iterator[PostgresSnapshot]:
+        """Lock, then snapshot, then catalogs, then sizes; see `sources.base.Source.snapshot`."""
+        # Imported here, because the package of the schema's statements reads this one's catalogs.
+        from convault.schema import read_statements
+
+        exporter = connect(self._url, lock_timeout=self._lock_timeout)
+        try:
+            with translated():
+                facts, dataset = self._fixed(exporter)
+                statements = read_statements(exporter, dataset)
+                page_bytes, sizes = measure(exporter, dataset)
+            readers = Readers(
+                self._url,
+                snapshot=facts.snapshot,
+                server_version=exporter.info.server_version,
+                lock_timeout=self._lock_timeout,
+                check_exporter=lambda: answer(exporter),
+            )
+            try:
+                yield PostgresSnapshot(
+                    facts, dataset, statements, page_bytes, sizes, exporter, readers
+                )
+            finally:
+                readers.close()
+        finally:
+            exporter.close()
+
+    def _fixed(self, exporter: _Connection) -> tuple[SourceFacts, Dataset]:
+        """The facts of a snapshot that shows the very tables that are locked in it."""
+        for _ in range(ATTEMPTS):
+            found = find(exporter, self._root, self._messages)
+            begin(exporter, self._lock_timeout)
+            if lock(exporter, found):
+                facts = fix(exporter)
+                if find_again(exporter, self._root, self._messages) == found:
+                    return facts, found
+            exporter.execute("ROLLBACK")
+        raise LockNotAvailable(
+            f"Each of the {ATTEMPTS} times that a snapshot was taken, the tables had changed since "
+            "they were found: somebody is changing the schema. Try again when that is done."
+        )
+
+
+def find(connection: _Connection, root: TableName, messages: TableName) -> Dataset:
+    """The dataset's tables, in a transaction of their own, which is over afterwards."""
+    with connection.transaction():
+        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        require_server(
+            connection.info.server_version,
+            connection.info.parameter_status("server_encoding") or "",
+        )
+        found = read_dataset(connection, root, messages)
+        require_rights(connection, found.tables)
+    return found
+
+
+def begin(connection: _Connection, lock_timeout: float) -> None:
+    """Open the snapshot's transaction. Nothing in it may be a query yet: a query fixes the
+    snapshot, and SET and LOCK are none."""
+    connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+    connection.execute("SET LOCAL statement_timeout = 0")
+    connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+    connection.execute(f"SET LOCAL lock_timeout = {milliseconds(lock_timeout)}".encode())
+
+
+def lock(connection: _Connection, dataset: Dataset) -> bool:
+    """Keep TRUNCATE, DROP and rewrites away from every table; readers and writers go on as ever.
+
+    False when a table is no longer there. LockNotAvailable tells who holds what.
+    """
+    tables = ", ".join(f"ONLY {table.name.quoted}" for table in dataset.tables)
+    try:
+        connection.execute(f"LOCK TABLE {tables} IN ACCESS SHARE MODE".encode())
+    except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
+        return False
+    except psycopg.errors.LockNotAvailable:
+        connection.execute("ROLLBACK")
+        holders = who_holds(connection, dataset)
+        raise LockNotAvailable(
+            f"The tables could not be locked for reading: {holders or 'somebody'} holds or awaits "
+            "an exclusive lock. Try again when that is done, or raise CONVAULT_LOCK_TIMEOUT.",
+            table=dataset.root,
+        ) from None
+    return True
+
+
+def fix(connection: _Connection) -> SourceFacts:
+    """Fix the snapshot by the first query of the transaction, and export it."""
+    snapshot, at, database = connection.execute(
+        "SELECT pg_catalog.pg_export_snapshot(), pg_catalog.statement_timestamp(),"
+        " pg_catalog.current_database()"
+    ).fetchone()  # type: ignore[misc]
+    return SourceFacts(
+        host=address(connection),
+        database=database,
+        system_identifier=system_identifier(connection),
+        server_version=connection.info.parameter_status("server_version") or "",
+        snapshot=snapshot,
+        taken_at=at.isoformat(),
+    )
+
+
+def find_again(connection: _Connection, root: TableName, messages: TableName) -> Dataset:
+    """The dataset as the snapshot shows it."""
+    return read_dataset(connection, root, messages)
+
+
+def measure(connection: _Connection, dataset: Dataset) -> tuple[int, dict[TableName, Size]]:
+    """Bytes of a page, and the size of every table; last, so that every row the snapshot shows
+    lies on a page that is counted."""
+    oids = [table.oid for table in dataset.tables]
+    rows = connection.execute(
+        "SELECT c.oid, pg_catalog.pg_relation_size(c.oid),"
+        " CASE c.reltoastrelid WHEN 0 THEN 0"
+        "  ELSE pg_catalog.pg_relation_size(c.reltoastrelid) END"
+        " FROM pg_catalog.pg_class c WHERE c.oid = ANY (%s)",
+        (oids,),
+    ).fetchall()
+    sizes = {oid: Size(heap, toast) for oid, heap, toast in rows}
+    block = connection.execute("SELECT pg_catalog.current_setting('block_size')::int").fetchone()
+    assert block is not None
+    return block[0], {table.name: sizes[table.oid] for table in dataset.tables}
+
+
+def system_identifier(connection: _Connection) -> str:
+    """Of the cluster, or '' where the role may not ask (asking would end the transaction)."""
+    allowed = connection.execute(
+        "SELECT pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')"
+    ).fetchone()
+    if allowed != (True,):
+        return ""
+    row = connection.execute(
+        "SELECT system_identifier::text FROM pg_catalog.pg_control_system()"
+    ).fetchone()
+    return str(row[0]) if row else ""
+
+
+def who_holds(connection: _Connection, dataset: Dataset) -> str:
+    """The tables that are or will be locked exclusively, and by which server processes."""
+    names = {table.oid: table.name for table in dataset.tables}
+    rows = connection.execute(
+        "SELECT relation, pid FROM pg_catalog.pg_locks"
+        " WHERE relation = ANY (%s) AND mode = 'AccessExclusiveLock'"
+        " AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname ="
+        " pg_catalog.current_database()) ORDER BY granted DESC, pid LIMIT 5",
+        (list(names),),
+    ).fetchall()
+    return ", ".join(f"server process {pid} (on {names[oid]})" for oid, pid in rows)
+
+
+def answer(connection: _Connection) -> None:
+    """SnapshotLost unless the connection still answers in the transaction it is in."""
+    try:
+        connection.execute("SELECT 1")
+    except psycopg.Error:
+        raise snapshot_lost() from None
+
+
+class PostgresSnapshot:
+    """Implements `sources.base.Snapshot`: the exporter's connection, and a pool of readers."""
+
+    def __init__(
+        self, facts: SourceFacts, dataset: Dataset, statements: tuple[Statement, ...],
+        page_bytes: int, sizes: dict[TableName, Size], exporter: _Connection, readers: Readers,
+    ) -> None:  # fmt: skip
+        self.facts = facts
+        self.dataset = dataset
+        self.statements = statements
+        self._page_bytes = page_bytes
+        self._sizes = sizes
+        self._exporter = exporter
+        self._readers = readers
+
+    @property
+    def page_bytes(self) -> int:
+        """See `sources.base.Snapshot`."""
+        return self._page_bytes
+
+    def heap_bytes(self, table: Table) -> int:
+        """See `sources.base.Snapshot`."""
+        return self._sizes[table.name].heap
+
+    def total_bytes(self, table: Table) -> int:
+        """See `sources.base.Snapshot`."""
+        size = self._sizes[table.name]
+        return size.heap + size.toast
+
+    def read(self, range_: Range, *, skip_rows: int = 0) -> Iterator[pa.RecordBatch]:
+        """See `sources.base.Snapshot`."""
+        return self._readers.read(self.dataset.table(range_.table), range_, skip_rows)
+
+    def count(self, table: Table) -> int:
+        """See `sources.base.Snapshot`. It waits for its turn on the exporter's connection, whose
+        lock on the table is already held and whose counts may run in parallel."""
+        try:
+            with translated(table=table.name):
+                row = self._exporter.execute(
+                    f"SELECT pg_catalog.count(*) FROM ONLY {table.name.quoted}".encode()
+                ).fetchone()
+        except SourceError as error:
+            if error.transient:
+                raise snapshot_lost() from None
+            raise
+        assert row is not None
+        return int(row[0])
+
+    def check_alive(self) -> None:
+        """See `sources.base.Snapshot`."""
+        answer(self._exporter)

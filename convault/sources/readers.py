@@ -1,0 +1,182 @@
+"""Connections that stream rows as Arrow, all of them in one snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from threading import Lock
+from typing import Any
+
+import adbc_driver_manager as adbc
+import adbc_driver_postgresql.dbapi as driver
+import pyarrow as pa
+
+from convault.errors import SnapshotLost, SourceError, SourceUnavailable
+from convault.formats.postgres_types import select_expression
+from convault.models import Range, Table
+from convault.sources.failures import DRIVER_ERRORS, failure, sqlstate, translated
+from convault.sources.session import connection_string, milliseconds, settings_query
+
+BATCH_BYTES = 2 * 1024 * 1024
+"""What ADBC aims at for a batch. Bytes, not rows: 100 rows of 10 MB may lie on one page."""
+
+_GONE = ("42704", "22023")
+"""SET TRANSACTION SNAPSHOT's answer to a snapshot it does not know: Postgres 16 on, and before."""
+
+
+class Readers:
+    """A pool that grows to as many connections as threads read at the same time.
+
+    Each stays in one transaction that imported the snapshot, and so keeps the lock on every table
+    that it has read from. `close()` closes those that are idle; one that is in use is closed when
+    its reading ends.
+    """
+
+    def __init__(
+        self, url: str, *, snapshot: str, server_version: int, lock_timeout: float,
+        check_exporter: Callable[[], None],
+    ) -> None:  # fmt: skip
+        """`lock_timeout` in seconds; `check_exporter` raises SnapshotLost when it is gone."""
+        self._url = url
+        self._snapshot = snapshot
+        self._server_version = server_version
+        self._lock_timeout = lock_timeout
+        self._check_exporter = check_exporter
+        self._idle: list[driver.Connection] = []
+        self._closed = False
+        self._guard = Lock()
+
+    def read(self, table: Table, range_: Range, skip_rows: int) -> Iterator[pa.RecordBatch]:
+        """The rows of a range; see `sources.base.Snapshot.read`."""
+        query = range_query(table, range_, skip_rows)
+        with self._borrowed(range_) as connection, closing(connection.cursor()) as cursor:
+            cursor.adbc_statement.set_options(
+                **{"adbc.postgresql.batch_size_hint_bytes": str(BATCH_BYTES)}
+            )
+            cursor.execute(query)
+            with cursor.fetch_record_batch() as batches:
+                yield from batches
+
+    def close(self) -> None:
+        """Close what is idle, and let nothing be borrowed any more."""
+        with self._guard:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            _close(connection)
+
+    @contextmanager
+    def _borrowed(self, range_: Range) -> Iterator[driver.Connection]:
+        connection = self._take(range_)
+        intact = False
+        try:
+            yield connection
+            intact = True
+        except DRIVER_ERRORS as error:
+            raise self._told(error, connection, range_) from None
+        finally:
+            # A connection that failed, or whose result was not read to its end, is not used again.
+            with self._guard:
+                keep = intact and not self._closed
+                if keep:
+                    self._idle.append(connection)
+            if not keep:
+                _close(connection)
+
+    def _take(self, range_: Range) -> driver.Connection:
+        with self._guard:
+            if self._closed:
+                raise SnapshotLost("The snapshot is closed: rows are read inside its block only.")
+            if self._idle:
+                return self._idle.pop()
+        try:
+            return self._open()
+        except SourceUnavailable:
+            self._check_exporter()
+            raise
+
+    def _open(self) -> driver.Connection:
+        with translated():
+            connection = driver.connect(connection_string(self._url))
+        try:
+            with translated(), closing(connection.cursor()) as cursor:
+                self._import_snapshot(cursor)
+                cursor.execute(settings_query(self._server_version))
+                # A parallel or another scan would not give the rows in the order of their pages.
+                cursor.execute("SET LOCAL max_parallel_workers_per_gather = 0")
+                cursor.execute("SET LOCAL enable_tidscan = on")
+                cursor.execute(f"SET LOCAL lock_timeout = {milliseconds(self._lock_timeout)}")
+        except BaseException:
+            _close(connection)
+            raise
+        return connection
+
+    def _import_snapshot(self, cursor: Any) -> None:
+        try:
+            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            cursor.execute(f"SET TRANSACTION SNAPSHOT '{self._snapshot}'")
+        except adbc.Error as error:
+            if sqlstate(error) in _GONE:
+                raise snapshot_lost() from None
+            raise
+
+    def _told(self, error: Exception, connection: driver.Connection, range_: Range) -> SourceError:
+        """What went wrong in the middle of a result, where ADBC loses the SQLSTATE."""
+        if isinstance(error, adbc.Error):
+            known = failure(error, table=range_.table, range=range_)
+        elif _answers(connection):
+            return SourceError(
+                f"The source reported an error while {range_} were read. Its own log says which; "
+                "a damaged page or TOAST value, or a failing generated column can be the cause.",
+                table=range_.table,
+                range=range_,
+            )
+        else:
+            known = SourceUnavailable(
+                f"The connection to the source was lost while {range_} were read. Trying again "
+                "can help.",
+                table=range_.table,
+                range=range_,
+            )
+        if isinstance(known, SourceUnavailable):
+            try:
+                self._check_exporter()
+            except SnapshotLost as lost:
+                return lost
+        return known
+
+
+def range_query(table: Table, range_: Range, skip_rows: int = 0) -> str:
+    """The query that reads a range: FROM ONLY, or inheritance children repeat the page numbers."""
+    columns = ", ".join(select_expression(column) for column in table.columns)
+    where = f"ctid >= '({range_.first_page},0)'"
+    if range_.end_page is not None:
+        where += f" AND ctid < '({range_.end_page},0)'"
+    offset = f" OFFSET {skip_rows}" if skip_rows else ""
+    return f"SELECT {columns} FROM ONLY {table.name.quoted} WHERE {where}{offset}"
+
+
+def snapshot_lost() -> SnapshotLost:
+    """The error for a snapshot that no longer exists."""
+    return SnapshotLost(
+        "The connection that held the snapshot was lost, so what was read and what is left to read "
+        "would not be of one moment. The backup must start again under a new snapshot."
+    )
+
+
+def _answers(connection: driver.Connection) -> bool:
+    try:
+        connection.rollback()
+        with closing(connection.cursor()) as cursor:
+            cursor.execute("SELECT 1")
+            cursor.fetchall()
+    except DRIVER_ERRORS:
+        return False
+    return True
+
+
+def _close(connection: driver.Connection) -> None:
+    try:
+        connection.close()
+    except adbc.Error:
+        return  # it was lost: nothing is open on either side

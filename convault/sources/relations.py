@@ -1,0 +1,155 @@
+"""Read from the catalogs which tables there are, what ties them together, and their columns.
+
+Every query reads the catalogs' rows in the transaction's snapshot. Functions such as format_type()
+look at the present state instead; the locks on the tables keep that from being another one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import psycopg
+
+from convault.dataset import Relation, close_over, require_messages
+from convault.errors import UnsupportedSource
+from convault.formats.postgres_types import encoding_of
+from convault.models import Column, Dataset, ForeignKey, Table, TableName
+
+_RELATIONS = """
+    SELECT n.nspname, c.relname, c.oid, c.relkind, c.relispartition, coalesce(a.amname, '')
+    FROM pg_catalog.pg_class c
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    LEFT JOIN pg_catalog.pg_am a ON a.oid = c.relam
+    WHERE c.relkind IN ('r', 'p', 'f') AND c.relpersistence <> 't'
+      AND n.nspname NOT IN ('pg_catalog', 'information_schema')
+    ORDER BY n.nspname, c.relname
+"""
+"""Temporary tables are a session's own affair, even those that inherit from a table of ours."""
+
+_PARENTS = """
+    SELECT inhrelid, inhparent FROM pg_catalog.pg_inherits
+    WHERE NOT inhdetachpending
+    ORDER BY inhrelid, inhseqno
+"""
+
+_FOREIGN_KEYS = """
+    SELECT f.conname, f.conrelid, f.confrelid,
+           (SELECT array_agg(a.attname ORDER BY k.place)
+            FROM unnest(f.conkey) WITH ORDINALITY k (number, place)
+            JOIN pg_catalog.pg_attribute a ON a.attrelid = f.conrelid AND a.attnum = k.number),
+           (SELECT array_agg(a.attname ORDER BY k.place)
+            FROM unnest(f.confkey) WITH ORDINALITY k (number, place)
+            JOIN pg_catalog.pg_attribute a ON a.attrelid = f.confrelid AND a.attnum = k.number)
+    FROM pg_catalog.pg_constraint f
+    WHERE f.contype = 'f' AND f.conparentid = 0
+    ORDER BY f.conrelid, f.conname
+"""
+"""A key with a conparentid is a partition's copy of its parent's."""
+
+_COLUMNS = """
+    SELECT a.attrelid, a.attname, a.attnum, pg_catalog.format_type(a.atttypid, a.atttypmod),
+           a.attnotnull, a.attgenerated, a.attidentity
+    FROM pg_catalog.pg_attribute a
+    WHERE a.attrelid = ANY (%s) AND a.attnum > 0 AND NOT a.attisdropped
+    ORDER BY a.attrelid, a.attnum
+"""
+
+_PRIMARY_KEYS = """
+    SELECT i.indrelid, array_agg(a.attname ORDER BY k.place)
+    FROM pg_catalog.pg_index i
+    CROSS JOIN LATERAL unnest(i.indkey) WITH ORDINALITY k (number, place)
+    JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number
+    WHERE i.indisprimary AND i.indrelid = ANY (%s) AND k.place <= i.indnkeyatts
+    GROUP BY i.indrelid
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A row of pg_class."""
+
+    name: TableName
+    oid: int
+    kind: str
+    is_partition: bool
+    access_method: str
+
+
+def read_dataset(
+    connection: psycopg.Connection[Any], root: TableName, messages: TableName
+) -> Dataset:
+    """The dataset as the connection's transaction sees it.
+
+    Raises MissingTable, and UnsupportedSource for foreign tables and tables that have no heap.
+    """
+    rows = [
+        _Row(TableName(schema, name), oid, kind, is_partition, method)
+        for schema, name, oid, kind, is_partition, method in connection.execute(_RELATIONS)
+    ]
+    names = {row.oid: row.name for row in rows}
+    above: dict[int, tuple[TableName, ...]] = {}
+    for child, parent in connection.execute(_PARENTS):
+        if parent in names:
+            above[child] = (*above.get(child, ()), names[parent])
+    keys = [
+        ForeignKey(name, names[table], tuple(columns), names[target], tuple(target_columns))
+        for name, table, target, columns, target_columns in connection.execute(_FOREIGN_KEYS)
+        if table in names and target in names
+    ]
+    closure = close_over(
+        root, (Relation(r.name, above.get(r.oid, ()), r.is_partition) for r in rows), keys
+    )
+    require_messages(messages, root, closure, names.values())
+    wanted = {row.name: row for row in rows}
+    chosen = [wanted[name] for name in closure]
+    _refuse_what_has_no_pages(chosen)
+    oids = [row.oid for row in chosen]
+    columns = _columns(connection, oids)
+    primary = dict(connection.execute(_PRIMARY_KEYS, (oids,)).fetchall())
+    return Dataset(
+        root=root,
+        tables=tuple(
+            Table(
+                name=row.name,
+                oid=row.oid,
+                kind=cast(Literal["r", "p"], row.kind),
+                columns=tuple(columns.get(row.oid, ())),
+                primary_key=tuple(primary.get(row.oid, ())),
+                parents=above.get(row.oid, ()),
+            )
+            for row in chosen
+        ),
+        foreign_keys=tuple(key for key in keys if key.table in set(closure)),
+    )
+
+
+def _columns(connection: psycopg.Connection[Any], oids: list[int]) -> dict[int, list[Column]]:
+    found: dict[int, list[Column]] = {}
+    for table, name, number, type_, not_null, generated, identity in connection.execute(
+        _COLUMNS, (oids,)
+    ):
+        column = Column(name, number, type_, encoding_of(type_), not_null, generated, identity)
+        found.setdefault(table, []).append(column)
+    return found
+
+
+def _refuse_what_has_no_pages(rows: list[_Row]) -> None:
+    """Rows are read by the heap page they lie on, and counted again by it in the next backup."""
+    foreign = [str(row.name) for row in rows if row.kind == "f"]
+    if foreign:
+        raise UnsupportedSource(
+            f"The rows of {', '.join(foreign)} lie on another server (foreign tables), outside "
+            "the snapshot. Detach them from the dataset, and back them up where they lie.",
+            table=foreign[0],
+        )
+    other = [
+        f"{row.name} ({row.access_method})"
+        for row in rows
+        if row.kind == "r" and row.access_method != "heap"
+    ]
+    if other:
+        raise UnsupportedSource(
+            f"These tables are not kept in Postgres' own heap: {', '.join(other)}. Convault reads "
+            "tables by their heap pages. Use ALTER TABLE ... SET ACCESS METHOD heap.",
+        )
