@@ -39,12 +39,12 @@ def serialize(table: pa.Table, columns: Sequence[Column], max_bytes: int) -> lis
     if table.column_names != names:
         raise ValueError("the table does not have the columns it should have")
     if not names:
-        return _split(b"{}\n" * table.num_rows, max_bytes)
+        return split(b"{}\n" * table.num_rows, max_bytes)
     frame = pl.from_arrow(table)
     assert isinstance(frame, pl.DataFrame)
     buffer = io.BytesIO()  # with a buffer, unlike without, Polars lets other threads run
     frame.write_ndjson(buffer)
-    return _split(buffer.getvalue(), max_bytes)
+    return split(buffer.getvalue(), max_bytes)
 
 
 def to_copy_text(data: bytes, columns: Sequence[Column]) -> bytes:
@@ -66,12 +66,8 @@ def to_copy_text(data: bytes, columns: Sequence[Column]) -> bytes:
     return buffer.getvalue()
 
 
-def loadable(columns: Sequence[Column]) -> list[Column]:
-    """The columns that COPY may write: those that are not generated."""
-    return [column for column in columns if not column.generated]
-
-
-def _split(data: bytes, max_bytes: int) -> list[Lines]:
+def split(data: bytes, max_bytes: int) -> list[Lines]:
+    """NDJSON cut at line ends into documents of at most `max_bytes`, but for a longer line."""
     documents = []
     start = 0
     while start < len(data):
@@ -84,6 +80,11 @@ def _split(data: bytes, max_bytes: int) -> list[Lines]:
         documents.append(Lines(piece, piece.count(b"\n")))
         start = end
     return documents
+
+
+def loadable(columns: Sequence[Column]) -> list[Column]:
+    """The columns that COPY may write: those that are not generated."""
+    return [column for column in columns if not column.generated]
 
 
 def _read(data: bytes, columns: Sequence[Column]) -> pl.DataFrame:
