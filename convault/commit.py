@@ -1,0 +1,306 @@
+"""The commit protocol: how a backup comes to exist, all of it or nothing.
+
+Counts first (`check_counts`), then `commit`: every object of the manifest is looked up again, all
+is flushed to stable storage, the lease is proven, the manifest is written, the row follows. Killed
+before the manifest, the old state stands, with objects that nothing names; killed after it, the
+new one, and `reconcile` mends the row. Each step may be repeated.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from convault import archive, readme, schema
+from convault.catalog.base import BackupRecord, BackupStatus, Catalog, Lease
+from convault.errors import (
+    CatalogError,
+    CatalogUnavailable,
+    IncompleteBackup,
+    NotFoundError,
+    ObjectConflict,
+    ObjectMissing,
+    RepositoryError,
+    StoreError,
+)
+from convault.manifest import FORMAT, Manifest, MemberEntry, PartEntry, TableEntry, part_path
+from convault.models import BackupOptions, Dataset, Part, SourceFacts, Statement, TableName
+from convault.progress import report
+from convault.repository import Repository
+
+_LOOK_UPS = 8
+"""objects looked up at a time: a store far away answers each in tens of milliseconds"""
+
+
+class Step(StrEnum):
+    """The steps of a commit, in their order. Each is reported as progress before it begins."""
+
+    LOOK_UP = "look up objects"
+    FLUSH = "flush"
+    CHECK_LEASE = "check lease"
+    PUT_MANIFEST = "put manifest"
+    RECORD = "record"
+
+
+def check_counts(counts: Mapping[TableName, int], parts: Iterable[Part]) -> None:
+    """Compare what was stored with what was counted; IncompleteBackup names the table.
+
+    `counts` must come from `count(*)` without page ranges (`Snapshot.count`), one per table of the
+    dataset. Sums alone could agree when one range is stored twice and another not at all, so no
+    range may overlap another, and a range's parts must be numbered from 0 without gaps.
+    """
+    by_table: dict[TableName, list[Part]] = defaultdict(list)
+    for part in parts:
+        by_table[part.range.table].append(part)
+    for table in [*counts, *(set(by_table) - set(counts))]:
+        got = sum(part.rows for part in by_table[table])
+        if table not in counts:
+            raise _incomplete(table, "was not counted, but parts of it are stored", 0, got)
+        expected = counts[table]
+        if got != expected:
+            raise _incomplete(table, f"has {expected} rows, {got} are stored", expected, got)
+        twice = _stored_twice(by_table[table])
+        if twice is not None:
+            raise _incomplete(table, f"has {twice.range} stored twice or in part", expected, got)
+
+
+def build_manifest(
+    *,
+    backup_id: UUID,
+    repository_id: UUID,
+    options: BackupOptions,
+    facts: SourceFacts,
+    dataset: Dataset,
+    statements: Sequence[Statement],
+    counts: Mapping[TableName, int],
+    parts: Iterable[Part],
+    members: Sequence[MemberEntry],
+    parent_id: UUID | None = None,
+) -> Manifest:
+    """The manifest of these receipts: tables as in the dataset, parts in the order of their pages,
+    numbered per table. ValueError when the receipts are of other tables than the dataset, KeyError
+    when `counts` lacks one: `check_counts` comes before this."""
+    by_table: dict[TableName, list[Part]] = defaultdict(list)
+    for part in sorted(parts, key=lambda p: (p.range.table, p.range.first_page, p.ordinal)):
+        by_table[part.range.table].append(part)
+    strangers = set(by_table) - {table.name for table in dataset.tables}
+    if strangers:
+        raise ValueError(f"parts of tables outside the dataset: {sorted(map(str, strangers))}")
+    return Manifest(
+        format=FORMAT,
+        backup_id=backup_id,
+        repository_id=repository_id,
+        created_at=datetime.fromisoformat(facts.taken_at),
+        options=options.to_json(),
+        parent_id=parent_id,
+        source=facts,
+        consistency="snapshot",
+        root=dataset.root,
+        tables=tuple(
+            TableEntry(
+                name=table.name,
+                kind=table.kind,
+                columns=table.columns,
+                primary_key=table.primary_key,
+                parents=table.parents,
+                rows=counts[table.name],
+                parts=tuple(_entry(p, number) for number, p in enumerate(by_table[table.name])),
+            )
+            for table in dataset.tables
+        ),
+        foreign_keys=dataset.foreign_keys,
+        statements=tuple(statements),
+        members=tuple(members),
+    )
+
+
+def write_members(
+    repository: Repository,
+    backup_id: UUID,
+    *,
+    facts: SourceFacts,
+    dataset: Dataset,
+    options: BackupOptions,
+    statements: Sequence[Statement],
+) -> tuple[MemberEntry, ...]:
+    """Store the small files that lie beside the manifest: README.txt and schema.sql.
+
+    Only for the holder of the lease; may be repeated, also with another snapshot's facts.
+    StoreUnavailable, StoreError; RepositoryError when the backup is complete already.
+    """
+    taken_at = datetime.fromisoformat(facts.taken_at)
+    contents = {
+        "README.txt": readme.text(backup_id, taken_at, dataset, options),
+        "schema.sql": schema.as_script(statements),
+    }
+    return tuple(
+        repository.put_member(backup_id, path, content) for path, content in contents.items()
+    )
+
+
+def commit(
+    repository: Repository,
+    catalog: Catalog,
+    lease: Lease,
+    manifest: Manifest,
+    *,
+    metrics: dict[str, Any],
+) -> BackupRecord:
+    """Make the backup exist, and its row say so. The caller gives the lease back.
+
+    Before the manifest is written: ObjectMissing, ObjectConflict, LeaseLost, StoreUnavailable; then
+    there is no backup. After it only CatalogUnavailable, and then there is one: the row is mended
+    by the next reconcile and must not be called failed (`record_failure` sees to that). May be
+    repeated with the same manifest, also when a reconcile has completed the row meanwhile.
+    """
+    if not _is_committed(repository, manifest):
+        _begin(Step.LOOK_UP)
+        _look_up(repository, manifest)
+        _begin(Step.FLUSH)
+        repository.store.flush()
+        _begin(Step.CHECK_LEASE)
+        lease.check()
+        _begin(Step.PUT_MANIFEST)
+        repository.put_manifest(manifest)
+    _begin(Step.RECORD)
+    columns = completed_columns(
+        manifest, file_size=archive.size_of(manifest), completed_at=datetime.now(UTC)
+    )
+    try:
+        return catalog.update(manifest.backup_id, **columns, metrics=metrics)
+    except (CatalogError, NotFoundError) as error:
+        raise CatalogUnavailable(
+            f"Backup {manifest.backup_id} is complete and kept, but its row could not be written "
+            f"({error.code}). The next backup, or `convault init`, puts the row right.",
+            backup=manifest.backup_id,
+        ) from None
+
+
+def record_failure(
+    repository: Repository,
+    catalog: Catalog,
+    backup_id: UUID,
+    message: str,
+    *,
+    metrics: dict[str, Any] | None = None,
+) -> BackupRecord:
+    """The row of a run that ended with an error: `failed`, unless the manifest is there after all
+    (an answer of the store or the catalog was lost), which makes it `completed`.
+
+    Not to be called after a LeaseLost: the row is somebody else's then. CatalogUnavailable,
+    CatalogError, NotFoundError.
+    """
+    try:
+        whole = archive.Archive(repository, backup_id)
+        written = repository.store.head(repository.manifest_key(backup_id)).modified
+    except (NotFoundError, RepositoryError, StoreError):
+        # A store that cannot be asked now is asked by the next reconcile.
+        return catalog.update(backup_id, status=BackupStatus.FAILED, error=message, metrics=metrics)
+    columns = completed_columns(whole.manifest, file_size=whole.size, completed_at=written)
+    return catalog.update(backup_id, **columns, metrics=metrics)
+
+
+def completed_columns(
+    manifest: Manifest, *, file_size: int, completed_at: datetime
+) -> dict[str, Any]:
+    """What the row of a complete backup says. `file_size`: exact bytes of its tar."""
+    return {
+        "status": BackupStatus.COMPLETED,
+        "file_name": manifest.file_name,
+        "file_size": file_size,
+        "url": f"/api/communication/backups/{manifest.backup_id}/download",
+        "error": None,
+        "repository_id": manifest.repository_id,
+        "parent_id": manifest.parent_id,
+        "rows": manifest.rows,
+        "stored_bytes": manifest.stored_bytes,
+        "completed_at": completed_at,
+    }
+
+
+def _begin(step: Step) -> None:
+    report("commit", step, done=list(Step).index(step), total=len(Step), unit="steps")
+
+
+def _is_committed(repository: Repository, manifest: Manifest) -> bool:
+    try:
+        return repository.manifest_bytes(manifest.backup_id) == manifest.to_bytes()
+    except NotFoundError:
+        return False
+
+
+def _look_up(repository: Repository, manifest: Manifest) -> None:
+    expected = manifest.objects()
+
+    def look_up(key: str) -> None:
+        try:
+            size = repository.store.head(key).size
+        except ObjectMissing:
+            raise ObjectMissing(
+                f"{key} was stored, and is gone again from {repository.store.url}. Nothing was "
+                "committed: see what removes objects there, and back up again.",
+                key=key,
+                backup=manifest.backup_id,
+            ) from None
+        if size != expected[key]:
+            raise ObjectConflict(
+                f"{key} in {repository.store.url} has {size} bytes, {expected[key]} were stored. "
+                "Nothing was committed: move that object away, and back up again.",
+                key=key,
+                backup=manifest.backup_id,
+            )
+
+    with ThreadPoolExecutor(_LOOK_UPS, thread_name_prefix="look up") as pool:
+        futures = [pool.submit(look_up, key) for key in expected]
+        try:
+            for future in futures:
+                future.result()
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+def _entry(part: Part, number: int) -> PartEntry:
+    suffix = part.key.rpartition("/")[2].removeprefix(part.sha256)
+    return PartEntry(
+        key=part.key,
+        path=part_path(part.range.table, number, suffix),
+        sha256=part.sha256,
+        stored_bytes=part.stored_bytes,
+        plain_sha256=part.plain_sha256,
+        plain_bytes=part.plain_bytes,
+        rows=part.rows,
+        first_page=part.range.first_page,
+        end_page=part.range.end_page,
+        ordinal=part.ordinal,
+    )
+
+
+def _stored_twice(parts: list[Part]) -> Part | None:
+    """The first part that is not the next of its range, nor the first of one further on."""
+    before: Part | None = None
+    for part in sorted(parts, key=lambda p: (p.range.first_page, p.ordinal)):
+        if before is not None and part.range == before.range:
+            fits = part.ordinal == before.ordinal + 1
+        else:
+            end = 0 if before is None else before.range.end_page
+            fits = part.ordinal == 0 and end is not None and part.range.first_page >= end
+        if not fits:
+            return part
+        before = part
+    return None
+
+
+def _incomplete(table: TableName, what: str, expected: int, got: int) -> IncompleteBackup:
+    return IncompleteBackup(
+        f"{table} {what}. Nothing was committed: start the backup again, and report this if it "
+        "comes back.",
+        table=table,
+        expected=expected,
+        got=got,
+    )

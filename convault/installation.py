@@ -1,0 +1,164 @@
+"""An installation: one catalog, one repository, one source, and that they belong together.
+
+Everything but `init` opens it and is refused when something is missing or not what the catalog
+remembers. Only `init` makes a repository, so that a store whose disk is not mounted never gets a
+new, empty one in its place.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from convault import layout
+from convault.catalog import Catalog, open_catalog
+from convault.errors import CatalogError, ConfigurationError, ObjectMissing, RepositoryError
+from convault.reconcile import Change, reconcile
+from convault.repository import Repository
+from convault.settings import Settings
+from convault.sources.base import Source
+from convault.sources.postgres import PostgresSource
+from convault.stores import open_store
+from convault.stores.base import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """What the settings name, opened."""
+
+    settings: Settings
+    catalog: Catalog
+    repository: Repository
+
+    def source(self) -> Source:
+        """Where rows come from. ConfigurationError without DATABASE_URL; nothing is connected."""
+        return PostgresSource(
+            self.settings.source_url(),
+            root=self.settings.root_table,
+            messages=self.settings.messages_table,
+            lock_timeout=self.settings.convault_lock_timeout,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class InitReport:
+    """What `init` did."""
+
+    repository_id: UUID
+    migrations: tuple[str, ...] = ()
+    """applied now"""
+    created: bool = False
+    """whether the repository is new"""
+    changes: tuple[Change, ...] = ()
+    """rows that follow the manifests now"""
+    done: list[str] = field(default_factory=list)
+    """all of it in words, a line each"""
+
+
+def open_installation(settings: Settings) -> Installation:
+    """Open what `init` has set up.
+
+    ConfigurationError for settings that are missing; CatalogError when the catalog's tables are
+    missing or old, or it knows no repository; RepositoryError when the store holds none, or another
+    one than the catalog knows; CatalogUnavailable, StoreUnavailable.
+    """
+    store_url = settings.store_url()
+    catalog = open_catalog(settings.catalog_url())
+    missing = catalog.missing_migrations()
+    if missing:
+        raise CatalogError(
+            f"The catalog's tables are missing or older than this version ({', '.join(missing)} "
+            "not applied): run `convault init`."
+        )
+    expected = catalog.repository_id()
+    if expected is None:
+        raise CatalogError("The catalog knows no repository yet: run `convault init`.")
+    return Installation(settings, catalog, Repository.open(open_store(store_url), expected))
+
+
+def initialise(settings: Settings, *, new_repository: bool = False) -> InitReport:
+    """Set up catalog and repository, or put them right; safe to repeat, two at once are safe.
+
+    A store that holds a repository brings its backups into an empty catalog. With `new_repository`
+    the catalog may turn to another repository than it knows, new or not; the rows of the one before
+    stay. Errors: RepositoryError when it would have to turn and may not, and those of
+    `open_installation`.
+    """
+    store_url = settings.store_url()
+    catalog = open_catalog(settings.catalog_url())
+    # First, and also when the store is refused below: it harms nothing, and what follows needs it.
+    migrations = catalog.migrate()
+    with catalog.exclusive():
+        known = catalog.repository_id()
+        store = _store(store_url, known, new_repository)
+        created = not _is_repository(store)
+        if created:
+            repository = _create(store, known, new_repository)
+        else:
+            repository = Repository.open(store, None if new_repository else known)
+        catalog.register_repository(repository.repository_id, repository.installation_id, store.url)
+    changes = reconcile(repository, catalog)
+    return InitReport(
+        repository.repository_id,
+        tuple(migrations),
+        created,
+        tuple(changes),
+        _in_words(repository, known, migrations, changes, created=created),
+    )
+
+
+def _store(url: str, known: UUID | None, new_repository: bool) -> Store:
+    """The folder of a store is made only where a repository may be made in it."""
+    if known is None or new_repository:
+        return open_store(url, create=True)
+    try:
+        return open_store(url)
+    except ConfigurationError as error:
+        raise ConfigurationError(
+            f"{error.message} The catalog belongs to the repository {known}: to start over with "
+            "an empty one, run `convault init --new-repository`."
+        ) from None
+
+
+def _is_repository(store: Store) -> bool:
+    try:
+        store.head(layout.REPOSITORY_KEY)
+    except ObjectMissing:
+        return False
+    return True
+
+
+def _create(store: Store, known: UUID | None, new_repository: bool) -> Repository:
+    if known is not None and not new_repository:
+        raise RepositoryError(
+            f"{store.url} holds no repository, but the catalog belongs to the repository {known}. "
+            "If it lies on a disk that should be mounted, mount it, or set CONVAULT_STORE_URL to "
+            "where it is. To start over with an empty one, run `convault init --new-repository`.",
+            store=store.url,
+            expected=known,
+        )
+    backup = next(iter(store.list(layout.BACKUPS)), None)
+    if backup is not None:
+        raise RepositoryError(
+            f"{store.url} holds backups, but its {layout.REPOSITORY_KEY} is gone. Put back a copy "
+            "of that file, or choose an empty place.",
+            store=store.url,
+        )
+    return Repository.create(store)
+
+
+def _in_words(
+    repository: Repository,
+    known: UUID | None,
+    migrations: list[str],
+    changes: list[Change],
+    *,
+    created: bool,
+) -> list[str]:
+    lines = [f"Applied migration {name}." for name in migrations]
+    lines = lines or ["The catalog's tables are up to date."]
+    where = f"repository {repository.repository_id} in {repository.store.url}"
+    lines.append(f"Created {where}." if created else f"Found {where}.")
+    if known is not None and known != repository.repository_id:
+        lines.append(f"The catalog turned from repository {known}; its rows stay.")
+    return lines + [str(change) for change in changes]
