@@ -8,6 +8,11 @@ from typing import Annotated, Any
 from uuid import UUID, uuid4
 
 from fastapi import APIRouter, Depends, Query, Request, Response
+from prefect.settings import (
+    PREFECT_API_REQUEST_TIMEOUT,
+    PREFECT_CLIENT_MAX_RETRIES,
+    temporary_settings,
+)
 
 from api.body import json_body
 from api.problems import (
@@ -24,6 +29,10 @@ from convault.models import BackupOptions
 from deployments import start_backup
 
 PREFIX = "/api/communication/backups"
+
+_PATIENCE = {PREFECT_API_REQUEST_TIMEOUT: 10.0, PREFECT_CLIENT_MAX_RETRIES: 1}
+"""Seconds per request, and retries, for a Prefect server that does not answer. Prefect's own are 60
+and 5, right for a run that is under way; whoever waits for this answer has given up by then."""
 
 _log = logging.getLogger("convault.api")
 
@@ -96,7 +105,8 @@ def create_backup(
     """Write the row as `pending`, hand the run to Prefect, and answer without waiting for it."""
     record = _add_row(catalog, options)
     try:
-        flow_run_id = start_backup(options, record.id)
+        with temporary_settings(_PATIENCE):
+            flow_run_id = start_backup(options, record.id)
     except Exception as error:
         reason = error.message if isinstance(error, ConvaultError) else "see the API's log"
         catalog.update(

@@ -1,12 +1,17 @@
-"""The API as clients meet it: over HTTP, on a catalog in a real Postgres."""
+"""The API as clients meet it: over HTTP, on a catalog in a real Postgres.
+
+A module shares one database and one server; each test finds the table `backups` empty.
+"""
 
 from __future__ import annotations
 
+import secrets
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import psycopg
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from serving import KEY, client_of, served
@@ -14,30 +19,39 @@ from serving import KEY, client_of, served
 from api.app import create_app
 from convault.catalog import open_catalog
 from convault.catalog.base import Catalog
+from convault.embedded.server import EmbeddedPostgres
 from convault.installation import initialise
 from convault.settings import Settings
 
 
-@pytest.fixture
-def settings(database: str, tmp_path: Path) -> Settings:
-    """Of an installation that `init` has not seen yet."""
-    store = tmp_path / "store"
-    store.mkdir(mode=0o700)
-    return Settings(
-        database_url=database,
+@pytest.fixture(scope="module")
+def settings(
+    cluster: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Settings]:
+    """Of an installation that `init` has seen."""
+    name = f"test_{secrets.token_hex(6)}"
+    store: Path = tmp_path_factory.mktemp("store")
+    settings = Settings(
+        database_url=cluster.url(name),
         convault_store_url=store.as_uri(),
         convault_api_key=KEY,
     )
+    with psycopg.connect(cluster.url(), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE template0")
+        initialise(settings)
+        yield settings
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def catalog(settings: Settings) -> Catalog:
-    """Its catalog, after `init`."""
-    initialise(settings)
+    """Its catalog, without a row."""
+    with psycopg.connect(settings.catalog_url(), autocommit=True) as connection:
+        connection.execute("TRUNCATE public.backups")
     return open_catalog(settings.catalog_url())
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def closed_port() -> Iterator[int]:
     """A port of 127.0.0.1 that refuses connections: bound, so that nobody takes it, not open."""
     with socket.socket() as bound:
@@ -45,17 +59,13 @@ def closed_port() -> Iterator[int]:
         yield bound.getsockname()[1]
 
 
-@pytest.fixture
-def no_prefect(closed_port: int) -> Iterator[None]:
-    """Prefect's server is down."""
-    with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{closed_port}/api"}):
-        yield
-
-
-@pytest.fixture
-def url(catalog: Catalog, settings: Settings, no_prefect: None) -> Iterator[str]:
-    """URL of the API on an initialised catalog, with no Prefect server behind it."""
-    with served(create_app(settings)) as url:
+@pytest.fixture(scope="module")
+def url(settings: Settings, closed_port: int) -> Iterator[str]:
+    """URL of the API, with no Prefect server behind it."""
+    with (
+        temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{closed_port}/api"}),
+        served(create_app(settings)) as url,
+    ):
         yield url
 
 

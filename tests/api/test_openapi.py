@@ -13,7 +13,7 @@ from convault.catalog.base import BackupRecord
 from convault.models import BackupOptions
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def document(url: str) -> Any:
     with client_of(url, key=None) as stranger:
         return stranger.get("/openapi.json").json()

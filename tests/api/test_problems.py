@@ -61,7 +61,8 @@ def test_a_catalog_that_is_down_is_503(closed_port: int, database: str) -> None:
         assert client.get("/healthz").json() == {"status": "alive"}
 
 
-def test_a_catalog_without_init_is_refused_with_the_remedy(settings: Settings) -> None:
+def test_a_catalog_without_init_is_refused_with_the_remedy(database: str) -> None:
+    settings = Settings(database_url=database, convault_api_key=KEY)
     with served(create_app(settings)) as url, client_of(url) as client:
         answer = client.post(PATH)
         assert answer.status_code == 500
