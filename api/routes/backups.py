@@ -24,7 +24,7 @@ from api.problems import (
     documented,
 )
 from convault.catalog.base import BackupRecord, BackupStatus, Catalog
-from convault.errors import CatalogUnavailable, ConvaultError, OptionsError, RepositoryError
+from convault.errors import CatalogError, CatalogUnavailable, ConvaultError, OptionsError
 from convault.models import BackupOptions
 from deployments import start_backup
 
@@ -141,9 +141,7 @@ def list_backups(
 def _add_row(catalog: Catalog, options: BackupOptions) -> BackupRecord:
     repository_id = catalog.repository_id()
     if repository_id is None:
-        raise RepositoryError(
-            "There is no repository yet, so there is no place for a backup: run `convault init`."
-        )
+        raise CatalogError("The catalog knows no repository yet: run `convault init`.")
     now = datetime.now(UTC)  # the database puts its own time in its place
     return catalog.add(
         BackupRecord(

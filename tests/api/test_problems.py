@@ -12,6 +12,7 @@ from serving import KEY, PATH, client_of, problem, served
 
 from api.app import create_app
 from api.problems import install, places
+from convault.catalog import open_catalog
 from convault.errors import BusyError, ConvaultError
 from convault.settings import Settings
 
@@ -64,10 +65,9 @@ def test_a_catalog_that_is_down_is_503(closed_port: int, database: str) -> None:
 def test_a_catalog_without_init_is_refused_with_the_remedy(database: str) -> None:
     settings = Settings(database_url=database, convault_api_key=KEY)
     with served(create_app(settings)) as url, client_of(url) as client:
-        answer = client.post(PATH)
-        assert answer.status_code == 500
-        assert "convault init" in answer.json()["error"]
-        assert answer.headers["content-type"] == "application/problem+json"
+        for _ in range(2):
+            assert "convault init" in str(problem(client.post(PATH), 500, "catalog")["error"])
+            open_catalog(database).migrate()  # tables, and still no repository
 
 
 @pytest.fixture
