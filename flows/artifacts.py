@@ -1,0 +1,132 @@
+"""What a run shows in Prefect: how far it is, what it stored of each table, and its result.
+
+Artifacts are for people: when Prefect does not take one, the backup goes on. They hold names, sizes
+and counts, never a row's value.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import UUID
+
+import httpx
+from prefect import get_run_logger
+from prefect.artifacts import (
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+from prefect.exceptions import PrefectException
+
+from convault.catalog import BackupRecord
+from convault.errors import ConvaultError
+from convault.manifest import Manifest, TableEntry
+from convault.progress import Progress, listening
+from convault.repository import Repository
+
+_SECONDS = 1.0
+"""between two updates of the progress artifact, at least: each is a request"""
+_CARRY, _COMMIT = (2.0, 90.0), (92.0, 99.0)
+"""per cent of the whole at which these steps begin and end"""
+
+
+class _ProgressArtifact:
+    """A listener that turns events into an artifact of this flow run."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._updated = time.monotonic()
+        self._percent = 0.0
+        self._id: UUID | None = None
+        with _tolerated():
+            made = create_progress_artifact(
+                progress=0.0, key="backup-progress", description="How far the backup is"
+            )
+            assert isinstance(made, UUID)  # a coroutine where a loop runs, and none does here
+            self._id = made
+
+    def __call__(self, event: Progress) -> None:
+        percent = percent_of(event)
+        with self._lock:
+            if percent is None or time.monotonic() - self._updated < _SECONDS:
+                return
+            self._updated = time.monotonic()
+        self.set(percent)
+
+    def set(self, percent: float) -> None:
+        if self._id is not None:
+            with _tolerated():
+                update_progress_artifact(self._id, progress=percent)
+
+
+def percent_of(event: Progress) -> float | None:
+    """How far the whole backup is at this event, from 0 to 100; None when it does not tell."""
+    spans = {"carry": _CARRY, "commit": _COMMIT}
+    if event.step not in spans or not event.total:
+        return None
+    begin, end = spans[event.step]
+    return begin + (end - begin) * min(1.0, event.done / event.total)
+
+
+@contextmanager
+def progress_shown() -> Iterator[None]:
+    """A progress artifact follows the run inside the block; 100 when it ends without an error."""
+    artifact = _ProgressArtifact()
+    with listening(artifact):
+        yield
+    artifact.set(100.0)
+
+
+def publish(record: BackupRecord, repository: Repository) -> None:
+    """A table of what is stored of each table, and the result in words."""
+    with _tolerated():
+        manifest = repository.manifest(record.id)
+        create_table_artifact(
+            table=[_row(table) for table in manifest.tables if table.kind == "r"],
+            key="backup-tables",
+            description=f"What backup {record.id} holds of each table",
+        )
+        create_markdown_artifact(
+            markdown=_result(record, manifest),
+            key="backup-result",
+            description=f"Backup {record.id}",
+        )
+
+
+def _row(table: TableEntry) -> dict[str, str | int | float | None]:
+    plain = sum(part.plain_bytes for part in table.parts)
+    stored = sum(part.stored_bytes for part in table.parts)
+    return {
+        "table": str(table.name),
+        "rows": table.rows,
+        "parts": len(table.parts),
+        "plain bytes": plain,
+        "stored bytes": stored,
+        "ratio": round(plain / stored, 2) if stored else None,
+    }
+
+
+def _result(record: BackupRecord, manifest: Manifest) -> str:
+    seconds = (record.metrics or {}).get("seconds", {})
+    steps = "\n".join(f"| {step} | {value} |" for step, value in seconds.items())
+    return (
+        f"# Backup {record.id}\n\n"
+        f"{manifest.rows} rows of {len(manifest.tables)} tables, as they were at "
+        f"{manifest.created_at.isoformat()}; {manifest.plain_bytes} bytes, stored in "
+        f"{manifest.stored_bytes}.\n\n"
+        f"`convault download {record.id}` gives it as {record.file_size} bytes of tar.\n\n"
+        "| step | seconds, summed over the workers |\n|---|---|\n"
+        f"{steps}\n"
+    )
+
+
+@contextmanager
+def _tolerated() -> Iterator[None]:
+    try:
+        yield
+    except (httpx.HTTPError, PrefectException, ConvaultError) as error:
+        get_run_logger().warning("An artifact could not be written: %s", type(error).__name__)

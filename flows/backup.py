@@ -1,0 +1,57 @@
+"""The backup: everything of one moment, stored completely or not at all."""
+
+from uuid import UUID, uuid4
+
+from prefect import flow
+
+from convault.catalog import BackupRecord
+from convault.models import BackupOptions
+from flows.artifacts import progress_shown, publish
+from flows.chunks import carry_all
+from flows.running import Run
+from tasks.boundary import contained
+from tasks.carry import Work
+from tasks.chunk import chunk
+from tasks.count import count
+from tasks.load import Load
+from tasks.record import record
+
+
+@flow(name="backup", retries=0, persist_result=False, log_prints=False)
+@contained
+def backup(
+    options: BackupOptions = BackupOptions(),  # noqa: B008  frozen
+    backup_id: UUID | None = None,
+) -> BackupRecord:
+    """Back up the conversations and what belongs to them; the row of the completed backup.
+
+    `backup_id` is that of a pending row which the API made; without it a new one is made. Raises
+    ConvaultError only; the row then says `failed`, and nothing that was stored before is touched.
+    """
+    run = Run(backup_id or uuid4(), options)
+    settings, tally = run.settings, run.tally
+    with run.recorded(), progress_shown():
+        while run.record is None:
+            with run.attempt():
+                with run.snapshot() as snapshot:
+                    with tally.timed("chunk"):
+                        chunks = chunk(
+                            snapshot, settings.convault_range_pages, settings.convault_chunk_bytes
+                        ).content
+                    repository = run.installation.repository
+                    tally.plan(chunks)
+                    work = Work(
+                        snapshot.content, repository, options, settings.convault_part_bytes, tally
+                    )
+                    parts = carry_all(chunks, work, settings.convault_workers)
+                    with tally.timed("count"):
+                        tables = snapshot.content.dataset.tables
+                        counts = {table.name: count(snapshot, table) for table in tables}
+                with tally.timed("record"):
+                    run.record = record(
+                        run.backup_id, options, repository, run.catalog, run.lease, snapshot,
+                        counts, Load("parts", parts), Load("metrics", tally.metrics()),
+                    )  # fmt: skip
+    assert run.record is not None
+    publish(run.record, run.installation.repository)
+    return run.record

@@ -1,0 +1,145 @@
+"""One run of the backup flow: its row, its lease, and how often it may plan again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from uuid import UUID
+
+from prefect import get_run_logger
+from prefect.runtime import flow_run
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
+
+from convault.catalog import BackupRecord, BackupStatus, Catalog, Lease, open_catalog
+from convault.commit import record_failure
+from convault.errors import ConvaultError, LeaseLost, SnapshotLost, SourceUnavailable
+from convault.installation import Installation, open_installation
+from convault.models import BackupOptions
+from convault.progress import report
+from convault.settings import load_settings
+from convault.sources.base import Snapshot
+from tasks.begin import begin
+from tasks.boundary import unexpected
+from tasks.load import Load
+from tasks.reconcile import reconcile
+from tasks.tally import Tally
+
+MAX_REPLANS = 2
+"""how often a run whose snapshot was lost plans again under a new one"""
+
+
+class Run:
+    """A backup that is being made. `record` is its row once it is complete."""
+
+    def __init__(self, backup_id: UUID, options: BackupOptions) -> None:
+        self.backup_id = backup_id
+        self.options = options
+        self.tally = Tally()
+        self.record: BackupRecord | None = None
+        self.settings = load_settings()
+        self.catalog: Load[Catalog] = Load("catalog", open_catalog(self.settings.catalog_url()))
+        self.lease: Load[Lease]
+        self._installation: Installation | None = None
+
+    @property
+    def installation(self) -> Installation:
+        """Opened by `recorded`."""
+        assert self._installation is not None
+        return self._installation
+
+    @contextmanager
+    def recorded(self) -> Iterator[None]:
+        """The row is `processing` and leased inside the block, and never left at that: an error
+        that leaves the block makes it `failed`, with a message and what was done so far.
+
+        Before anything is made, the catalog is put right from the manifests.
+        """
+        flow_run_id = flow_run.id
+        self.lease = begin(
+            self.catalog, self.options, self.backup_id, UUID(flow_run_id) if flow_run_id else None
+        )
+        with self.lease.content:
+            try:
+                self._installation = open_installation(self.settings)
+                reconcile(self.installation.repository, self.catalog)
+                self._find_complete()
+                yield
+            except BaseException as error:
+                if self.record is None:
+                    self._fail(error)
+                if self.record is None or not isinstance(error, Exception):
+                    raise
+
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """One try under one snapshot. When the snapshot is lost the block ends without an error, at
+        most MAX_REPLANS times; nothing of that snapshot may be used afterwards."""
+        try:
+            yield
+        except SnapshotLost:
+            if self.tally.replans == MAX_REPLANS:
+                raise
+            self.tally.replans += 1
+            get_run_logger().warning(
+                "The snapshot was lost; planning again under a new one (%s of %s).",
+                self.tally.replans,
+                MAX_REPLANS,
+            )
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Load[Snapshot]]:
+        """Hold a snapshot of the source. Only taking it is tried again when the source cannot be
+        reached; a lock that could not be had is not, because those who wait for a lock make others
+        wait."""
+        source = self.installation.source()
+        taking = Retrying(
+            retry=retry_if_exception_type(SourceUnavailable),
+            stop=stop_after_attempt(3),
+            wait=wait_exponential_jitter(initial=1, max=10),
+            reraise=True,
+        )
+        with ExitStack() as stack:
+            report("snapshot", "locking the tables")
+            with self.tally.timed("snapshot"):
+                taken = taking(lambda: stack.enter_context(source.snapshot()))
+            yield Load(f"snapshot {taken.facts.snapshot}", taken)
+
+    def _find_complete(self) -> None:
+        """An earlier run of the same backup may have been killed after it wrote the manifest."""
+        row = self.catalog.content.get(self.backup_id)
+        if row.status is BackupStatus.COMPLETED:
+            self.record = row
+
+    def _fail(self, error: BaseException) -> None:
+        """Say so in the row; or, when the manifest was written after all, that it is complete."""
+        if isinstance(error, LeaseLost):
+            return  # the row is somebody else's now
+        message, metrics = told(error), self.tally.metrics()
+        catalog = self.catalog.content
+        try:
+            self.lease.content.check()
+            if self._installation is None:
+                row = catalog.update(
+                    self.backup_id, status=BackupStatus.FAILED, error=message, metrics=metrics
+                )
+            else:
+                repository = self._installation.repository
+                row = record_failure(repository, catalog, self.backup_id, message, metrics=metrics)
+        except ConvaultError as second:
+            get_run_logger().warning(
+                "The row of backup %s could not be set to failed (%s); the next backup does that.",
+                self.backup_id,
+                second.code,
+            )
+        else:
+            if row.status is BackupStatus.COMPLETED and isinstance(error, Exception):
+                self.record = row
+
+
+def told(error: BaseException) -> str:
+    """What the row may say of an error: no secret and no row's value."""
+    if isinstance(error, ConvaultError):
+        return error.message
+    if isinstance(error, Exception):
+        return unexpected(error).message
+    return "The run was cancelled, or its process was told to stop. Start a new backup."

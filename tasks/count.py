@@ -1,0 +1,21 @@
+"""Count a table in the snapshot that its rows were read from."""
+
+from __future__ import annotations
+
+from prefect import task
+
+from convault.models import Table
+from convault.progress import report
+from convault.sources.base import Snapshot
+from tasks.boundary import contained
+from tasks.load import Load
+from tasks.policy import POLICY, TAGS
+
+
+@task(name="count", task_run_name="count {table.name}", tags=TAGS, retries=4, **POLICY)
+@contained
+def count(snapshot: Load[Snapshot], table: Table) -> int:
+    """count(*) without page ranges: what the parts are held against."""
+    rows = snapshot.content.count(table)
+    report("count", str(table.name), done=rows, total=rows)
+    return rows

@@ -1,0 +1,61 @@
+"""Record the backup: what lies beside it, its manifest, and then its row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from prefect import task
+
+from convault import commit
+from convault.catalog.base import BackupRecord, Catalog, Lease
+from convault.models import BackupOptions, Part, TableName
+from convault.repository import Repository
+from convault.sources.base import Snapshot
+from tasks.boundary import contained
+from tasks.load import Load
+from tasks.policy import POLICY, TAGS
+
+
+@task(name="record", task_run_name="record {backup_id}", tags=TAGS, retries=5, **POLICY)
+@contained
+def record(
+    backup_id: UUID,
+    options: BackupOptions,
+    repository: Repository,
+    catalog: Load[Catalog],
+    lease: Load[Lease],
+    snapshot: Load[Snapshot],
+    counts: Mapping[TableName, int],
+    parts: Load[Sequence[Part]],
+    metrics: Load[dict[str, Any]],
+) -> BackupRecord:
+    """Commit (see `convault.commit`); the row as it is then. Every step of it may be repeated.
+
+    IncompleteBackup when the parts are not what was counted.
+    """
+    commit.check_counts(counts, parts.content)
+    seen = snapshot.content
+    members = commit.write_members(
+        repository,
+        backup_id,
+        facts=seen.facts,
+        dataset=seen.dataset,
+        options=options,
+        statements=seen.statements,
+    )
+    manifest = commit.build_manifest(
+        backup_id=backup_id,
+        repository_id=repository.repository_id,
+        options=options,
+        facts=seen.facts,
+        dataset=seen.dataset,
+        statements=seen.statements,
+        counts=counts,
+        parts=parts.content,
+        members=members,
+    )
+    return commit.commit(
+        repository, catalog.content, lease.content, manifest, metrics=metrics.content
+    )

@@ -1,0 +1,99 @@
+"""What a run has done so far: for its progress, and for the row's metrics when it is over."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from convault.models import Chunk, Range, StepSeconds
+from convault.progress import report
+from tasks.upload import Uploaded
+
+
+class Tally:
+    """Counts of one run, over all its snapshots. Any thread may add to it.
+
+    Every addition is reported as progress: `fetch` in rows, `serialize`, `compress` and `upload` in
+    bytes (plain, stored, stored), `carry` in bytes of heap and TOAST, of an estimated total.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._started = time.monotonic()
+        self._done: dict[str, int] = defaultdict(int)
+        self._seconds: dict[str, float] = defaultdict(float)
+        self._keys: set[str] = set()
+        self._planned = 0
+        self._chunks = 0
+        self._parts = 0
+        self._new_bytes = 0
+        self.replans = 0
+        """how often the snapshot was lost"""
+
+    def plan(self, chunks: Sequence[Chunk]) -> None:
+        """A snapshot's work begins: what an earlier snapshot's did counts no more, but for the time
+        it took and the bytes that it wrote to the store."""
+        with self._lock:
+            self._done.clear()
+            self._keys.clear()
+            self._parts = 0
+            self._chunks = len(chunks)
+            self._planned = sum(chunk.heap_bytes for chunk in chunks)
+        report("carry", f"{len(chunks)} chunks", done=0, total=self._planned, unit="bytes")
+
+    def add(self, step: str, range_: Range, amount: int, unit: str) -> None:
+        """`amount` more of `unit` went through `step`."""
+        with self._lock:
+            self._done[step] += amount
+            done = self._done[step]
+        total = self._planned if step == "carry" else None
+        report(step, str(range_), done=done, total=total, unit=unit)
+
+    def add_upload(self, uploaded: Uploaded) -> None:
+        """A part is stored; an object that two parts share takes its place once."""
+        part = uploaded.part
+        with self._lock:
+            size = 0 if part.key in self._keys else part.stored_bytes
+            self._keys.add(part.key)
+            self._parts += 1
+            self._new_bytes += part.stored_bytes if uploaded.new else 0
+        self.add("upload", part.range, size, "bytes")
+
+    @contextmanager
+    def timed(self, step: str) -> Iterator[None]:
+        """Add the wall seconds that the block takes to those of `step`."""
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._seconds[step] += time.monotonic() - started
+
+    def add_seconds(self, seconds: StepSeconds) -> None:
+        """What a chunk spent in its steps; with several workers they sum to more than the run."""
+        with self._lock:
+            for step in StepSeconds.__dataclass_fields__:
+                self._seconds[step] += getattr(seconds, step)
+
+    def metrics(self) -> dict[str, Any]:
+        """For the row: what was read and stored so far. Sizes in bytes, times in seconds."""
+        with self._lock:
+            plain, stored = self._done["serialize"], self._done["upload"]
+            return {
+                "rows": self._done["fetch"],
+                "plain_bytes": plain,
+                "stored_bytes": stored,
+                "new_bytes": self._new_bytes,
+                "ratio": round(plain / stored, 3) if stored else None,
+                "parts": self._parts,
+                "chunks": self._chunks,
+                "replans": self.replans,
+                "seconds": {
+                    **{step: round(seconds, 3) for step, seconds in self._seconds.items()},
+                    "total": round(time.monotonic() - self._started, 3),
+                },
+            }

@@ -1,0 +1,42 @@
+"""Upload a part under the digest of its stored bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from prefect import task
+
+from convault.models import Part, Range
+from convault.repository import Repository
+from tasks.boundary import contained
+from tasks.compress import Packed
+from tasks.load import Load
+from tasks.policy import POLICY
+
+
+@dataclass(frozen=True, slots=True)
+class Uploaded:
+    """The receipt of a part, and whether this upload wrote it or found it there."""
+
+    part: Part
+    new: bool
+
+
+@task(name="upload", task_run_name="upload {packed}", retries=5, **POLICY)
+@contained
+def upload(packed: Load[Packed], repository: Repository, range_: Range, ordinal: int) -> Uploaded:
+    """Store the part; the same bytes that are there already are not written again."""
+    content = packed.content
+    key = repository.part_key(range_.table, content.sha256, content.suffix)
+    new = repository.store.put(key, content.data)
+    part = Part(
+        range=range_,
+        ordinal=ordinal,
+        key=key,
+        sha256=content.sha256,
+        stored_bytes=len(content.data),
+        plain_sha256=content.plain_sha256,
+        plain_bytes=content.plain_bytes,
+        rows=content.rows,
+    )
+    return Uploaded(part, new)
