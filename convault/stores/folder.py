@@ -71,12 +71,14 @@ class FolderStore(ObjectStore):
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """As in the protocol. A folder that vanished meanwhile is an error, not an empty store."""
         yield from super().list(prefix)
-        self._check_root()
+        with self._failures("listing"):
+            self._check_root()
 
     def flush(self) -> None:
         """Returns at once: `put` has already brought everything to stable storage. StoreError when
         the folder is gone."""
-        self._check_root()
+        with self._failures("flushing"):
+            self._check_root()
 
     def _create(self, key: str, data: bytes) -> bool:
         self._check_root()
@@ -125,7 +127,7 @@ class FolderStore(ObjectStore):
         and what would be written there would be lost."""
         try:
             same = _identity(self._root) == self._identity
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
             same = False
         if not same:
             raise StoreError(

@@ -60,10 +60,11 @@ def _folder(url: str) -> Path:
             f"{_WANTED}; this one has no third slash, so its path would be relative."
         )
     if "?" in rest or "#" in rest:
-        raise ConfigurationError(
-            f"{_WANTED}; write %3F for a ? and %23 for a # in a folder's name."
-        )
-    path = unquote("/" + rest, errors="strict" if rest.isascii() else "replace")
+        raise ConfigurationError(f"{_WANTED}; in a folder's name write %3F for ? and %23 for #.")
+    try:
+        path = unquote("/" + rest, errors="strict")
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{_WANTED}; the folder must be written in UTF-8.") from None
     segments = path.strip("/").split("/")
     if not path.isprintable() or ".." in segments or segments == [""]:
         raise ConfigurationError(
