@@ -1,0 +1,1 @@
+"""The `convault` command: a file per group of commands."""

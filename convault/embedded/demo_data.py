@@ -18,6 +18,7 @@ from typing import Any
 import psycopg
 
 from convault.embedded import demo_rows, demo_text
+from convault.progress import report
 
 DEFAULT_MESSAGES = 50_000
 
@@ -129,6 +130,10 @@ def _copy(
     connection: _Connection, table: str, columns: Sequence[str], rows: Iterable[demo_rows.Row]
 ) -> None:
     statement = f"COPY {table} ({', '.join(columns)}) FROM STDIN"
+    done = 0
     with connection.cursor() as cursor, cursor.copy(statement) as copy:
         for row in rows:
+            if done % 1000 == 0:
+                report("fill", table, done=done)
             copy.write_row(row)
+            done += 1

@@ -1,0 +1,91 @@
+"""`convault backup`."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from cli import progress
+from cli.listing import as_object, summary
+from cli.opening import opened
+from cli.output import AsJson, print_json, say
+from convault.catalog.base import BackupRecord, BackupStatus
+from convault.errors import ConvaultError, OptionsError
+from convault.models import BackupOptions
+from convault.progress import report
+from convault.settings import load_settings
+
+BackupFlow = Callable[[BackupOptions], BackupRecord]
+_LEVEL = "zstd's level, 1 to 22; 0 stores plain. 3 unless told."
+
+
+def backup(
+    format_: Annotated[
+        str | None, typer.Option("--format", metavar="json", help="How rows are written.")
+    ] = None,
+    compression_level: Annotated[int | None, typer.Option(metavar="N", help=_LEVEL)] = None,
+    options: Annotated[
+        str | None,
+        typer.Option(metavar="JSON", help="Options as the API takes them; those above win."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Back up now: one snapshot, every row of the conversations and what belongs to them.
+
+    Ends with 0 only when the backup is complete. Runs the Prefect flow `backup` in this process, on
+    the server of PREFECT_API_URL or on one that it starts for itself.
+
+    Example: convault backup --compression-level 9
+    """
+    wanted = wanted_options(options, format_, compression_level)
+    settings = load_settings()
+    settings.source_url()
+    opened(settings)  # refused here, rather than when Prefect has started
+    with progress.shown():
+        record = run_flow(load_flow(), wanted)
+    if as_json:
+        print_json(as_object(record))
+    else:
+        print(record.id)
+        say(summary(record))
+
+
+def wanted_options(
+    as_json: str | None, format_: str | None, compression_level: int | None
+) -> BackupOptions:
+    """What the options of the command line ask for. OptionsError."""
+    values: Any = {}
+    if as_json is not None:
+        try:
+            values = json.loads(as_json)
+        except ValueError:
+            raise OptionsError("What follows --options is not JSON.") from None
+        if not isinstance(values, dict):
+            raise OptionsError('What follows --options must be an object: {"compressionLevel": 9}.')
+    given = {"format": format_, "compression_level": compression_level}
+    chosen = {name: value for name, value in given.items() if value is not None}
+    values.pop("compressionLevel" if "compression_level" in chosen else "", None)
+    return BackupOptions.parse({**values, **chosen})
+
+
+def load_flow() -> BackupFlow:
+    """The flow `backup`; importing Prefect takes a second or two."""
+    # Prefect reads this once, when it is imported. What it would print, an error that ends the run
+    # included, is told by this command; all of it still goes to the Prefect server.
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    report("prefect", "starting")
+    from flows.backup import backup as flow
+
+    return flow
+
+
+def run_flow(flow: BackupFlow, options: BackupOptions) -> BackupRecord:
+    """Run it in this process; returns the completed row. ConvaultError in any other case."""
+    record = flow(options)
+    if record.status is not BackupStatus.COMPLETED:
+        raise ConvaultError(f"Backup {record.id} is {record.status}. See `convault show`.")
+    return record

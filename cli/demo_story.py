@@ -1,0 +1,222 @@
+"""What `convault demo` does, step by step, and what it says about it."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from cli import progress
+from cli.archives import reported, write_file
+from cli.backups import load_flow, run_flow
+from cli.demo_home import DemoHome
+from cli.demo_proofs import check_sums, prove_equal
+from cli.listing import as_object, contents, print_contents, print_records, steps, summary
+from cli.output import duration, number, print_table, size
+from convault.archive import SUMS_NAME, Archive
+from convault.catalog.base import BackupRecord
+from convault.comparison import TableComparison, compare
+from convault.embedded import demo_data
+from convault.embedded.server import wheel_binaries
+from convault.errors import IntegrityError
+from convault.extraction import extract
+from convault.installation import Installation, initialise, open_installation
+from convault.manifest import Manifest
+from convault.models import BackupOptions
+from convault.restore import restore
+from convault.settings import load_settings
+
+_SOURCE, _RESTORED = "school", "school_restored"
+
+
+class Story:
+    """One demo. Every step raises a ConvaultError when what it shows does not hold."""
+
+    def __init__(self, home: DemoHome, messages: int, *, quiet: bool) -> None:
+        """`quiet`: print no results (a program reads what `tell` returns)."""
+        self._home = home
+        self._messages = messages
+        self._print: Callable[..., None] = _nothing if quiet else print
+        self._quiet = quiet
+        self._server = home.postgres
+
+    def tell(self) -> dict[str, Any]:
+        """All of it; returns the results for programs."""
+        self._fill()
+        installation = self._init()
+        record = self._backup()
+        manifest = installation.repository.manifest(record.id)
+        self._stored(record, manifest)
+        self._list(installation)
+        tar, files = self._download(installation, record)
+        seconds = self._restore(installation, manifest)
+        compared = self._compare(manifest)
+        return {
+            "backup": as_object(record),
+            "contents": contents(manifest),
+            "download": {"file": str(tar), "bytes": tar.stat().st_size, "files_checked": files},
+            "restored_rows": manifest.rows,
+            "restore_seconds": round(seconds, 3),
+            "compared_rows": sum(table.rows_in_both for table in compared),
+            "home": str(self._home.folder),
+        }
+
+    def _fill(self) -> None:
+        self._heading("A school's conversations, in an embedded Postgres")
+        url = self._server.url(_SOURCE)
+        if _exists(self._server.url(), _SOURCE) and demo_data.filled(url) == self._messages:
+            new = demo_data.pass_a_day(url)
+            self._print(f"They are there from the last demo. A day passed: {new} new messages.")
+            return
+        _recreate(self._server.url(), _SOURCE)
+        seconds = _timed(lambda: demo_data.fill(url, messages=self._messages))
+        self._print(f"{number(self._messages)} messages made up in {duration(seconds)}.")
+
+    def _init(self) -> Installation:
+        self._heading("convault init")
+        self._home.store.mkdir(mode=0o700, exist_ok=True)
+        settings = load_settings()
+        self._print("\n".join(initialise(settings).done))
+        return open_installation(settings)
+
+    def _backup(self) -> BackupRecord:
+        self._heading("convault backup, through Prefect")
+        self._home.prefect.mkdir(mode=0o700, exist_ok=True)
+        with progress.shown():
+            flow = load_flow()
+            # After Prefect's import, which sets its loggers up and drops what they had.
+            with _logged(self._home.prefect / "demo.log"):
+                return run_flow(flow, BackupOptions())
+
+    def _stored(self, record: BackupRecord, manifest: Manifest) -> None:
+        if self._quiet:
+            return
+        print(f"Backup {record.id}: {summary(record)}")
+        print(f"Seconds: {steps((record.metrics or {}).get('seconds', {}))}.\n")
+        print_contents(manifest)
+
+    def _list(self, installation: Installation) -> None:
+        self._heading("convault list")
+        if not self._quiet:
+            print_records(installation.catalog.list(), installation.settings.convault_timezone)
+
+    def _download(self, installation: Installation, record: BackupRecord) -> tuple[Path, int]:
+        self._heading("convault download, and a look inside")
+        if self._home.download.exists():
+            shutil.rmtree(self._home.download)
+        self._home.download.mkdir(mode=0o700)
+        archive = Archive(installation.repository, record.id)
+        tar = self._home.download / archive.file_name
+        with progress.shown():
+            write_file(reported(archive.stream(), archive.file_name, archive.size), tar)
+            folder = extract(tar, self._home.download / tar.stem).folder
+        if tar.stat().st_size != record.file_size:
+            raise IntegrityError(f"{tar} is not as large as `file_size` says.")
+        files = check_sums(folder)
+        self._print(f"{tar}, {size(archive.size)}")
+        self._print(f"{files} files in it, each with its digest of {SUMS_NAME}.")
+        return tar, files
+
+    def _restore(self, installation: Installation, manifest: Manifest) -> float:
+        self._heading(f"convault restore, into the empty database {_RESTORED}")
+        _recreate(self._server.url(), _RESTORED)
+        with progress.shown():
+            result = restore(installation.repository, manifest, self._server.url(_RESTORED))
+        rows = sum(result.rows.values())
+        self._print(f"{number(rows)} rows restored in {duration(result.seconds)}.")
+        return result.seconds
+
+    def _compare(self, manifest: Manifest) -> list[TableComparison]:
+        self._heading("Every row of every table, before and after")
+        tables = [table.name for table in manifest.tables]
+        with progress.shown():
+            compared = compare(self._server.url(_SOURCE), self._server.url(_RESTORED), tables)
+        if not self._quiet:
+            print_table(
+                ("table", "rows in both", "only before", "only after"),
+                [
+                    (str(t.table), number(t.rows_in_both), number(t.only_in_source),
+                     number(t.only_in_target))
+                    for t in compared
+                ],
+                right=("rows in both", "only before", "only after"),
+            )  # fmt: skip
+        prove_equal(compared, manifest)
+        self._print("\nWhat came back is what was there.")
+        return compared
+
+    def tell_what_is_left(self, *, keep: bool) -> None:
+        """Where everything lies, and what to try next."""
+        home, command = self._home, _command()
+        self._heading("Where everything lies")
+        self._print(f"store     {home.store}")
+        self._print(f"download  {home.download}")
+        self._print(f"Prefect   {home.prefect}")
+        self._print(f"Postgres  {self._server.data}, {'running' if keep else 'stopped'}")
+        self._heading("What to try next")
+        if keep:
+            for name, value in home.settings().items():
+                self._print(f"export {name}={shlex.quote(value)}")
+            for example in ("list", "show latest", "backup --compression-level 9"):
+                self._print(f"{command} {example}")
+            self._print(f'{shlex.quote(str(wheel_binaries() / "psql"))} "$DATABASE_URL"')
+            self._print(f"{command} demo --stop")
+        else:
+            self._print(f"{command} demo --keep    a day later; leaves Postgres running for you")
+            self._print(f"{command} demo --reset   from the beginning")
+            self._print("For your own database: set DATABASE_URL and CONVAULT_STORE_URL, then")
+            self._print(f"{command} init && {command} backup && {command} list")
+
+    def _heading(self, text: str) -> None:
+        self._print(f"\n== {text}")
+
+
+@contextmanager
+def _logged(path: Path) -> Iterator[None]:
+    """Prefect's log goes to `path`."""
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    logging.getLogger("prefect").addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger("prefect").removeHandler(handler)
+        handler.close()
+
+
+def _nothing(*_: object) -> None:
+    """Prints nothing."""
+
+
+def _timed(action: Callable[[], object]) -> float:
+    started = time.monotonic()
+    with progress.shown():
+        action()
+    return time.monotonic() - started
+
+
+def _exists(url: str, database: str) -> bool:
+    with psycopg.connect(url) as connection:
+        query = "SELECT FROM pg_database WHERE datname = %s"
+        return connection.execute(query, (database,)).fetchone() is not None
+
+
+def _recreate(url: str, database: str) -> None:
+    name = sql.Identifier(database)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))
+        connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(name))
+
+
+def _command() -> str:
+    """How this program was called, so that what is shown can be typed."""
+    return "convault" if shutil.which("convault") else shlex.quote(sys.argv[0])

@@ -1,0 +1,237 @@
+"""`convault list` and `convault show`, and how a backup is told about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import tzinfo
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli.identify import BackupName, backup_named, shortened
+from cli.opening import opened
+from cli.output import (
+    AsJson,
+    duration,
+    moment,
+    number,
+    print_facts,
+    print_json,
+    print_table,
+    ratio,
+    say,
+    size,
+)
+from convault.catalog.base import BackupRecord, BackupStatus
+from convault.errors import NotFoundError
+from convault.settings import load_settings
+
+if TYPE_CHECKING:
+    from convault.manifest import Manifest, TableEntry
+
+
+def list_(
+    limit: Annotated[
+        int | None, typer.Option("--limit", metavar="N", min=1, help="Only the newest N.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the backups, newest first.
+
+    Example: convault list --limit 10
+    """
+    settings = load_settings()
+    installation = opened(settings)
+    records = installation.catalog.list()
+    unlisted = set(installation.repository.backup_ids()) - {record.id for record in records}
+    if as_json:
+        print_json([as_object(record) for record in records[:limit]])
+    elif records:
+        print_records(records[:limit], settings.convault_timezone)
+    else:
+        say("There is no backup yet: run `convault backup`.")
+    if unlisted:
+        say(f"The store holds {len(unlisted)} more, not listed yet: run `convault init`.")
+
+
+def show(backup: BackupName, as_json: AsJson = False) -> None:
+    """Show one backup: its row, what it holds, where it comes from and where it lies.
+
+    Example: convault show latest
+    """
+    settings = load_settings()
+    installation = opened(settings)
+    backup_id = backup_named(installation, backup)
+    repository = installation.repository
+    try:
+        manifest = repository.manifest(backup_id)
+    except NotFoundError:
+        manifest = None
+    try:
+        record = installation.catalog.get(backup_id)
+    except NotFoundError:
+        if manifest is None:
+            raise
+        record = None
+    store = repository.store.url
+    if as_json:
+        print_json(
+            {
+                "backup": None if record is None else as_object(record),
+                "contents": None if manifest is None else contents(manifest),
+                "store": store,
+                "manifest_key": None if manifest is None else repository.manifest_key(backup_id),
+            }
+        )
+        return
+    facts = [("id", str(backup_id))]
+    if record is not None:
+        facts += _row_facts(record, settings.convault_timezone)
+    if manifest is not None:
+        facts += _manifest_facts(manifest)
+        facts.append(("store", store))
+        facts.append(("manifest", repository.manifest_key(backup_id)))
+    print_facts(facts)
+    if record is None:
+        say("The catalog does not list it yet: run `convault init`.")
+    if manifest is not None:
+        print()
+        print_contents(manifest)
+
+
+def as_object(record: BackupRecord) -> dict[str, Any]:
+    """The row for programs, with the names of its columns."""
+    return record.model_dump(mode="json")
+
+
+def summary(record: BackupRecord) -> str:
+    """A completed backup in a line."""
+    seconds = _seconds(record)
+    took = f" in {duration(seconds)}" if seconds is not None else ""
+    return f"{number(record.rows)} rows, {size(record.stored_bytes)} stored{took}."
+
+
+def print_records(records: Sequence[BackupRecord], zone: tzinfo) -> None:
+    """The table of `convault list`."""
+    short = shortened(record.id for record in records)
+    failed = any(record.error for record in records)
+    columns = ["id", "created", "status", "rows", "stored", "ratio", "time"]
+    print_table(
+        [*columns, "error"] if failed else columns,
+        [
+            [
+                short[record.id],
+                moment(record.created_at, zone),
+                record.status,
+                number(record.rows),
+                size(record.stored_bytes),
+                ratio(_plain_bytes(record), record.stored_bytes),
+                duration(_seconds(record)),
+                *([record.error or ""] if failed else []),
+            ]
+            for record in records
+        ],
+        right=["rows", "stored", "ratio", "time"],
+    )
+
+
+def print_contents(manifest: Manifest) -> None:
+    """Table by table what a backup holds."""
+    rows = [
+        (str(table.name), number(table.rows), number(len(table.parts)), size(plain), size(stored),
+         ratio(plain, stored))
+        for table in manifest.tables
+        for plain, stored in [_bytes(table)]
+    ]  # fmt: skip
+    rows.append(
+        ("all", number(manifest.rows), number(sum(len(t.parts) for t in manifest.tables)),
+         size(manifest.plain_bytes), size(manifest.stored_bytes),
+         ratio(manifest.plain_bytes, manifest.stored_bytes))
+    )  # fmt: skip
+    columns = ("table", "rows", "parts", "plain", "stored", "ratio")
+    print_table(columns, rows, right=columns[1:])
+
+
+def contents(manifest: Manifest) -> dict[str, Any]:
+    """What a backup holds, for programs. Sizes in bytes."""
+    return {
+        "created_at": manifest.created_at.isoformat(),
+        "source": {
+            "host": manifest.source.host,
+            "database": manifest.source.database,
+            "system_identifier": manifest.source.system_identifier,
+            "server_version": manifest.source.server_version,
+            "snapshot": manifest.source.snapshot,
+        },
+        "options": manifest.options,
+        "rows": manifest.rows,
+        "plain_bytes": manifest.plain_bytes,
+        "stored_bytes": manifest.stored_bytes,
+        "tables": [
+            {
+                "schema": table.name.schema,
+                "table": table.name.name,
+                "rows": table.rows,
+                "parts": len(table.parts),
+                "plain_bytes": _bytes(table)[0],
+                "stored_bytes": _bytes(table)[1],
+            }
+            for table in manifest.tables
+        ],
+    }
+
+
+def steps(seconds: dict[str, float]) -> str:
+    """The seconds of each step in a line; those of several workers are summed."""
+    return ", ".join(f"{step} {duration(value)}" for step, value in seconds.items())
+
+
+def _row_facts(record: BackupRecord, zone: tzinfo) -> Iterable[tuple[str, str]]:
+    yield "status", record.status
+    if record.error:
+        yield "error", record.error
+    yield "created", moment(record.created_at, zone)
+    if record.status is BackupStatus.COMPLETED:
+        yield "completed", moment(record.completed_at, zone)
+    seconds = _seconds(record)
+    if seconds is not None:
+        yield "took", duration(seconds)
+    if record.file_name is not None:
+        yield "download", f"{record.file_name}, {size(record.file_size)}"
+    if record.flow_run_id is not None:
+        yield "flow run", str(record.flow_run_id)
+    for name, value in (record.metrics or {}).items():
+        if value is not None:
+            yield name.replace("_", " "), _metric(name, value)
+
+
+def _manifest_facts(manifest: Manifest) -> Iterable[tuple[str, str]]:
+    source = manifest.source
+    yield "source", f"{source.database} on {source.host}, Postgres {source.server_version}"
+    yield "system", source.system_identifier
+    yield "snapshot", f"{source.snapshot} of {source.taken_at}"
+    yield "options", ", ".join(f"{name} {value}" for name, value in manifest.options.items())
+
+
+def _metric(name: str, value: Any) -> str:
+    if name == "seconds" and isinstance(value, dict):
+        return steps(value)
+    if isinstance(value, int):
+        return size(value) if name.endswith("bytes") else number(value)
+    return str(value)
+
+
+def _bytes(table: TableEntry) -> tuple[int, int]:
+    """Plain and stored."""
+    return sum(p.plain_bytes for p in table.parts), sum(p.stored_bytes for p in table.parts)
+
+
+def _plain_bytes(record: BackupRecord) -> int | None:
+    value = (record.metrics or {}).get("plain_bytes")
+    return value if isinstance(value, int) else None
+
+
+def _seconds(record: BackupRecord) -> float | None:
+    if record.started_at is None or record.completed_at is None:
+        return None
+    return (record.completed_at - record.started_at).total_seconds()

@@ -1,0 +1,69 @@
+"""The `convault` command: which commands there are, and how it ends.
+
+Results go to stdout, everything else to stderr. The exit status is 0, or the `exit_code` of the
+error's class (convault/errors.py; 1 for one that nobody foresaw), 2 for a command line that is not
+understood, and 130 after Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from cli import archives, backups, demonstration, listing, restores, setup
+from convault import __version__
+from convault.errors import ConvaultError
+from tasks.boundary import unexpected
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("init")(setup.init)
+app.command("demo")(demonstration.demo)
+app.command("backup")(backups.backup)
+app.command("list")(listing.list_)
+app.command("show")(listing.show)
+app.command("download")(archives.download)
+app.command("extract")(archives.extract)
+app.command("restore")(restores.restore)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"convault {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def convault(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Say which it is."),
+    ] = False,
+) -> None:
+    """Back up the conversations of a Supabase or Postgres application, and give them back.
+
+    Settings come from the environment and from .env (docs/operations.md). `convault demo` needs
+    none of them.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line (of the process, unless `arguments` are given). Always SystemExit."""
+    try:
+        app(arguments, prog_name="convault")
+    except Exception as error:  # noqa: BLE001 - the last resort of the process, and it says so
+        if os.environ.get("CONVAULT_DEBUG"):
+            traceback.print_exception(error)
+        failure = error if isinstance(error, ConvaultError) else unexpected(error)
+        print(f"convault: {failure.message}", file=sys.stderr)
+        sys.exit(failure.exit_code)

@@ -1,0 +1,48 @@
+"""`convault init`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cli.output import AsJson, print_json
+from convault.settings import load_settings
+
+
+def init(
+    new_repository: Annotated[
+        bool,
+        typer.Option(
+            "--new-repository",
+            help="Turn to the store that is set now, whatever the catalog knew before.",
+        ),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Prepare the catalog and the store, or put them right.
+
+    Applies the migrations that are missing, makes the store a repository if it is none, and brings
+    the backups that it holds into the catalog. May be repeated.
+
+    Example: convault init
+    """
+    from convault.installation import initialise
+
+    settings = load_settings()
+    settings.catalog_url()
+    report = initialise(settings, new_repository=new_repository)
+    if as_json:
+        print_json(
+            {
+                "repository_id": str(report.repository_id),
+                "created": report.created,
+                "migrations": list(report.migrations),
+                "changes": [
+                    {"backup": str(change.backup_id), "change": change.kind}
+                    for change in report.changes
+                ],
+            }
+        )
+    else:
+        print("\n".join(report.done))
