@@ -36,13 +36,14 @@ class Work:
         part_bytes: int,
         tally: Tally,
     ) -> None:
-        """`part_bytes`: plain bytes of a part at most. Rows are fetched until half of that, as
-        Arrow: written as JSON they grow, and most pieces then make one part."""
+        """`part_bytes`: plain bytes of a part at most. Rows are fetched until three quarters of
+        that, as Arrow: written as JSON they grow somewhat, and of ranges of the default size most
+        then make one piece and one part, with as few task runs as can be."""
         self.snapshot = snapshot
         self.repository = repository
         self.options = options
         self.part_bytes = part_bytes
-        self.piece_bytes = max(1, part_bytes // 2)
+        self.piece_bytes = max(1, part_bytes * 3 // 4)
         self.tally = tally
         self._stopped = threading.Event()
 

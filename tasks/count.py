@@ -9,10 +9,10 @@ from convault.progress import report
 from convault.sources.base import Snapshot
 from tasks.boundary import contained
 from tasks.load import Load
-from tasks.policy import POLICY, TAGS
+from tasks.policy import POLICY
 
 
-@task(name="count", task_run_name="count {table.name}", tags=TAGS, retries=4, **POLICY)
+@task(name="count", task_run_name="count {table.name}", retries=4, **POLICY)
 @contained
 def count(snapshot: Load[Snapshot], table: Table) -> int:
     """count(*) without page ranges: what the parts are held against."""
