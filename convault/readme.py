@@ -6,15 +6,15 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from uuid import UUID
 
-from convault.layout import SUFFIXES
+from convault.formats import compression
 from convault.models import BackupOptions, Dataset, TableName
 from convault.names import table_path
 
 
 def text(backup_id: UUID, created_at: datetime, dataset: Dataset, options: BackupOptions) -> bytes:
     """README.txt of a backup, in English and in Portuguese. UTF-8; the same bytes for the same
-    values. Holds names of tables, never a row's value."""
-    suffix = SUFFIXES[options.compression_level > 0]
+    values. Holds names of tables, never a row's value. `created_at` is the snapshot's."""
+    suffix = compression.suffix(options.format, options.compression_level)
     facts = {
         "id": str(backup_id),
         "time": f"{created_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC",

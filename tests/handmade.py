@@ -1,0 +1,147 @@
+"""A repository with a small backup made by hand: for tests that need no database."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from hashlib import sha256
+from uuid import UUID
+
+from obstore.store import MemoryStore
+
+from convault import readme
+from convault.formats import compression
+from convault.manifest import Manifest, PartEntry, TableEntry, part_path
+from convault.models import (
+    BackupOptions,
+    Column,
+    Dataset,
+    ForeignKey,
+    SourceFacts,
+    Statement,
+    Table,
+    TableName,
+)
+from convault.repository import Repository
+from convault.stores.base import Store
+from convault.stores.objects import ObjectStore
+
+BACKUP = UUID("0c0ffee0-0000-4000-8000-000000000001")
+TAKEN = datetime(2026, 3, 14, 15, 9, 26, 535897, tzinfo=UTC)
+CONVERSATIONS = TableName("public", "conversations")
+MESSAGES = TableName("public", "messages")
+ODD = TableName("Fale Conosco", "Mensagens/ação")
+"""a table whose name and schema need encoding"""
+SCHEMA = b"CREATE TABLE conversations (id bigint, title text, open boolean);\n"
+
+COLUMNS = (
+    Column("id", 1, "bigint", "integer", True, "", "a"),
+    Column("title", 2, "text", "text", False, "", ""),
+    Column("open", 4, "boolean", "boolean", False, "", ""),
+)
+
+
+def rows(first: int, number: int) -> bytes:
+    """NDJSON of a table with COLUMNS."""
+    texts = ["olá 👋", None, "", 'quo"te\nline', "x" * 300]
+    return b"".join(
+        json.dumps(
+            {"id": n, "title": texts[n % 5], "open": [True, False, None][n % 3]},
+            ensure_ascii=False,
+        ).encode()
+        + b"\n"
+        for n in range(first, first + number)
+    )
+
+
+def dataset(names: Sequence[TableName]) -> Dataset:
+    tables = tuple(Table(n, 16384 + i, "r", COLUMNS, ("id",), ()) for i, n in enumerate(names))
+    return Dataset(names[0], tables, ())
+
+
+def new_repository(store: Store | None = None) -> Repository:
+    return Repository.create(store or ObjectStore(MemoryStore(), "memory://handmade"))
+
+
+def part(
+    repository: Repository, table: TableName, number: int, plain: bytes, level: int = 3
+) -> PartEntry:
+    """Store `plain` as the table's part `number`."""
+    stored = compression.compress(plain, level)
+    suffix = compression.suffix(BackupOptions().format, level)
+    digest = sha256(stored).hexdigest()
+    key = repository.part_key(table, digest, suffix)
+    repository.store.put(key, stored)
+    return PartEntry(
+        key=key,
+        path=part_path(table, number, suffix),
+        sha256=digest,
+        stored_bytes=len(stored),
+        plain_sha256=sha256(plain).hexdigest(),
+        plain_bytes=len(plain),
+        rows=plain.count(b"\n"),
+        first_page=number * 10,
+        end_page=number * 10 + 10,
+        ordinal=0,
+    )
+
+
+def new_backup(
+    repository: Repository,
+    contents: dict[TableName, list[bytes]] | None = None,
+    *,
+    level: int = 3,
+    backup_id: UUID = BACKUP,
+) -> Manifest:
+    """Store everything of a backup but its manifest, which is returned. `contents`: the plain bytes
+    of each table's parts; by default three tables, of which two share an object and one is empty.
+    """
+    if contents is None:
+        contents = {
+            CONVERSATIONS: [rows(0, 20)],
+            MESSAGES: [rows(0, 300), rows(300, 50), rows(0, 300)],
+            ODD: [rows(7, 3)],
+            TableName("public", "empty"): [],
+        }
+    about = dataset(list(contents))
+    options = BackupOptions(compression_level=level)
+    members = (
+        repository.put_member(
+            backup_id, "README.txt", readme.text(backup_id, TAKEN, about, options)
+        ),
+        repository.put_member(backup_id, "schema.sql", SCHEMA),
+    )
+    tables = []
+    for name, plains in contents.items():
+        parts = tuple(part(repository, name, n, plain, level) for n, plain in enumerate(plains))
+        tables.append(
+            TableEntry(
+                name=name,
+                kind="r",
+                columns=COLUMNS,
+                primary_key=("id",),
+                parents=(),
+                rows=sum(p.rows for p in parts),
+                parts=parts,
+            )
+        )
+    return Manifest(
+        format=0,
+        backup_id=backup_id,
+        repository_id=repository.repository_id,
+        created_at=TAKEN,
+        options=options.to_json(),
+        parent_id=None,
+        source=SourceFacts(
+            "localhost", "app", "7290000000000000000", "18.0", "00000003-1", TAKEN.isoformat()
+        ),
+        consistency="snapshot",
+        root=CONVERSATIONS,
+        tables=tuple(tables),
+        foreign_keys=(
+            ForeignKey("messages_fk", MESSAGES, ("id",), TableName("auth", "users"), ("id",)),
+        ),
+        statements=(Statement("table", "public.conversations", "CREATE TABLE x ()", False),),
+        members=members,
+    )

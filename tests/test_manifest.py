@@ -1,0 +1,338 @@
+"""The manifest: reads what it wrote, refuses everything else with one error."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+from uuid import uuid4
+
+import frictionless
+import pytest
+from handmade import BACKUP, CONVERSATIONS, new_backup, new_repository
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from convault.errors import RepositoryError
+from convault.manifest import Manifest, PartEntry, TableEntry, part_path
+from convault.models import Column, ForeignKey, SourceFacts, Statement, TableName
+from convault.repository import Repository
+
+REPOSITORY = new_repository()
+MANIFEST = new_backup(REPOSITORY)
+DATA = MANIFEST.to_bytes()
+
+texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=12)
+table_names = st.builds(TableName, texts, texts)
+digests = st.integers(0, 16**64 - 1).map(lambda n: f"{n:064x}")
+counts = st.integers(0, 2**63 - 1)
+columns = st.builds(
+    Column,
+    name=texts,
+    number=st.integers(1, 1600),
+    type=texts,
+    encoding=st.sampled_from(["boolean", "integer", "text"]),
+    not_null=st.booleans(),
+    generated=st.sampled_from(["", "s", "v"]),
+    identity=st.sampled_from(["", "a", "d"]),
+)
+
+
+@st.composite
+def tables(draw: st.DrawFn, name: TableName) -> TableEntry:
+    parts = []
+    for number, digest in enumerate(draw(st.lists(digests, max_size=3, unique=True))):
+        suffix = draw(st.sampled_from([".ndjson", ".ndjson.zst"]))
+        parts.append(
+            PartEntry(
+                key=REPOSITORY.part_key(name, digest, suffix),
+                path=part_path(name, number, suffix),
+                sha256=digest,
+                stored_bytes=draw(counts),
+                plain_sha256=draw(digests),
+                plain_bytes=draw(counts),
+                rows=draw(counts),
+                first_page=draw(counts),
+                end_page=draw(st.none() | counts),
+                ordinal=draw(counts),
+            )
+        )
+    live = draw(st.lists(columns, max_size=3, unique_by=lambda column: column.name))
+    return TableEntry(
+        name=name,
+        kind=draw(st.sampled_from(["r", "p"])),
+        columns=tuple(live),
+        primary_key=tuple(column.name for column in live[: draw(st.integers(0, 2))]),
+        parents=tuple(draw(st.lists(table_names, max_size=2))),
+        rows=draw(counts),
+        parts=tuple(parts),
+    )
+
+
+@st.composite
+def manifests(draw: st.DrawFn) -> Manifest:
+    names = draw(st.lists(table_names, min_size=1, max_size=3, unique=True))
+    name_tuples = st.lists(texts, max_size=2).map(tuple)
+    zone = timezone(timedelta(minutes=draw(st.integers(-14 * 60, 14 * 60))))
+    return Manifest(
+        format=0,
+        backup_id=draw(st.uuids()),
+        repository_id=draw(st.uuids()),
+        created_at=draw(
+            st.datetimes(datetime(1970, 1, 2), datetime(2240, 1, 1), timezones=st.just(zone))
+        ),
+        options=draw(st.dictionaries(texts, st.none() | st.booleans() | texts | counts)),
+        parent_id=draw(st.none() | st.uuids()),
+        source=draw(st.builds(SourceFacts, *[texts] * 6)),
+        consistency="snapshot",
+        root=names[0],
+        tables=tuple(draw(tables(name)) for name in names),
+        foreign_keys=tuple(
+            draw(
+                st.lists(
+                    st.builds(
+                        ForeignKey, texts, table_names, name_tuples, table_names, name_tuples
+                    ),
+                    max_size=2,
+                )
+            )
+        ),
+        statements=tuple(
+            draw(
+                st.lists(
+                    st.builds(Statement, texts, texts, texts, st.booleans(), st.none() | texts),
+                    max_size=2,
+                )
+            )
+        ),
+        members=(),
+    )
+
+
+@settings(deadline=None, max_examples=60)
+@given(manifests())
+def test_reads_what_it_wrote(manifest: Manifest) -> None:
+    data = manifest.to_bytes()
+    again = Manifest.from_bytes(data, where="test")
+    assert again == manifest
+    assert again.to_bytes() == data
+
+
+def test_sums_over_its_tables() -> None:
+    shared = MANIFEST.tables[1].parts
+    assert shared[0].key == shared[2].key
+    assert MANIFEST.rows == 20 + 300 + 50 + 300 + 3
+    parts = [part for table in MANIFEST.tables for part in table.parts]
+    assert MANIFEST.stored_bytes == sum(p.stored_bytes for p in parts) - shared[0].stored_bytes
+    assert MANIFEST.plain_bytes == sum(p.plain_bytes for p in parts)
+    assert MANIFEST.file_name == f"backup_{BACKUP}.tar"
+    for key, size in MANIFEST.objects().items():
+        assert REPOSITORY.store.head(key).size == size
+
+
+# What is malformed, one thing at a time.
+
+
+def changed(change: Callable[[Any], object]) -> bytes:
+    content = json.loads(DATA)
+    change(content["convault"])
+    return json.dumps(content).encode()
+
+
+def part_with(**values: object) -> Callable[[Any], object]:
+    return lambda c: c["tables"][1]["parts"][1].update(values)
+
+
+SHA = MANIFEST.tables[1].parts[1].sha256
+OTHER = MANIFEST.tables[1].parts[0].sha256
+HOSTILE = ["/etc/passwd", "../x", f"data/messages/../{SHA}.ndjson.zst", f"data//{SHA}.ndjson.zst",
+           f"data\\messages\\{SHA}.ndjson.zst", f"data/messages/{SHA}.ndjson.zst\n",
+           f"data/messages/{SHA}.ndjson.zst\0", f"data/messages/{OTHER}.ndjson.zst",
+           f"data/conversations/{SHA}.ndjson.zst", f"data/messages/{SHA}.csv.zst",
+           f"data/messages/{SHA}", f"files/{SHA}", "convault.json", ""]  # fmt: skip
+HOSTILE_PATHS = ["/messages/00001.ndjson.zst", "../messages/00001.ndjson.zst",
+                 "messages/../00001.ndjson.zst", "messages\\00001.ndjson.zst",
+                 "messages/00001.ndjson.zst\n", "messages/00000.ndjson.zst",
+                 "messages/00002.ndjson.zst", "messages/1.ndjson.zst", "messages/00001.ndjson",
+                 "conversations/00001.ndjson.zst", "SHA256SUMS", "datapackage.json", "",
+                 "./messages/00001.ndjson.zst", "Messages/00001.ndjson.zst"]  # fmt: skip
+
+BROKEN: dict[str, Callable[[Any], object]] = {
+    **{f"key {key!r}": part_with(key=key) for key in HOSTILE},
+    **{f"path {path!r}": part_with(path=path) for path in HOSTILE_PATHS},
+    "digest in capitals": part_with(sha256=SHA.upper()),
+    "digest with a newline": part_with(sha256=SHA + "\n"),
+    "negative size": part_with(stored_bytes=-1),
+    "huge size": part_with(stored_bytes=2**63),
+    "size as text": part_with(stored_bytes="5"),
+    "size as a fraction": part_with(stored_bytes=5.0),
+    "format as a boolean": lambda c: c.update(format=True),
+    "not a number": lambda c: c["options"].update(compressionLevel=float("nan")),
+    "infinity": lambda c: c["options"].update(compressionLevel=float("inf")),
+    "unknown field": part_with(more=1),
+    "one object of two sizes": lambda c: c["tables"][1]["parts"][0].update(stored_bytes=1),
+    "parts swapped": lambda c: c["tables"][1]["parts"].reverse(),
+    "table twice": lambda c: c["tables"].append(c["tables"][3]),
+    "table without a name": lambda c: c["tables"][3].update(name=["public", ""]),
+    "table without a schema": lambda c: c["tables"][3].update(name=["", "empty"]),
+    "root elsewhere": lambda c: c.update(root=["public", "nothing"]),
+    "member of another backup": lambda c: c["members"][0].update(
+        key=f"backups/{uuid4()}/README.txt"
+    ),
+    "member that climbs": lambda c: c["members"][0].update(key="../README.txt"),
+    "member of another name": lambda c: c["members"][0].update(path="../README.txt"),
+    "member twice": lambda c: c["members"].append(c["members"][0]),
+    "no time": lambda c: c.update(created_at="yesterday"),
+    "time without a zone": lambda c: c.update(created_at="2026-01-01T00:00:00"),
+    "time before tar": lambda c: c.update(created_at="1969-12-31T23:59:59Z"),
+    "time after tar": lambda c: c.update(created_at="2300-01-01T00:00:00Z"),
+    "extreme time": lambda c: c.update(created_at="0001-01-01T00:00:00+14:00"),
+    "another format": lambda c: c.update(format=-1),
+    "format as text": lambda c: c.update(format="0.5"),
+    "format missing": lambda c: c.pop("format"),
+    "field missing": lambda c: c.pop("tables"),
+    "field unknown": lambda c: c.update(more=1),
+    "consistency unknown": lambda c: c.update(consistency="none"),
+}
+
+
+@pytest.mark.parametrize("change", BROKEN.values(), ids=BROKEN)
+def test_refuses_what_is_malformed(change: Callable[[Any], object]) -> None:
+    with pytest.raises(RepositoryError) as caught:
+        Manifest.from_bytes(changed(change), where="backups/x/datapackage.json")
+    assert "backups/x/datapackage.json" in caught.value.message
+    assert caught.value.message.isprintable()
+
+
+def test_reads_it_unchanged() -> None:
+    assert Manifest.from_bytes(changed(lambda content: None), where="test") == MANIFEST
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"{}", b"[]", b"null", b"1", b'"convault"', b"{", b"\xff", b'{"convault": null}',
+     b'{"convault": []}', b'{"convault": {}}', b"[" * 100_000, b"9" * 10_000, DATA[:-20],
+     b'{"convault": {"format": 1e999}}', b'{"convault": {"format": true}}'],
+)  # fmt: skip
+def test_refuses_what_is_no_manifest(data: bytes) -> None:
+    with pytest.raises(RepositoryError):
+        Manifest.from_bytes(data, where="test")
+
+
+def test_a_newer_format_asks_for_an_upgrade() -> None:
+    with pytest.raises(RepositoryError, match="has format 7, this version reads 0: upgrade"):
+        Manifest.from_bytes(
+            changed(lambda c: (c.update(format=7), c.update(unheard_of=1))), where="test"
+        )
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=8)
+    | st.sampled_from(["../x", "/x", SHA, "2026-01-01", "\ud800", "a\0b"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=5,
+)
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.data())
+def test_a_change_anywhere_is_read_or_refused_but_never_crashes(data: st.DataObject) -> None:
+    content = json.loads(DATA)
+    node: Any = content["convault"]
+    while True:
+        places = list(node) if isinstance(node, dict) else list(range(len(node)))
+        place = data.draw(st.sampled_from(places))
+        if isinstance(node[place], dict | list) and node[place] and data.draw(st.booleans()):
+            node = node[place]
+            continue
+        break
+    if data.draw(st.booleans()):
+        del node[place]
+    else:
+        node[place] = data.draw(JSON)
+    try:
+        manifest = Manifest.from_bytes(json.dumps(content).encode(), where="test")
+    except RepositoryError as error:
+        refusal = error.message
+    else:
+        refusal = ""
+        assert Manifest.from_bytes(manifest.to_bytes(), where="test") == manifest
+    assert refusal.isprintable()
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.integers(0, len(DATA) - 1), st.binary(max_size=3))
+def test_a_changed_byte_is_read_or_refused_but_never_crashes(at: int, new: bytes) -> None:
+    try:
+        Manifest.from_bytes(DATA[:at] + new + DATA[at + 1 :], where="test")
+    except RepositoryError:
+        return
+
+
+def test_a_repository_stores_no_manifest_that_it_could_not_read() -> None:
+    repository = new_repository()
+    manifest = new_backup(repository)
+    moved = manifest.model_copy(update={"root": TableName("public", "elsewhere")})
+    with pytest.raises(RepositoryError, match="root"):
+        repository.put_manifest(moved)
+    assert repository.backup_ids() == []
+
+
+def test_a_time_needs_its_zone() -> None:
+    values = MANIFEST.model_dump() | {"created_at": datetime(2026, 1, 1)}
+    with pytest.raises(ValidationError, match="timezone"):
+        Manifest(**values)
+    assert Manifest(**(values | {"created_at": datetime(2026, 1, 1, tzinfo=UTC)}))
+
+
+def test_frictionless_finds_the_package_valid() -> None:
+    descriptor = json.loads(DATA)
+    report = frictionless.Package.from_descriptor(descriptor)
+    assert frictionless.Package.validate_descriptor(descriptor).valid
+    assert [resource.path for resource in report.resources] == [
+        part.path for table in MANIFEST.tables for part in table.parts
+    ]
+    first = report.resources[0]
+    assert (first.hash, first.bytes) == (
+        f"sha256:{MANIFEST.tables[0].parts[0].sha256}",
+        MANIFEST.tables[0].parts[0].stored_bytes,
+    )
+    assert [(field.name, field.type) for field in first.schema.fields] == [
+        ("id", "integer"),
+        ("title", "string"),
+        ("open", "boolean"),
+    ]
+    assert first.schema.primary_key == ["id"]
+
+
+@settings(deadline=None, max_examples=10)
+@given(manifests())
+def test_frictionless_finds_any_package_valid(manifest: Manifest) -> None:
+    descriptor = json.loads(manifest.to_bytes())
+    names = [resource["name"] for resource in descriptor["resources"]]
+    assert len(set(names)) == len(names)
+    if names:
+        checked = frictionless.Package.validate_descriptor(descriptor)
+        assert checked.valid, checked.flatten(["type", "note"])
+
+
+def test_names_of_resources_stay_apart_where_names_of_tables_are_alike() -> None:
+    names = [TableName("a", "2eb"), TableName("public", "a.b"), TableName("public", "a"),
+             TableName("a.b", "c"), TableName("a", ".b"), CONVERSATIONS]  # fmt: skip
+    manifest = new_backup(Repository.create(_memory()), {name: [b"{}\n"] for name in names})
+    package = json.loads(manifest.to_bytes())
+    assert len({resource["name"] for resource in package["resources"]}) == len(names)
+
+
+def _memory() -> Any:
+    from obstore.store import MemoryStore
+
+    from convault.stores.objects import ObjectStore
+
+    return ObjectStore(MemoryStore(), "memory://")
