@@ -1,0 +1,241 @@
+"""Tables: partitions, inheritance, storage parameters, row security."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from convault.errors import UnsupportedSource
+from convault.models import Dataset, Statement
+from convault.schema import columns as column
+from convault.schema.catalogs import Catalogs
+from convault.schema.graph import Graph, Key
+
+_TABLES = """
+    SELECT c.oid::int8 AS oid, c.relkind::text AS kind, c.relpersistence = 'u' AS unlogged,
+        c.relispartition AS is_partition, pg_get_partkeydef(c.oid) AS partition_key,
+        pg_get_expr(c.relpartbound, c.oid) AS bound, c.relrowsecurity AS secured,
+        c.relforcerowsecurity AS forced, c.relreplident::text AS replica_identity,
+        c.reloptions AS options, toast.reloptions AS toast_options,
+        CASE WHEN am.amname <> 'heap' THEN quote_ident(am.amname) END AS access_method,
+        nullif(c.reloftype, 0)::regtype::text AS of_type
+    FROM pg_catalog.pg_class c
+    LEFT JOIN pg_catalog.pg_class toast ON toast.oid = c.reltoastrelid
+    LEFT JOIN pg_catalog.pg_am am ON am.oid = c.relam
+    WHERE c.oid = ANY (%(oids)s::oid[])
+"""
+
+_PARENTS = """
+    SELECT i.inhrelid::int8 AS child, i.inhparent::int8 AS parent, i.inhdetachpending AS detaching,
+        i.inhparent::regclass::text AS parent_name
+    FROM pg_catalog.pg_inherits i WHERE i.inhrelid = ANY (%(oids)s::oid[])
+    ORDER BY i.inhrelid, i.inhseqno
+"""
+
+
+@dataclass(slots=True)
+class Tables:
+    """The statements of tables, by when they run."""
+
+    made: dict[Key, list[Statement]] = field(default_factory=lambda: defaultdict(list))
+    """CREATE TABLE with row security; and SET DEFAULT for defaults that come by themselves"""
+    joined: list[Statement] = field(default_factory=list)
+    """once all tables are there: partitions and heirs attached, settings of columns"""
+    forced: list[Statement] = field(default_factory=list)
+    """FORCE ROW LEVEL SECURITY, after everything that the owner has to read or write"""
+    not_null: list[Statement] = field(default_factory=list)
+    """not-null constraints that are not validated: after the rows"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    row: Any
+    name: str
+    columns: Sequence[Any]
+    checks: Sequence[Any]
+    """those that are part of CREATE TABLE, inherited ones too"""
+    parents: Sequence[int]
+    whole: bool
+    """made with all its columns, in its own order, and attached to its parents afterwards"""
+
+    def prints(self, c: Any) -> bool:
+        return bool(self.whole or c.local)
+
+
+def read_tables(
+    catalogs: Catalogs,
+    graph: Graph,
+    dataset: Dataset,
+    checks: Mapping[int, Sequence[Any]],
+    apart: Collection[Key],
+) -> list[_Table]:
+    """Everything that CREATE TABLE needs, in the dataset's order; `checks` by table, those in
+    `apart` not counted.
+
+    UnsupportedSource when a parent is not in the dataset, or a partition is being detached.
+    """
+    oids = [table.oid for table in dataset.tables]
+    rows = {row.oid: row for row in catalogs.rows(_TABLES, {"oids": oids})}
+    columns = column.read_columns(catalogs, oids)
+    parents: dict[int, list[int]] = defaultdict(list)
+    for row in catalogs.rows(_PARENTS, {"oids": oids}):
+        name = graph.name("pg_class", row.child)
+        if row.detaching:
+            raise UnsupportedSource(
+                f"The partition {name} is being detached from {row.parent_name}. Nothing was "
+                "backed up: finish with ALTER TABLE ... DETACH PARTITION ... FINALIZE.",
+                table=name,
+            )
+        if Key("pg_class", row.parent) not in graph.tables:
+            raise UnsupportedSource(
+                f"The table {name} cannot be made without {row.parent_name}, which is not part of "
+                "the backup. Nothing was backed up.",
+                table=name,
+            )
+        parents[row.child].append(row.parent)
+    tables = []
+    for oid in oids:
+        inside = [c for c in checks.get(oid, ()) if Key("pg_constraint", c.oid) not in apart]
+        whole = rows[oid].is_partition or _all_its_own(columns[oid], inside)
+        name = graph.name("pg_class", oid)
+        tables.append(_Table(rows[oid], name, columns[oid], inside, parents[oid], whole))
+    return tables
+
+
+def _all_its_own(columns: Sequence[Any], checks: Sequence[Any]) -> bool:
+    """Whether a table declares by itself what it also inherits. Then it can be made by itself and
+    keeps the order of its columns; INHERITS in CREATE TABLE puts the parents' columns first."""
+    return (
+        all(c.local for c in columns)
+        and all(c.not_null_local is not False for c in columns)
+        and all(check.local for check in checks)
+    )
+
+
+def inherited_defaults(tables: Collection[_Table]) -> set[Key]:
+    """Defaults of columns that CREATE TABLE does not name, because the parent brings them."""
+    return {
+        column.default_key(c)
+        for table in tables
+        for c in table.columns
+        if c.default_oid and not c.generated and not table.prints(c)
+    }
+
+
+def table_statements(graph: Graph, tables: Collection[_Table], apart: Collection[Key]) -> Tables:
+    """Statements for every table; `apart` are the defaults and checks that come by themselves."""
+    made = Tables()
+    by_oid = {table.row.oid: table for table in tables}
+    for table in tables:
+        key = Key("pg_class", table.row.oid)
+        _require_inside(graph, key)
+        create = Statement("table", table.name, _create(graph, table, apart), after_data=False)
+        made.made[key].append(create)
+        _row_security(made, key, table)
+        for c in table.columns:
+            if c.default_oid and column.default_key(c) in apart:
+                default = column.later_default(graph, table.name, c)
+                made.made[column.default_key(c)].append(default)
+        _join(made, graph, table, [by_oid[parent] for parent in table.parents])
+    return made
+
+
+def _require_inside(graph: Graph, key: Key) -> None:
+    outside = graph.outside(key)
+    if outside is not None:
+        name = graph.things[key].name
+        raise UnsupportedSource(
+            f"The table {name} is built on {outside}, which is not part of the backup, so a "
+            "restore could not make it. Nothing was backed up.",
+            table=name,
+        )
+
+
+def _create(graph: Graph, table: _Table, apart: Collection[Key]) -> str:
+    row = table.row
+    elements = []
+    for c in table.columns:
+        if table.prints(c):
+            elements.append(column.definition(c, typed=bool(row.of_type), apart=apart))
+        else:
+            elements.append(column.own_not_null(c))
+    for check in table.checks:
+        if table.whole or check.local:
+            elements.append(f"CONSTRAINT {check.name} {check.definition}")
+    listed = ",\n    ".join(element for element in elements if element)
+    sql = f"CREATE {'UNLOGGED ' if row.unlogged else ''}TABLE {table.name}"
+    if row.of_type:
+        sql += f" OF {row.of_type}"
+    if listed or not row.of_type:
+        sql += f" (\n    {listed}\n)" if listed else " ()"
+    if table.parents and not table.whole:
+        sql += f"\nINHERITS ({', '.join(graph.name('pg_class', oid) for oid in table.parents)})"
+    if row.partition_key:
+        sql += f"\nPARTITION BY {row.partition_key}"
+    if row.access_method:
+        sql += f"\nUSING {row.access_method}"
+    given = [
+        column.options(row.options or ()),
+        column.options(row.toast_options or (), prefix="toast."),
+    ]
+    if any(given):
+        sql += f"\nWITH ({', '.join(filter(None, given))})"
+    return sql
+
+
+def _row_security(made: Tables, key: Key, table: _Table) -> None:
+    alter = f"ALTER TABLE ONLY {table.name}"
+    if table.row.secured:
+        # Before the rows, so that they are closed to others from the start.
+        sql = f"{alter} ENABLE ROW LEVEL SECURITY"
+        made.made[key].append(Statement("row security", table.name, sql, after_data=False))
+    if table.row.forced:
+        sql = f"{alter} FORCE ROW LEVEL SECURITY"
+        made.forced.append(Statement("row security", table.name, sql, after_data=True))
+
+
+def _join(made: Tables, graph: Graph, table: _Table, parents: Sequence[_Table]) -> None:
+    def add(sql: str, kind: str = "table", *, after_data: bool = False) -> None:
+        target = made.not_null if after_data else made.joined
+        target.append(Statement(kind, table.name, sql, after_data))
+
+    alter = f"ALTER TABLE ONLY {table.name}"
+    if table.row.is_partition:
+        add(
+            f"ALTER TABLE ONLY {parents[0].name} ATTACH PARTITION {table.name} {table.row.bound}",
+            "partition",
+        )
+    elif table.whole:
+        for parent in parents:
+            add(f"{alter} INHERIT {parent.name}")
+    else:
+        _correct_inherited(add, alter, table, parents)
+    for c in table.columns:
+        if c.not_null_name and not c.not_null_validated and c.not_null_local:
+            inherit = " NO INHERIT" if c.not_null_no_inherit else ""
+            add(
+                f"ALTER TABLE {table.name} ADD CONSTRAINT {c.not_null_name} "
+                f"NOT NULL {c.name}{inherit} NOT VALID",
+                "constraint",
+                after_data=True,
+            )
+    setting = column.settings(table.name, table.columns)
+    if setting:
+        made.joined.append(setting)
+    if table.row.replica_identity in ("f", "n"):
+        add(
+            f"{alter} REPLICA IDENTITY {'FULL' if table.row.replica_identity == 'f' else 'NOTHING'}"
+        )
+
+
+def _correct_inherited(add: Any, alter: str, table: _Table, parents: Sequence[_Table]) -> None:
+    """Undo what INHERITS brought and the table does not have; add what it has beyond that."""
+    for c in table.columns:
+        above = [p for parent in parents for p in parent.columns if p.plain_name == c.plain_name]
+        if c.default_oid is None and any(p.default_oid and not p.generated for p in above):
+            add(f"{alter} ALTER COLUMN {c.name} DROP DEFAULT", "column default")
+        undeclared = c.not_null and c.not_null_name is None and not table.prints(c)
+        if undeclared and not any(p.not_null for p in above):
+            add(f"{alter} ALTER COLUMN {c.name} SET NOT NULL")

@@ -1,0 +1,153 @@
+"""Types that columns reach: enums, domains, composite types, ranges."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from convault.errors import UnsupportedSource
+from convault.models import Statement
+from convault.schema.catalogs import Catalogs, qualified
+from convault.schema.graph import Graph, Key
+
+_ENUMS = """
+    SELECT t.oid::int8 AS oid,
+        string_agg(quote_literal(e.enumlabel), ', ' ORDER BY e.enumsortorder) AS labels
+    FROM pg_catalog.pg_type t LEFT JOIN pg_catalog.pg_enum e ON e.enumtypid = t.oid
+    WHERE t.oid = ANY (%(oids)s::oid[]) AND t.typtype = 'e'
+    GROUP BY t.oid
+"""
+
+_COMPOSITES = """
+    SELECT t.oid::int8 AS oid, string_agg(
+        quote_ident(a.attname) || ' ' || format_type(a.atttypid, a.atttypmod)
+        || CASE WHEN a.attcollation <> 0 AND a.attcollation <> at.typcollation
+            THEN ' COLLATE ' || a.attcollation::regcollation::text ELSE '' END,
+        ', ' ORDER BY a.attnum) AS attributes
+    FROM pg_catalog.pg_type t
+    LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = t.typrelid AND a.attnum > 0
+        AND NOT a.attisdropped
+    LEFT JOIN pg_catalog.pg_type at ON at.oid = a.atttypid
+    WHERE t.oid = ANY (%(oids)s::oid[]) AND t.typtype = 'c'
+    GROUP BY t.oid
+"""
+
+_RANGES = f"""
+    SELECT t.oid::int8 AS oid, r.rngsubtype::regtype::text AS subtype,
+        {qualified("mn.nspname", "m.typname")} AS multirange,
+        CASE WHEN NOT o.opcdefault THEN {qualified("n.nspname", "o.opcname")} END AS opclass,
+        CASE WHEN r.rngcollation <> s.typcollation
+            THEN r.rngcollation::regcollation::text END AS collation,
+        CASE WHEN r.rngsubdiff::oid <> 0 THEN r.rngsubdiff::text END AS difference,
+        r.rngcanonical::oid <> 0 AS canonical
+    FROM pg_catalog.pg_type t
+    JOIN pg_catalog.pg_range r ON r.rngtypid = t.oid
+    JOIN pg_catalog.pg_type s ON s.oid = r.rngsubtype
+    JOIN pg_catalog.pg_type m ON m.oid = r.rngmultitypid
+    JOIN pg_catalog.pg_namespace mn ON mn.oid = m.typnamespace
+    JOIN pg_catalog.pg_opclass o ON o.oid = r.rngsubopc
+    JOIN pg_catalog.pg_namespace n ON n.oid = o.opcnamespace
+    WHERE t.oid = ANY (%(oids)s::oid[])
+"""
+
+_DOMAINS = """
+    SELECT t.oid::int8 AS oid, format_type(t.typbasetype, t.typtypmod) AS base,
+        CASE WHEN t.typcollation <> b.typcollation
+            THEN t.typcollation::regcollation::text END AS collation,
+        coalesce(pg_get_expr(t.typdefaultbin, 'pg_type'::regclass), quote_literal(t.typdefault))
+            AS expression,
+        t.typnotnull, quote_ident(n.conname) AS not_null_name
+    FROM pg_catalog.pg_type t
+    JOIN pg_catalog.pg_type b ON b.oid = t.typbasetype
+    LEFT JOIN pg_catalog.pg_constraint n ON n.contypid = t.oid AND n.contype = 'n'
+    WHERE t.oid = ANY (%(oids)s::oid[]) AND t.typtype = 'd'
+"""
+
+_DOMAIN_CHECKS = """
+    SELECT c.oid::int8 AS oid, c.contypid::int8 AS domain, quote_ident(c.conname) AS name,
+        pg_get_constraintdef(c.oid) AS definition, c.convalidated AS validated
+    FROM pg_catalog.pg_constraint c
+    WHERE c.contypid = ANY (%(oids)s::oid[]) AND c.contype = 'c'
+    ORDER BY c.conname
+"""
+
+
+def type_statements(
+    catalogs: Catalogs, graph: Graph, apart: Collection[Key]
+) -> tuple[dict[Key, list[Statement]], list[Statement]]:
+    """CREATE TYPE and CREATE DOMAIN per type, ADD CONSTRAINT for domain checks that come by
+    themselves, and those of them that come after the rows.
+
+    After the rows come checks that old rows may break (NOT VALID), and those that read a table.
+    """
+    oids = {"oids": graph.oids("pg_type")}
+    checks = catalogs.rows(_DOMAIN_CHECKS, oids)
+    late = [c for c in checks if not c.validated or Key("pg_constraint", c.oid) in apart]
+    early = [c for c in checks if c not in late]
+    sql = {row.oid: f"AS ENUM ({row.labels or ''})" for row in catalogs.rows(_ENUMS, oids)}
+    sql |= {row.oid: f"AS ({row.attributes or ''})" for row in catalogs.rows(_COMPOSITES, oids)}
+    for row in catalogs.rows(_RANGES, oids):
+        sql[row.oid] = _range(row, graph.name("pg_type", row.oid))
+    made = {oid: f"CREATE TYPE {graph.name('pg_type', oid)} {text}" for oid, text in sql.items()}
+    for row in catalogs.rows(_DOMAINS, oids):
+        own = [c for c in early if c.domain == row.oid]
+        made[row.oid] = f"CREATE DOMAIN {graph.name('pg_type', row.oid)} AS {_domain(row, own)}"
+    statements = {Key("pg_type", oid): [_statement(graph, oid, sql)] for oid, sql in made.items()}
+    after = []
+    for check in late:
+        key = Key("pg_constraint", check.oid)
+        after_data = not check.validated or not graph.tables.isdisjoint(graph.closure([key]))
+        sql = (
+            f"ALTER DOMAIN {graph.name('pg_type', check.domain)} "
+            f"ADD CONSTRAINT {check.name} {check.definition}"
+        )
+        statement = Statement("type", graph.things[key].name, sql, after_data, graph.outside(key))
+        if after_data:
+            after.append(statement)
+        else:
+            statements[key] = [statement]
+    return statements, after
+
+
+def _statement(graph: Graph, oid: int, sql: str) -> Statement:
+    name = graph.name("pg_type", oid)
+    outside = graph.outside(Key("pg_type", oid))
+    if outside is not None:
+        raise UnsupportedSource(
+            f"The type {name} is built on {outside}, which is not part of the backup, so a restore "
+            "could not make it. Nothing was backed up.",
+            object=name,
+        )
+    return Statement("type", name, sql, after_data=False)
+
+
+def _range(row: Any, name: str) -> str:
+    if row.canonical:
+        raise UnsupportedSource(
+            f"The range type {name} has a canonical function, which a restore cannot make: only an "
+            "extension can bring it. Nothing was backed up.",
+            object=name,
+        )
+    options = {
+        "subtype": row.subtype,
+        "multirange_type_name": row.multirange,
+        "subtype_opclass": row.opclass,
+        "collation": row.collation,
+        "subtype_diff": row.difference,
+    }
+    given = ", ".join(f"{option} = {value}" for option, value in options.items() if value)
+    return f"AS RANGE ({given})"
+
+
+def _domain(row: Any, checks: list[Any]) -> str:
+    parts = [row.base]
+    if row.collation:
+        parts.append(f"COLLATE {row.collation}")
+    if row.expression is not None:
+        parts.append(f"DEFAULT {row.expression}")
+    if row.typnotnull:
+        parts.append(
+            f"CONSTRAINT {row.not_null_name} NOT NULL" if row.not_null_name else "NOT NULL"
+        )
+    parts += [f"CONSTRAINT {check.name} {check.definition}" for check in checks]
+    return " ".join(parts)
