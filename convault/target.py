@@ -49,6 +49,17 @@ _IN_THE_WAY = """
     ORDER BY 1, 2
 """
 
+_EXISTS = """
+    SELECT EXISTS (
+        SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+        WHERE %(name)s IN (n.nspname || '.' || c.relname, c.oid::regclass::text)
+    ) OR EXISTS (
+        SELECT FROM pg_catalog.pg_proc p WHERE p.oid::regprocedure::text = %(name)s
+    ) OR EXISTS (
+        SELECT FROM pg_catalog.pg_type t WHERE t.oid::regtype::text = %(name)s
+    )
+"""
+
 
 @contextmanager
 def transaction(url: str) -> Iterator[psycopg.Connection[Any]]:
@@ -109,13 +120,8 @@ def require_empty(connection: psycopg.Connection[Any]) -> None:
     )
 
 
-def exists(connection: psycopg.Connection[Any], relation: str) -> bool:
-    """Whether there is a relation of that name (`schema.name`)."""
-    schema, _, name = relation.partition(".")
-    found = connection.execute(
-        "SELECT EXISTS (SELECT FROM pg_catalog.pg_class c"
-        " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
-        " WHERE n.nspname = %s AND c.relname = %s)",
-        (schema, name),
-    ).fetchone()
+def exists(connection: psycopg.Connection[Any], name: str) -> bool:
+    """Whether the target has what a statement needs: a relation (`auth.users`), a function
+    (`auth.uid()`) or a type, by the name that `Statement.needs` gives it."""
+    found = connection.execute(_EXISTS, {"name": name}).fetchone()
     return bool(found and found[0])

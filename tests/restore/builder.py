@@ -1,0 +1,77 @@
+"""A backup without Prefect: the real source, schema, formats and repository."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from uuid import uuid4
+
+import pyarrow as pa
+
+from convault.commit import build_manifest
+from convault.formats import compression, ndjson
+from convault.manifest import Manifest
+from convault.models import BackupOptions, Part, Range, Table, TableName
+from convault.ranges import cut
+from convault.repository import Repository
+from convault.sources.base import Snapshot
+from convault.sources.postgres import PostgresSource
+
+CONVERSATIONS = TableName("public", "conversations")
+MESSAGES = TableName("public", "messages")
+
+
+def back_up(
+    repository: Repository,
+    url: str,
+    *,
+    root: TableName = CONVERSATIONS,
+    messages: TableName = MESSAGES,
+    part_bytes: int = 1 << 16,
+    range_pages: int = 16,
+    level: int = 3,
+) -> Manifest:
+    """Small parts by default, so that a small table has several. The manifest is not stored."""
+    source = PostgresSource(url, root=root, messages=messages, lock_timeout=10)
+    options = BackupOptions(compression_level=level)
+    with source.snapshot() as snapshot:
+        parts = []
+        for table in snapshot.dataset.tables:
+            if table.kind == "p":
+                continue
+            for range_ in cut(
+                table.name, snapshot.heap_bytes(table), snapshot.page_bytes, range_pages
+            ):
+                parts += _store(repository, snapshot, table, range_, options, part_bytes)
+        return build_manifest(
+            backup_id=uuid4(),
+            repository_id=repository.repository_id,
+            options=options,
+            facts=snapshot.facts,
+            dataset=snapshot.dataset,
+            statements=snapshot.statements,
+            counts={table.name: snapshot.count(table) for table in snapshot.dataset.tables},
+            parts=parts,
+            members=[],
+        )
+
+
+def _store(
+    repository: Repository, snapshot: Snapshot, table: Table, range_: Range,
+    options: BackupOptions, part_bytes: int,
+) -> list[Part]:  # fmt: skip
+    batches = list(snapshot.read(range_))
+    if not batches:
+        return []
+    documents = ndjson.serialize(pa.Table.from_batches(batches), table.columns, part_bytes)
+    suffix = compression.suffix(options.format, options.compression_level)
+    parts = []
+    for ordinal, (plain, rows) in enumerate(documents):
+        stored = compression.compress(plain, options.compression_level)
+        digest = sha256(stored).hexdigest()
+        key = repository.part_key(table.name, digest, suffix)
+        repository.store.put(key, stored)
+        plain_digest = sha256(plain).hexdigest()
+        parts.append(
+            Part(range_, ordinal, key, digest, len(stored), plain_digest, len(plain), rows)
+        )
+    return parts
