@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from hashlib import sha256 as digest
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID, uuid4
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from convault import layout
 from convault.errors import NotFoundError, ObjectConflict, ObjectMissing, RepositoryError
@@ -22,7 +22,7 @@ class _Marker(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: int
+    format: Annotated[int, Field(ge=0)]
     repository_id: UUID
     installation_id: UUID
     created_at: AwareDatetime
@@ -191,7 +191,7 @@ def _read_marker(data: bytes, url: str) -> _Marker:
                 f"{url} has format {newest}, this version reads {FORMAT}: upgrade Convault.",
                 store=url,
             )
-        return _Marker.model_validate_json(data)
+        return _Marker.model_validate_json(data, strict=True)
     except (ValueError, TypeError, KeyError, RecursionError, ValidationError):
         raise RepositoryError(
             f"{layout.REPOSITORY_KEY} in {url} is damaged: put back a copy of it before anything "
