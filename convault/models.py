@@ -136,8 +136,9 @@ class Statement:
     """One SQL statement of the schema. Statements of a backup stand in the order they must run."""
 
     kind: str
-    """schema, extension, type, function, sequence, table, column default, row security,
-    primary key, index, constraint, foreign key, sequence value, comment"""
+    """schema, extension, collation, text search, type, function, sequence, table, partition,
+    column default, column setting, row security, primary key, index, constraint, foreign key,
+    sequence value, statistics, comment"""
     name: str
     """of the object, schema-qualified, for people and for filters"""
     sql: str
@@ -145,7 +146,8 @@ class Statement:
     after_data: bool
     """runs after the rows are loaded"""
     needs: str | None = None
-    """a relation outside the dataset that must exist (`auth.users`); left out where it does not"""
+    """a relation, function or type outside the backup that must exist (`auth.users`, `auth.uid()`);
+    left out where it does not"""
 
 
 @dataclass(frozen=True, slots=True)

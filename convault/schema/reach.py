@@ -42,7 +42,8 @@ _FACTS = """
         r.relname, r.relkind::text AS relkind, r.reltype::int8 AS row_type,
         t.typtype::text AS typtype, tr.oid::int8 AS type_relation,
         tr.relkind::text AS type_relkind,
-        el.oid::int8 AS element, g.rngtypid::int8 AS range_type, p.prokind::text AS prokind
+        el.oid::int8 AS element, g.rngtypid::int8 AS range_type, p.prokind::text AS prokind,
+        p.oid::regprocedure::text AS signature
     FROM unnest(%(catalogs)s::text[], %(oids)s::oid[]) AS n(catalog, oid)
     CROSS JOIN LATERAL pg_catalog.pg_identify_object(n.catalog::regclass, n.oid, 0) i
     LEFT JOIN pg_catalog.pg_depend e ON e.classid = n.catalog::regclass AND e.objid = n.oid
@@ -162,7 +163,7 @@ class _Walk:
         if is_managed(row.schema):
             owner = self._wanted_by.get(key)
             belongs = row.relkind in ("i", "I") and owner in self._graph.tables
-            return None if belongs else str(row.identity)
+            return None if belongs else str(row.signature or row.identity)
         return None
 
     def _require_reproducible(self, key: Key, row: Any) -> None:

@@ -27,7 +27,12 @@ from convault.schema.sequences import sequence_statements
 from convault.schema.statistics import statistics_statements
 from convault.schema.tables import inherited_defaults, read_tables, table_statements
 from convault.schema.text_search import text_search_statements
-from convault.schema.types import type_statements
+from convault.schema.types import (
+    domain_check_statements,
+    late_domain_checks,
+    read_domain_checks,
+    type_statements,
+)
 
 
 def read_statements(connection: psycopg.Connection[Any], dataset: Dataset) -> tuple[Statement, ...]:
@@ -51,11 +56,12 @@ def read_statements(connection: psycopg.Connection[Any], dataset: Dataset) -> tu
 def _read(found: Catalogs, graph: Graph, dataset: Dataset) -> list[Statement]:
     checks = read_checks(found, dataset)
     all_checks = [check for of_table in checks.values() for check in of_table]
-    apart = set_apart(graph) | late_checks(graph, all_checks)
+    domain_checks = read_domain_checks(found, graph)
+    apart = set_apart(graph) | late_checks(graph, all_checks) | late_domain_checks(domain_checks)
     tables = read_tables(found, graph, dataset, checks, apart)
     apart |= inherited_defaults(tables)
 
-    types, late_domain_checks = type_statements(found, graph, apart)
+    own_domain_checks = domain_check_statements(graph, domain_checks, apart)
     sequences = sequence_statements(found, graph)
     made_tables = table_statements(graph, tables, apart)
     made: dict[Key, list[Statement]] = {}
@@ -64,8 +70,9 @@ def _read(found: Catalogs, graph: Graph, dataset: Dataset) -> list[Statement]:
         extension_statements(found, graph),
         collation_statements(found, graph),
         text_search_statements(found, graph),
-        types,
+        type_statements(found, graph, domain_checks, apart),
         function_statements(found, graph),
+        {key: made for key, made in own_domain_checks.items() if not made[0].after_data},
         sequences.free,
         made_tables.made,
         sequences.identities,
@@ -83,7 +90,7 @@ def _read(found: Catalogs, graph: Graph, dataset: Dataset) -> list[Statement]:
         *keys.values(),
         *indexes.values(),
         *index_changes,
-        *late_domain_checks,
+        *(made[0] for made in own_domain_checks.values() if made[0].after_data),
         *check_statements(graph, all_checks, apart).values(),
         *made_tables.not_null,
         *foreign_keys.values(),

@@ -72,44 +72,55 @@ _DOMAIN_CHECKS = """
 """
 
 
+def read_domain_checks(catalogs: Catalogs, graph: Graph) -> list[Any]:
+    """The check constraints of domains."""
+    return catalogs.rows(_DOMAIN_CHECKS, {"oids": graph.oids("pg_type")})
+
+
+def late_domain_checks(checks: Collection[Any]) -> set[Key]:
+    """Those that old rows may break (NOT VALID), so that they come after the rows."""
+    return {Key("pg_constraint", check.oid) for check in checks if not check.validated}
+
+
 def type_statements(
-    catalogs: Catalogs, graph: Graph, apart: Collection[Key]
-) -> tuple[dict[Key, list[Statement]], list[Statement]]:
-    """CREATE TYPE and CREATE DOMAIN per type, ADD CONSTRAINT for domain checks that come by
-    themselves, and those of them that come after the rows.
-
-    After the rows come checks that old rows may break (NOT VALID), and those that read a table.
-    """
+    catalogs: Catalogs, graph: Graph, checks: Collection[Any], apart: Collection[Key]
+) -> dict[Key, list[Statement]]:
+    """CREATE TYPE and CREATE DOMAIN for each; `checks` but for those in `apart` are in them."""
     oids = {"oids": graph.oids("pg_type")}
-    checks = catalogs.rows(_DOMAIN_CHECKS, oids)
-    late = [c for c in checks if not c.validated or Key("pg_constraint", c.oid) in apart]
-    early = [c for c in checks if c not in late]
-    sql = {row.oid: f"AS ENUM ({row.labels or ''})" for row in catalogs.rows(_ENUMS, oids)}
-    sql |= {row.oid: f"AS ({row.attributes or ''})" for row in catalogs.rows(_COMPOSITES, oids)}
+    texts = {row.oid: f"AS ENUM ({row.labels or ''})" for row in catalogs.rows(_ENUMS, oids)}
+    texts |= {row.oid: f"AS ({row.attributes or ''})" for row in catalogs.rows(_COMPOSITES, oids)}
     for row in catalogs.rows(_RANGES, oids):
-        sql[row.oid] = _range(row, graph.name("pg_type", row.oid))
-    made = {oid: f"CREATE TYPE {graph.name('pg_type', oid)} {text}" for oid, text in sql.items()}
+        texts[row.oid] = _range(row, graph.name("pg_type", row.oid))
+    made = {oid: _statement(graph, oid, "CREATE TYPE", text) for oid, text in texts.items()}
     for row in catalogs.rows(_DOMAINS, oids):
-        own = [c for c in early if c.domain == row.oid]
-        made[row.oid] = f"CREATE DOMAIN {graph.name('pg_type', row.oid)} AS {_domain(row, own)}"
-    statements = {Key("pg_type", oid): [_statement(graph, oid, sql)] for oid, sql in made.items()}
-    after = []
-    for check in late:
+        own = [
+            c for c in checks if c.domain == row.oid and Key("pg_constraint", c.oid) not in apart
+        ]
+        made[row.oid] = _statement(graph, row.oid, "CREATE DOMAIN", f"AS {_domain(row, own)}")
+    return {Key("pg_type", oid): [statement] for oid, statement in made.items()}
+
+
+def domain_check_statements(
+    graph: Graph, checks: Collection[Any], apart: Collection[Key]
+) -> dict[Key, list[Statement]]:
+    """ADD CONSTRAINT for the checks in `apart`. Those that old rows may break, or that read a
+    table, come after the rows; the others as soon as their functions are there, because Postgres
+    cannot add a check to a domain that a column holds within an array or a composite type."""
+    made = {}
+    for check in checks:
         key = Key("pg_constraint", check.oid)
-        after_data = not check.validated or not graph.tables.isdisjoint(graph.closure([key]))
-        sql = (
-            f"ALTER DOMAIN {graph.name('pg_type', check.domain)} "
-            f"ADD CONSTRAINT {check.name} {check.definition}"
-        )
-        statement = Statement("type", graph.things[key].name, sql, after_data, graph.outside(key))
-        if after_data:
-            after.append(statement)
-        else:
-            statements[key] = [statement]
-    return statements, after
+        if key in apart:
+            reads = not graph.tables.isdisjoint(graph.closure([key]))
+            sql = (
+                f"ALTER DOMAIN {graph.name('pg_type', check.domain)} "
+                f"ADD CONSTRAINT {check.name} {check.definition}"
+            )
+            after_data, needs = reads or not check.validated, graph.outside(key)
+            made[key] = [Statement("type", graph.things[key].name, sql, after_data, needs)]
+    return made
 
 
-def _statement(graph: Graph, oid: int, sql: str) -> Statement:
+def _statement(graph: Graph, oid: int, create: str, text: str) -> Statement:
     name = graph.name("pg_type", oid)
     outside = graph.outside(Key("pg_type", oid))
     if outside is not None:
@@ -118,7 +129,7 @@ def _statement(graph: Graph, oid: int, sql: str) -> Statement:
             "could not make it. Nothing was backed up.",
             object=name,
         )
-    return Statement("type", name, sql, after_data=False)
+    return Statement("type", name, f"{create} {name} {text}", after_data=False)
 
 
 def _range(row: Any, name: str) -> str:

@@ -1,0 +1,116 @@
+"""Read a schema, run it in an empty database, and let pg_dump judge."""
+
+from __future__ import annotations
+
+import random
+import re
+import subprocess
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from convault.dataset import is_managed
+from convault.embedded.server import wheel_binaries
+from convault.models import Dataset, Statement, Table, TableName
+from convault.schema import RESTORE_SETTINGS, read_statements
+from convault.sources.session import connect
+
+_TABLES = """
+    SELECT n.nspname, c.relname, c.oid, c.relkind::text
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'p') AND n.nspname NOT LIKE 'pg\\_%' ORDER BY md5(c.relname)
+"""
+
+
+def rich_schema(version: int) -> str:
+    """SQL that fills an empty database of that major version with one of everything."""
+    folder = Path(__file__).parent / "sql"
+    newer = [folder / f"since_{v}.sql" for v in (15, 17, 18) if version >= v]
+    return "\n".join(path.read_text() for path in (folder / "rich.sql", *newer))
+
+
+def run(url: str, sql: str) -> None:
+    """Run a script in one transaction."""
+    with psycopg.connect(url) as connection:
+        connection.execute(sql.encode())
+
+
+def rows(url: str, query: str) -> list[Any]:
+    with psycopg.connect(url) as connection:
+        return connection.execute(query.encode()).fetchall()
+
+
+def dataset_of(
+    connection: psycopg.Connection[Any],
+    names: Collection[str] = (),
+    shuffled: random.Random | None = None,
+) -> Dataset:
+    """All tables that are not managed, or those of `names`, in an order that helps nobody."""
+    tables = [
+        Table(TableName(schema, name), oid, kind, (), (), ())
+        for schema, name, oid, kind in connection.execute(_TABLES.encode())
+        if not is_managed(schema) and (not names or f"{schema}.{name}" in names)
+    ]
+    if shuffled:
+        shuffled.shuffle(tables)
+    return Dataset(tables[0].name, tuple(tables), ())
+
+
+def read(url: str, *names: str, shuffled: random.Random | None = None) -> tuple[Statement, ...]:
+    """The statements of those tables, or of all."""
+    connection = connect(url)
+    try:
+        with connection.transaction():
+            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            return read_statements(connection, dataset_of(connection, names, shuffled))
+    finally:
+        connection.close()
+
+
+def write(url: str, statements: Sequence[Statement], rows: str = "", role: str = "") -> None:
+    """What a restore does: statements, `rows` (SQL) between the halves, one transaction. What
+    needs something outside is left out."""
+    with psycopg.connect(url) as connection:
+        if role:
+            connection.execute(f"SET ROLE {role}".encode())
+        for name, value in RESTORE_SETTINGS.items():
+            connection.execute("SELECT set_config(%s, %s, true)", (name, value))
+        for half in (False, True):
+            for statement in statements:
+                if statement.after_data is half and statement.needs is None:
+                    connection.execute(statement.sql.encode())
+            if rows and not half:
+                connection.execute(rows.encode())
+
+
+def pg_dump(url: str) -> str:
+    """The schema as pg_dump sees it, without its comments, settings and empty lines."""
+    done = subprocess.run(
+        [wheel_binaries(18) / "pg_dump", "--schema-only", "--no-owner", "--no-privileges", url],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"LC_ALL": "C.UTF-8"},
+    )
+    noise = re.compile(r"--( |$)|SET |SELECT pg_catalog\.set_config|\\(un)?restrict |$")
+    return "\n".join(line for line in done.stdout.splitlines() if not noise.match(line))
+
+
+def psql(url: str, script: Path) -> None:
+    """Run a script as a user would; fails with what psql said."""
+    done = subprocess.run(
+        [wheel_binaries(18) / "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-f", script, url],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"LC_ALL": "C.UTF-8"},
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def find(statements: Sequence[Statement], kind: str, name: str) -> Statement:
+    """The one statement of that kind and name."""
+    (found,) = (s for s in statements if s.kind == kind and s.name == name)
+    return found
