@@ -26,8 +26,8 @@ from convault.errors import (
     UnsupportedSource,
 )
 
-DRIVER_ERRORS: tuple[type[Exception], ...] = (psycopg.Error, adbc.Error, pa.ArrowException, OSError)
-"""What psycopg and ADBC raise; ADBC raises OSError and ArrowException in the middle of a result."""
+STREAM_ERRORS: tuple[type[Exception], ...] = (adbc.Error, pa.ArrowException, OSError)
+"""What ADBC raises: its own errors, and Arrow's or OSError in the middle of a result."""
 
 _QUOTING_NO_VALUES = (
     "08", "0A", "25", "26", "28", "2B", "34", "3D", "3F", "40", "42", "53", "54", "55", "57", "58",
@@ -39,6 +39,12 @@ and limits. Not 22 (data exceptions quote data), 23, 44, P0 (whatever a function
 
 _LOST = ("08", "57P01", "57P02", "57P03", "57P04", "57P05", "25P03", "25P04")
 _BUSY = ("53", "57014", "40001")
+
+_FROM_OUTSIDE = (
+    psycopg.OperationalError, psycopg.InterfaceError, psycopg.DataError, adbc.OperationalError,
+)  # fmt: skip
+"""What can happen to a right program without a SQLSTATE: no connection, or a value that the driver
+cannot hold."""
 
 _TELLING: tuple[tuple[str, type[SourceError], str], ...] = (
     (
@@ -71,16 +77,23 @@ _TELLING: tuple[tuple[str, type[SourceError], str], ...] = (
 @contextmanager
 def translated(**ids: object) -> Iterator[None]:
     """Raise what psycopg and ADBC raise inside the block as one of the SourceError tree, carrying
-    `ids` (table=, range=). The driver's error is not chained: it quotes rows."""
+    `ids` (table=, range=). The driver's error is not chained: it quotes rows.
+
+    A wrong use of the driver, which no server has answered, is a defect and passes unchanged.
+    """
     try:
         yield
-    except DRIVER_ERRORS as error:
+    except (psycopg.Error, adbc.Error) as error:
+        if sqlstate(error) is None and not isinstance(error, _FROM_OUTSIDE):
+            raise
         raise failure(error, **ids) from None
 
 
 def failure(error: Exception, **ids: object) -> SourceError:
     """The SourceError that says what the driver's `error` says, without values."""
     state, why = sqlstate(error), reason(error)
+    if state is None and isinstance(error, psycopg.DataError):
+        return SourceError("The source holds a value that the driver cannot take.", **ids)
     if state is None:
         return _without_state(why, ids)
     if state.startswith("28"):

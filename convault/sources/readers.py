@@ -14,7 +14,7 @@ import pyarrow as pa
 from convault.errors import SnapshotLost, SourceError, SourceUnavailable
 from convault.formats.postgres_types import select_expression
 from convault.models import Range, Table
-from convault.sources.failures import DRIVER_ERRORS, failure, sqlstate, translated
+from convault.sources.failures import STREAM_ERRORS, failure, sqlstate, translated
 from convault.sources.session import connection_string, milliseconds, settings_query
 
 BATCH_BYTES = 2 * 1024 * 1024
@@ -72,7 +72,7 @@ class Readers:
         try:
             yield connection
             intact = True
-        except DRIVER_ERRORS as error:
+        except STREAM_ERRORS as error:
             raise self._told(error, connection, range_) from None
         finally:
             # A connection that failed, or whose result was not read to its end, is not used again.
@@ -124,6 +124,13 @@ class Readers:
         """What went wrong in the middle of a result, where ADBC loses the SQLSTATE."""
         if isinstance(error, adbc.Error):
             known = failure(error, table=range_.table, range=range_)
+        elif _answers(connection) and "canceling statement" in str(error):
+            # By an administrator, or on a standby by a conflict with recovery.
+            known = SourceUnavailable(
+                f"Somebody cancelled the query while {range_} were read. Trying again can help.",
+                table=range_.table,
+                range=range_,
+            )
         elif _answers(connection):
             return SourceError(
                 f"The source reported an error while {range_} were read. Its own log says which; "
@@ -170,7 +177,7 @@ def _answers(connection: driver.Connection) -> bool:
         with closing(connection.cursor()) as cursor:
             cursor.execute("SELECT 1")
             cursor.fetchall()
-    except DRIVER_ERRORS:
+    except STREAM_ERRORS:
         return False
     return True
 

@@ -1,0 +1,78 @@
+"""Values are written the same way whatever the role, the database or the URL says."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import closing
+
+import psycopg
+
+from convault.embedded.server import EmbeddedPostgres
+from tests.sources.reading import TABLES, read, read_all, run, source, whole
+
+
+def test_a_database_in_another_encoding_gives_the_same_text(cluster: EmbeddedPostgres) -> None:
+    with closing(psycopg.connect(cluster.url(), autocommit=True)) as connection:
+        connection.execute("DROP DATABASE IF EXISTS in_latin1")
+        connection.execute(
+            "CREATE DATABASE in_latin1 ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0"
+        )
+        try:
+            url = cluster.url("in_latin1")
+            run(url, TABLES + "INSERT INTO messages VALUES (900, 1, 'é ação')")
+            with source(url).snapshot() as snapshot:
+                assert read_all(snapshot)["messages"][-1] == (900, 1, "é ação")
+        finally:
+            connection.execute("DROP DATABASE in_latin1 WITH (FORCE)")
+
+
+def test_the_session_settings_do_not_come_from_the_role(
+    role: Callable[..., str], database: str
+) -> None:
+    run(database, TABLES + """
+        ALTER TABLE messages ADD at timestamptz DEFAULT '2024-02-03 04:05:06+00';
+        ALTER TABLE messages ADD took interval DEFAULT '1 day 2 hours';
+        ALTER TABLE messages ADD raw bytea DEFAULT '\\x00ff';
+        ALTER TABLE messages ADD score float8 DEFAULT 0.30000000000000004;
+        ALTER TABLE messages ADD fee money DEFAULT 12.5;
+        ALTER TABLE messages ADD note xml;
+    """)  # fmt: skip
+    url = role(
+        "SET TimeZone = 'Asia/Kolkata'",
+        "SET DateStyle = 'German'",
+        "SET IntervalStyle = 'iso_8601'",
+        "SET bytea_output = 'escape'",
+        "SET extra_float_digits = 0",
+        "SET client_encoding = 'LATIN1'",
+        "SET enable_tidscan = off",
+        "SET default_transaction_isolation = 'serializable'",
+        "SET search_path = 'nowhere'",
+    )
+    with source(url).snapshot() as snapshot:
+        assert read_all(snapshot)["messages"][0][3:] == (
+            "2024-02-03 04:05:06+00", "1 day 02:00:00", "\\x00ff", "0.30000000000000004",
+            "$12.50", None,
+        )  # fmt: skip
+
+
+def test_the_timeouts_of_the_role_end_no_backup(role: Callable[..., str], database: str) -> None:
+    """Supabase sets a statement_timeout on its roles."""
+    run(database, TABLES + """
+        ALTER TABLE messages ALTER body SET STORAGE EXTERNAL;
+        INSERT INTO messages SELECT g, 1, repeat('x', 1000000) FROM generate_series(1001, 1040) g;
+    """)  # fmt: skip
+    url = role(
+        "SET statement_timeout = '700ms'",
+        "SET idle_in_transaction_session_timeout = '700ms'",
+        "SET lock_timeout = '1ms'",
+    )
+    with source(url).snapshot() as snapshot:
+        range_ = whole(snapshot, "messages")
+        batches = snapshot.read(range_)
+        rows = next(batches).num_rows
+        time.sleep(1)  # the statement goes on: 40 MB fit into no socket's buffer
+        rows += sum(batch.num_rows for batch in batches)
+        time.sleep(1)  # both connections idle in their transactions
+        assert len(read(snapshot, range_)) == rows == 540
+        assert snapshot.count(snapshot.dataset.table(range_.table)) == rows
