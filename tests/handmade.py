@@ -64,7 +64,7 @@ def new_repository(store: Store | None = None) -> Repository:
     return Repository.create(store or ObjectStore(MemoryStore(), "memory://handmade"))
 
 
-def part(
+def put_part(
     repository: Repository, table: TableName, number: int, plain: bytes, level: int = 3
 ) -> PartEntry:
     """Store `plain` as the table's part `number`."""
@@ -114,7 +114,7 @@ def new_backup(
     )
     tables = []
     for name, plains in contents.items():
-        parts = tuple(part(repository, name, n, plain, level) for n, plain in enumerate(plains))
+        parts = tuple(put_part(repository, name, n, plain, level) for n, plain in enumerate(plains))
         tables.append(
             TableEntry(
                 name=name,
