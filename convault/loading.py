@@ -93,7 +93,7 @@ def _read(store: Store, part: PartEntry) -> bytes:
     attempts = Retrying(
         retry=retry_if_exception(lambda e: isinstance(e, ConvaultError) and e.transient),
         stop=stop_after_attempt(_ATTEMPTS),
-        wait=wait_exponential_jitter(initial=0.2, max=10),
+        wait=wait_exponential_jitter(multiplier=0.2, max=10, jitter=0.2),
         reraise=True,
     )
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -167,23 +166,3 @@ def test_before_postgres_16_the_upper_half_of_char_is_refused_rather_than_change
     else:
         with pytest.raises(RestoreError, match=r'"c" of conversations .* Postgres 16'):
             restore(repository, manifest, target)
-
-
-def test_memory_does_not_grow_with_the_table(
-    database: str, target: str, repository: Repository
-) -> None:
-    with psycopg.connect(database) as connection:
-        connection.execute("CREATE TABLE public.conversations (id int PRIMARY KEY)")
-        connection.execute("CREATE TABLE public.messages"
-                           " (id int REFERENCES public.conversations, body text)")  # fmt: skip
-        connection.execute(
-            "INSERT INTO public.messages"
-            " SELECT NULL, repeat('message ', 125) FROM generate_series(1, 250000)"
-        )
-    manifest = back_up(repository, database, part_bytes=4 << 20, range_pages=2048, level=1)
-    plain = sum(part.plain_bytes for table in manifest.tables for part in table.parts)
-    assert plain > 250 << 20
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    restore(repository, manifest, target)
-    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    assert grown < 100 * 1024, "KiB"
