@@ -14,7 +14,6 @@ import httpx
 import psycopg
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from serving import KEY, client_of, served
 
 from api.app import create_app
 from convault.catalog import open_catalog
@@ -22,6 +21,7 @@ from convault.catalog.base import Catalog
 from convault.embedded.server import EmbeddedPostgres
 from convault.installation import initialise
 from convault.settings import Settings
+from tests.serving import KEY, client_of, served
 
 
 @pytest.fixture(scope="module")

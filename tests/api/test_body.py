@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from serving import KEY, PATH, problem
 
 from api.body import MAX_BODY_BYTES
 from convault.catalog.base import Catalog
+from tests.serving import KEY, PATH, problem
 
 JSON = {"Content-Type": "application/json"}
 

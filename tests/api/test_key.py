@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from serving import KEY, PATH, client_of, problem
 
 from api.app import create_app
 from convault.catalog.base import Catalog
 from convault.errors import ConfigurationError
 from convault.settings import Settings
+from tests.serving import KEY, PATH, client_of, problem
 
 OPEN = {("get", "/healthz")}
 

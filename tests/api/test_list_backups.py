@@ -7,9 +7,9 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from serving import PATH
 
 from convault.catalog.base import BackupRecord, BackupStatus, Catalog
+from tests.serving import PATH
 
 NOW = datetime.now(UTC)
 

@@ -7,10 +7,10 @@ from typing import Any
 import httpx
 import pytest
 from jsonschema import Draft202012Validator
-from serving import PATH, client_of
 
 from convault.catalog.base import BackupRecord
 from convault.models import BackupOptions
+from tests.serving import PATH, client_of
 
 
 @pytest.fixture(scope="module")

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 import httpx
 import pytest
 from fastapi import FastAPI
-from serving import KEY, PATH, client_of, problem, served
 
 from api.app import create_app
 from api.problems import install, places
 from convault.catalog import open_catalog
 from convault.errors import BusyError, ConvaultError
 from convault.settings import Settings
+from tests.serving import KEY, PATH, client_of, problem, served
 
 # Put together, so that a line of this file in a stack does not hold them.
 ROW_VALUE = "-".join(["row", "value"])

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 import httpx
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from serving import PATH, client_of, problem, served
 
 from api.app import create_app
 from api.routes import backups
 from convault.catalog.base import BackupStatus, Catalog
 from convault.settings import Settings
+from tests.serving import PATH, client_of, problem, served
 
 
 def refused(client: httpx.Client, catalog: Catalog) -> str:

@@ -1,0 +1,327 @@
+"""The runs whose traces tests/test_canary.py searches."""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from io import StringIO
+from pathlib import Path
+
+import psycopg
+import zstandard
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from api.app import create_app
+from convault.embedded.server import EmbeddedPostgres
+from convault.installation import initialise
+from convault.settings import Settings
+from tests.canaries import Place, files, found, marker
+from tests.prefect_server import PrefectServer
+from tests.prefect_worker import worker
+from tests.serving import PATH, client_of, served
+
+SCHEMA = """
+CREATE TABLE channels (id uuid PRIMARY KEY, name text);
+CREATE TABLE conversations (id uuid PRIMARY KEY, channel_id uuid REFERENCES channels, subject text);
+CREATE TABLE messages (
+    id uuid PRIMARY KEY, conversation_id uuid REFERENCES conversations, body text,
+    metadata jsonb, tags text[]
+);
+"""
+ROWS = """
+WITH channel AS (
+    INSERT INTO channels VALUES (gen_random_uuid(), %(name)s) RETURNING id
+), conversation AS (
+    INSERT INTO conversations SELECT gen_random_uuid(), id, %(subject)s FROM channel RETURNING id
+)
+INSERT INTO messages
+SELECT gen_random_uuid(), id, %(body)s, jsonb_build_object('phone', %(phone)s::text), ARRAY[%(tag)s]
+FROM conversation, generate_series(1, 50)
+"""
+UNREADABLE = "ALTER TABLE messages ADD number integer GENERATED ALWAYS AS (body::integer) VIRTUAL"
+"""Postgres quotes the row when it reads this: `invalid input syntax for type integer: "..."`."""
+
+RUNS = """
+import json, os, sys, traceback
+from convault.models import BackupOptions
+from flows.backup import backup
+
+for name, environment in json.load(sys.stdin):
+    os.environ.update(environment)
+    try:
+        backup(BackupOptions(compression_level=5))
+    except Exception as error:
+        traceback.print_exc()
+        print("ended", name, type(error).__name__)
+    else:
+        print("ended", name, "well")
+"""
+
+LEAK = """
+import sys
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_markdown_artifact
+
+CONTROL = sys.stdin.read()
+
+def said(place):
+    return CONTROL + place
+
+@task(persist_result=True, result_serializer="pickle", task_run_name=said("task"))
+def leak():
+    get_run_logger().info(said("log"))
+    create_markdown_artifact(said("artifact"), key="canary-control")
+    return said("result")
+
+@flow(name="canary-control")
+def control(parameter):
+    leak()
+    print(said("stdout"))
+    raise ValueError(said("error"))
+
+control(said("parameter"))
+"""
+LEAKS = ("task", "log", "artifact", "result", "error", "parameter")
+"""where the flow that leaks on purpose does it"""
+
+
+class Evidence:
+    """What a set of runs left behind, and the words that were marked before."""
+
+    def __init__(self) -> None:
+        self.secrets = {
+            name: marker(name) for name in ("password", "wrongpassword", "brokenurl", "apikey")
+        }
+        self.rows = {name: marker(name) for name in ("name", "subject", "body", "phone", "tag")}
+        self.control = marker("control")
+        self.ended: dict[str, str] = {}
+        """how each run ended: `well`, or the class of its error"""
+        self.answers: list[str] = []
+        """of the API"""
+        self.places: dict[str, list[Place]] = {}
+        """stdout and stderr, Prefect's home, catalog, store (without parts), API, processes"""
+        self.parts: list[Place] = []
+        """the rows of all parts"""
+
+
+@contextmanager
+def everything_run(
+    cluster: EmbeddedPostgres, server: PrefectServer, folder: Path
+) -> Iterator[Evidence]:
+    """A run through API and worker, runs that succeed and fail, and one that leaks on purpose."""
+    evidence = Evidence()
+    store, broken_store = folder / "store", folder / "broken"
+    store.mkdir(mode=0o700)
+    password = evidence.secrets["password"]
+    with (
+        role_with_password(cluster, password) as role,
+        database(cluster, role, password, evidence.rows) as url,
+        database(cluster, role, password, evidence.rows) as unreadable,
+        processes_watched(evidence),
+    ):
+        with psycopg.connect(unreadable) as connection:
+            connection.execute(UNREADABLE)
+        environment = {
+            "DATABASE_URL": url,
+            "CONVAULT_CATALOG_URL": url,
+            "CONVAULT_STORE_URL": store.as_uri(),
+            "CONVAULT_API_KEY": evidence.secrets["apikey"],
+        }
+        settings = Settings(**{name.lower(): value for name, value in environment.items()})
+        initialise(settings)
+        # The same repository on a disk that fails: where parts belong there is a file.
+        shutil.copytree(store, broken_store)
+        (broken_store / "data").write_text("in the way")
+        wrong = evidence.secrets["wrongpassword"]
+        runs = {
+            "well": environment,
+            "row": {**environment, "DATABASE_URL": unreadable},
+            "password": {**environment, "DATABASE_URL": url.replace(password, wrong)},
+            "url": {**environment, "DATABASE_URL": broken_url(evidence.secrets["brokenurl"])},
+            "store": {**environment, "CONVAULT_STORE_URL": broken_store.as_uri()},
+        }
+        through_api(evidence, settings, server, environment, folder)
+        directly(evidence, runs, server, folder)
+        on_purpose(evidence, server, folder)
+        evidence.places["catalog"] = list(tables(url))
+        evidence.places["store"] = [
+            place for place in files(store) if f"{store}/data/" not in place[0]
+        ]
+        evidence.parts = list(parts(store))
+    yield evidence
+
+
+def through_api(
+    evidence: Evidence,
+    settings: Settings,
+    server: PrefectServer,
+    environment: dict[str, str],
+    folder: Path,
+) -> None:
+    """Ask the API, with a wrong key first; a worker runs it."""
+    log = StringIO()
+    handler = logging.StreamHandler(log)
+    logging.getLogger().addHandler(handler)
+    key = evidence.secrets["apikey"]
+    with (
+        worker(server, environment, folder / "worker.log"),
+        temporary_settings({PREFECT_API_URL: server.url}),
+        served(create_app(settings)) as url,
+        client_of(url, key) as client,
+    ):
+        answers = [client.get(PATH, headers={"Authorization": f"Bearer {key}x"})]
+        answers.append(client.post(PATH, json={}))
+        deadline = time.monotonic() + 90
+        while (status := client.get(PATH).json()[0]["status"]) in ("pending", "processing"):
+            assert time.monotonic() < deadline, (folder / "worker.log").read_text()
+            time.sleep(0.3)
+        answers.append(client.get(PATH))
+    logging.getLogger().removeHandler(handler)
+    evidence.ended["api"] = "well" if status == "completed" else status
+    evidence.places["api"] = [
+        ("its log", log.getvalue().encode()),
+        *((str(answer.request.url), answer.content) for answer in answers),
+    ]
+    evidence.places["worker"] = [("its output", (folder / "worker.log").read_bytes())]
+
+
+def directly(
+    evidence: Evidence, runs: dict[str, dict[str, str]], server: PrefectServer, folder: Path
+) -> None:
+    """The flow in a process of its own, once for each environment."""
+    # Through stdin: a command line is there for everybody to read.
+    done = python(RUNS, json.dumps(list(runs.items())), server, folder)
+    endings = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith("ended ")]
+    evidence.ended.update(dict(endings))
+    evidence.places["output"] = [
+        ("stdout", done.stdout.encode()),
+        ("stderr", done.stderr.encode()),
+    ]
+
+
+def on_purpose(evidence: Evidence, server: PrefectServer, folder: Path) -> None:
+    """Leak the control, and wait until the server has written all of it: what came before it is
+    written then, too."""
+    done = python(LEAK, evidence.control, server, folder)
+    evidence.places["control"] = [("stdout", done.stdout.encode())]
+    wanted = {evidence.control + leak for leak in LEAKS}
+    deadline = time.monotonic() + 60
+    while True:
+        places = list(files(server.home))
+        hits = found(wanted, places)
+        events = {word for word, place in hits if place.endswith("prefect.db: events")}
+        if {word for word, _ in hits} == wanted and evidence.control + "error" in events:
+            break
+        assert time.monotonic() < deadline, sorted(hits)
+        time.sleep(0.5)
+    evidence.places["prefect"] = places
+
+
+def python(
+    program: str, given: str, server: PrefectServer, folder: Path
+) -> subprocess.CompletedProcess[str]:
+    """Run a program that reads `given`, away from the checkout and its `.env`."""
+    file = folder / "program.py"
+    file.write_text(program)
+    return subprocess.run(
+        [sys.executable, str(file)],
+        cwd=folder,
+        env=server.environment,
+        input=given,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+@contextmanager
+def role_with_password(cluster: EmbeddedPostgres, password: str) -> Iterator[str]:
+    """A superuser whom the cluster asks for a password, unlike all others."""
+    role = f"canary_{secrets.token_hex(4)}"
+    rules = cluster.data / "pg_hba.conf"
+    before = rules.read_text()
+    with psycopg.connect(cluster.url(), autocommit=True) as connection:
+        connection.execute(f"CREATE ROLE {role} SUPERUSER LOGIN PASSWORD '{password}'")
+        rules.write_text(f"local all {role} scram-sha-256\n{before}")
+        connection.execute("SELECT pg_reload_conf()")
+        try:
+            yield role
+        finally:
+            rules.write_text(before)
+            connection.execute("SELECT pg_reload_conf()")
+            connection.execute(f"DROP ROLE {role}")
+
+
+@contextmanager
+def database(
+    cluster: EmbeddedPostgres, role: str, password: str, rows: dict[str, str]
+) -> Iterator[str]:
+    """A database with marked rows; its URL, with the password."""
+    name = f"test_{secrets.token_hex(6)}"
+    with psycopg.connect(cluster.url(), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE template0")
+    with psycopg.connect(cluster.url(name)) as connection:
+        connection.execute(SCHEMA)
+        connection.execute(ROWS, rows)
+    try:
+        yield cluster.url(name, user=role).replace(f"{role}@", f"{role}:{password}@")
+    finally:
+        with psycopg.connect(cluster.url(), autocommit=True) as connection:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def broken_url(password: str) -> str:
+    """libpq quotes what it cannot decode: here, the password."""
+    return f"postgresql://somebody:{password}%zz@127.0.0.1/nothing"
+
+
+def tables(url: str) -> Iterator[Place]:
+    """Every row of every table that is not of the dataset."""
+    with psycopg.connect(url) as connection:
+        names = connection.execute(
+            "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables"
+            " WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"
+            " AND tablename NOT IN ('channels', 'conversations', 'messages')"
+        ).fetchall()
+        for (name,) in names:
+            for (row,) in connection.execute(f"SELECT t::text FROM {name} t").fetchall():
+                yield name, row.encode()
+
+
+def parts(store: Path) -> Iterator[Place]:
+    """The rows in the parts."""
+    for path in (store / "data").rglob("*.ndjson.zst"):
+        with path.open("rb") as file:
+            reader = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
+            yield str(path), reader.read()
+
+
+@contextmanager
+def processes_watched(evidence: Evidence) -> Iterator[None]:
+    """Collect the command lines of all processes, as `ps` would show them (Linux)."""
+    seen: set[bytes] = set()
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.1):
+            for path in Path("/proc").glob("[0-9]*/cmdline"):
+                with suppress(OSError):  # it ended meanwhile
+                    seen.add(path.read_bytes())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
+        evidence.places["processes"] = [("a command line", line) for line in seen]

@@ -1,0 +1,41 @@
+"""The deployment of prefect.yaml on the tests' Prefect server, and a worker that runs it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.prefect_server import CHECKOUT, PrefectServer, stop
+
+
+def deploy(server: PrefectServer) -> None:
+    """What an operator types; may be repeated."""
+    for command in (
+        ("work-pool", "create", "convault", "--type", "process", "--overwrite"),
+        ("deploy", "--all", "--no-prompt"),
+    ):
+        done = server.prefect(*command)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+@contextmanager
+def worker(server: PrefectServer, environment: dict[str, str], log: Path) -> Iterator[None]:
+    """Deploy, and run a worker with `environment`; its output, and that of its runs, is in `log`.
+
+    It looks for work every second.
+    """
+    deploy(server)
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "prefect", "worker", "start", "--pool", "convault"],
+            cwd=CHECKOUT,
+            env={**server.environment, "PREFECT_WORKER_QUERY_SECONDS": "1", **environment},
+            stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
+        )  # fmt: skip
+    try:
+        yield
+    finally:
+        stop(process)
