@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convault.dataset import Relation, close_over, is_managed, lookalikes, require_messages
@@ -201,6 +201,7 @@ def test_parents_stand_before_children_whatever_the_cycles_between_keys() -> Non
     assert found == ["conversations", "z_parent", "a_child"]
 
 
+@settings(deadline=None)
 @given(
     edges=st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=25),
     root=st.integers(0, 9),

@@ -7,6 +7,7 @@ afterwards, the backup holds the old one.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -18,6 +19,23 @@ from convault.embedded.server import EmbeddedPostgres
 from convault.errors import LockNotAvailable
 from convault.sources import postgres
 from tests.sources.reading import read_all, run, source
+
+
+@pytest.fixture(scope="module")
+def one_database(cluster: EmbeddedPostgres) -> Iterator[str]:
+    """For all the tests of this file: making one for each would take most of the time."""
+    name = f"test_{secrets.token_hex(6)}"
+    run(cluster.url(), f"CREATE DATABASE {name} TEMPLATE template0")
+    yield cluster.url(name)
+    run(cluster.url(), f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def tables(one_database: str) -> str:
+    """URL of a database that holds TABLES and nothing else."""
+    run(one_database, "DROP SCHEMA public CASCADE; CREATE SCHEMA public;" + TABLES)
+    return one_database
+
 
 STEPS = ["find", "begin", "lock", "fix", "find_again", "measure"]
 """In this order; the change comes after the step."""
@@ -145,18 +163,17 @@ def interrupt(
 def test_what_is_read_is_of_one_moment(
     change: Change,
     step: str,
-    database: str,
+    tables: str,
     interrupt: Callable[[str, Callable[[], None]], list[str]],
 ) -> None:
-    run(database, TABLES)
-    before = logical(database)
-    interruption = Interruption(database, change)
+    before = logical(tables)
+    interruption = Interruption(tables, change)
     called = interrupt(step, interruption)
 
-    with source(database).snapshot() as snapshot:
+    with source(tables).snapshot() as snapshot:
         assert interruption.done
         rows = read_all(snapshot)
-        after = logical(database)
+        after = logical(tables)
 
     early = STEPS.index(step) < STEPS.index("lock")
     assert interruption.committed == (early or change.after_lock == "commits")
@@ -174,11 +191,10 @@ def test_what_is_read_is_of_one_moment(
 
 
 def test_the_steps_are_taken_in_this_order(
-    database: str, interrupt: Callable[[str, Callable[[], None]], list[str]]
+    tables: str, interrupt: Callable[[str, Callable[[], None]], list[str]]
 ) -> None:
-    run(database, TABLES)
     called = interrupt("none", lambda: None)
-    with source(database).snapshot():
+    with source(tables).snapshot():
         assert called == STEPS
 
 
@@ -197,20 +213,19 @@ def test_without_the_order_a_truncate_slips_between(any_cluster: EmbeddedPostgre
 
 
 def test_a_schema_that_never_rests_is_given_up_on(
-    database: str, interrupt: Callable[[str, Callable[[], None]], list[str]]
+    tables: str, interrupt: Callable[[str, Callable[[], None]], list[str]]
 ) -> None:
-    run(database, TABLES)
     numbers = iter(range(100))
     called = interrupt(
         "find",
-        lambda: run(database, f"ALTER TABLE reactions ADD COLUMN c{next(numbers)} int") and None,
+        lambda: run(tables, f"ALTER TABLE reactions ADD COLUMN c{next(numbers)} int") and None,
     )
     with (
         pytest.raises(LockNotAvailable, match="somebody is changing the schema"),
-        source(database).snapshot(),
+        source(tables).snapshot(),
     ):
         pytest.fail("there is no snapshot to be had")
     assert called.count("find") == postgres.ATTEMPTS
-    assert run(
-        database, "SELECT count(*) FROM pg_locks WHERE relation = 'reactions'::regclass"
-    ) == [(0,)]
+    assert run(tables, "SELECT count(*) FROM pg_locks WHERE relation = 'reactions'::regclass") == [
+        (0,)
+    ]
