@@ -232,4 +232,4 @@ class SourceFacts:
     snapshot: str
     """pg_export_snapshot()"""
     taken_at: str
-    """the snapshot's transaction time, ISO 8601 in UTC"""
+    """when the snapshot was fixed, by the source's clock; ISO 8601 in UTC"""
