@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from itertools import product
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -115,36 +116,30 @@ def test_update_sets_what_is_named_and_the_time_of_change(catalog: PostgresCatal
     assert catalog.update(added.id, metrics=None, error=None).error is None
 
 
-@pytest.mark.parametrize("name", ["id", "created_at", "updated_at", "error = 1 --", "nonsense"])
-def test_update_takes_no_other_name(catalog: PostgresCatalog, name: str) -> None:
+def test_update_takes_no_other_name(catalog: PostgresCatalog) -> None:
     added = catalog.add(record())
-    with pytest.raises(ValueError, match="not columns of backups"):
-        catalog.update(added.id, **{name: None})
+    for name in ("id", "created_at", "updated_at", "error = 1 --", "nonsense"):
+        with pytest.raises(ValueError, match="not columns of backups"):
+            catalog.update(added.id, **{name: None})
 
 
-@pytest.mark.parametrize("text", ["a\0b", "half \ud83d of a pair", "\0", "x" * 1_000_000])
-def test_an_error_of_any_text_can_be_kept(catalog: PostgresCatalog, text: str) -> None:
+def test_an_error_of_any_text_can_be_kept(catalog: PostgresCatalog) -> None:
     added = catalog.add(record())
-    kept = catalog.update(added.id, error=text).error
-    assert kept == text.replace("\0", "").replace("\ud83d", "?")
+    for text in ("a\0b", "half \ud83d of a pair", "\0", "x" * 1_000_000):
+        kept = catalog.update(added.id, error=text).error
+        assert kept == text.replace("\0", "").replace("\ud83d", "?")
 
 
-STATUS = list(BackupStatus)
-
-
-@pytest.mark.parametrize("after", STATUS)
-@pytest.mark.parametrize("before", STATUS)
-def test_update_leaves_what_is_over(
-    catalog: PostgresCatalog, before: BackupStatus, after: BackupStatus
-) -> None:
-    added = catalog.add(record(status=before))
+def test_update_leaves_what_is_over(catalog: PostgresCatalog) -> None:
     over = {BackupStatus.COMPLETED, BackupStatus.FAILED}
-    if before in over and after not in {before, BackupStatus.COMPLETED}:
-        with pytest.raises(CatalogError, match=f"is {before} and stays so"):
-            catalog.update(added.id, status=after, error="x")
-        assert catalog.get(added.id) == added
-    else:
-        assert catalog.update(added.id, status=after).status is after
+    for before, after in product(BackupStatus, BackupStatus):
+        added = catalog.add(record(status=before))
+        if before in over and after not in {before, BackupStatus.COMPLETED}:
+            with pytest.raises(CatalogError, match=f"is {before} and stays so"):
+                catalog.update(added.id, status=after, error="x")
+            assert catalog.get(added.id) == added
+        else:
+            assert catalog.update(added.id, status=after).status is after
 
 
 def test_replace_writes_only_what_nobody_changed_meanwhile(
