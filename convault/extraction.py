@@ -102,14 +102,14 @@ def _write_all(reader: _Reader, folder: Path) -> tuple[Manifest, list[Member]]:
         _write(member, reader.body(member.size, member.path), folder)
     extra = reader.header()
     if extra is not None:
-        raise _refused(f"it holds {extra.name!r}, which its manifest does not name", extra.name)
+        raise _refused(f"it holds {extra.name!a}, which its manifest does not name", extra.name)
     reader.finish()
     return manifest, members
 
 
 def _check_member(header: tar.Header, member: Member) -> None:
     if header.name != member.path:
-        raise _refused(f"it holds {header.name!r} where {member.path} must be", header.name)
+        raise _refused(f"it holds {header.name!a} where {member.path} must be", header.name)
     if header.size != member.size:
         raise _refused(
             f"{member.path} has {header.size} bytes, its manifest says {member.size}", member.path
@@ -118,7 +118,7 @@ def _check_member(header: tar.Header, member: Member) -> None:
 
 def _write(member: Member, pieces: Iterator[bytes], folder: Path) -> None:
     path = folder / member.path
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _make_folders(path.parent, folder)
     digest = sha256()
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "wb") as file:
@@ -128,6 +128,16 @@ def _write(member: Member, pieces: Iterator[bytes], folder: Path) -> None:
             file.write(piece)
     if digest.hexdigest() != member.sha256:
         raise _refused(f"{member.path} does not have the digest in SHA256SUMS", member.path)
+
+
+def _make_folders(path: Path, folder: Path) -> None:
+    """Make `path` and what lies between it and `folder`, all of mode 0700: what `mkdir` gives to
+    parents depends on the umask."""
+    if path == folder or path.is_dir():
+        return
+    _make_folders(path.parent, folder)
+    path.mkdir()
+    path.chmod(0o700)
 
 
 class _Reader:

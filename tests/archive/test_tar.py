@@ -83,8 +83,8 @@ def test_a_changed_byte_is_refused_or_changes_nothing(at: int, value: int) -> No
     except tar.TarError:
         assert changed != block
         return
-    # The checksum's own end (a NUL and a blank, in either order) carries nothing.
-    assert changed == block or at in (154, 155)
+    # A checksum may be written in more than one way: with blanks for its zeros, for example.
+    assert changed == block or 148 <= at < 156
     assert header == tar.Header("messages/00000.ndjson.zst", 1234, extension=False)
 
 

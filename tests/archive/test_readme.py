@@ -1,0 +1,110 @@
+"""README.txt does as it says: its commands are run on a backup as they stand there."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import duckdb
+import polars
+import pytest
+from handmade import (
+    BACKUP,
+    CONVERSATIONS,
+    MESSAGES,
+    ODD,
+    TAKEN,
+    dataset,
+    new_backup,
+    new_repository,
+)
+
+from convault import readme
+from convault.archive import Archive
+from convault.models import BackupOptions, TableName
+
+LEVELS = pytest.mark.parametrize("level", [0, 3])
+
+
+def text(level: int = 3) -> str:
+    about = dataset([CONVERSATIONS, MESSAGES, ODD])
+    return readme.text(BACKUP, TAKEN, about, BackupOptions(compression_level=level)).decode()
+
+
+def commands(level: int) -> list[str]:
+    """What is set apart by an indent of four after a sentence that ends with a colon."""
+    english = text(level).partition("COMO ABRIR")[0].partition("HOW TO OPEN IT")[2]
+    block = english.partition("WHAT THE VALUES MEAN")[0]
+    return re.findall(r"^    (\S.*)$", block, re.MULTILINE)
+
+
+@LEVELS
+def test_its_commands_work(tmp_path: Path, level: int) -> None:
+    repository = new_repository()
+    manifest = new_backup(repository, level=level)
+    repository.put_manifest(manifest)
+    archive = Archive(repository, BACKUP)
+    (tmp_path / archive.file_name).write_bytes(b"".join(archive.stream()))
+    for command in commands(level):
+        if command.startswith(("tar", "sha256sum", "zstd", "cat")):
+            subprocess.run(
+                ["bash", "-eo", "pipefail", "-c", command],
+                cwd=tmp_path, check=True, capture_output=True,
+            )  # fmt: skip
+    with duckdb.connect(config={"autoinstall_known_extensions": "false"}) as connection:
+        for query in queries(level):
+            found = connection.execute(query.replace("'", f"'{tmp_path}/", 1)).fetchone()
+            assert found == (manifest.tables[0].rows,)
+    for call in (c for c in commands(level) if c.startswith("polars.")):
+        at_hand = call.replace('"', f'"{tmp_path}/', 1)
+        assert len(eval(at_hand, {"polars": polars})) == manifest.tables[0].rows
+
+
+def queries(level: int) -> list[str]:
+    found = [c for c in commands(level) if c.startswith("duckdb")]
+    return [c.partition('"')[2].rpartition('"')[0] for c in found]
+
+
+@LEVELS
+def test_there_is_a_command_of_each_kind(level: int) -> None:
+    first = [command.split()[0].partition("(")[0] for command in commands(level)]
+    reader = "zstd" if level else "cat"
+    assert first == ["tar", "sha256sum", reader, "duckdb", "import", "polars.read_ndjson"]
+
+
+def test_says_the_same_in_both_languages() -> None:
+    english, portuguese = text().split("-" * 80)
+    indented = [re.findall(r"^    (\S.*)$", part, re.MULTILINE) for part in (english, portuguese)]
+    assert indented[0] == indented[1]
+    assert len(indented[0]) == 9
+    for part in (english, portuguese):
+        for word in ("datapackage.json", "SHA256SUMS", "schema.sql", str(BACKUP),
+                     "2026-03-14 15:09:26 UTC", "bytea (\\x00ff)", "{a,b}",
+                     "convault restore"):  # fmt: skip
+            assert word in part
+
+
+def test_names_every_folder() -> None:
+    for folder in ("conversations/", "messages/",
+                   "=46ale=20=43onosco/=4densagens=2fa=c3=a7=c3=a3o/"):  # fmt: skip
+        assert text().count(f"    {folder}\n") == 2
+
+
+def test_the_same_bytes_for_the_same_values() -> None:
+    assert text() == text()
+    elsewhere = TAKEN.astimezone(__import__("zoneinfo").ZoneInfo("Asia/Kolkata"))
+    about = dataset([CONVERSATIONS])
+    assert readme.text(BACKUP, TAKEN, about, BackupOptions()) == readme.text(
+        BACKUP, elsewhere, about, BackupOptions()
+    )
+
+
+def test_lines_fit_a_terminal_unless_a_name_is_long() -> None:
+    for line in text().splitlines():
+        assert len(line) <= 100 or "read_json(" in line
+
+
+def test_braces_in_names_do_no_harm() -> None:
+    name = TableName("{id}", "{0}")
+    assert readme.text(BACKUP, TAKEN, dataset([name]), BackupOptions()).decode().count("=7b") >= 2
