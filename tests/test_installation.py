@@ -14,6 +14,7 @@ import psycopg
 import pytest
 from canaries import marker
 from handmade import new_backup
+from pydantic import SecretStr
 
 from convault.catalog import open_catalog
 from convault.catalog.base import BackupStatus
@@ -37,7 +38,9 @@ Another = Callable[[], Settings]
 @pytest.fixture
 def settings(database: str, tmp_path: Path) -> Settings:
     """Of an installation that `init` has not seen."""
-    return Settings(database_url=database, convault_store_url=(tmp_path / "store").as_uri())
+    return Settings(
+        database_url=SecretStr(database), convault_store_url=(tmp_path / "store").as_uri()
+    )
 
 
 @pytest.fixture
@@ -50,9 +53,7 @@ def empty_catalog(
 
     def make() -> Settings:
         return settings.model_copy(
-            update={
-                "convault_catalog_url": Settings(database_url=new_database(cluster)).database_url
-            }
+            update={"convault_catalog_url": SecretStr(new_database(cluster))}
         )
 
     return make
@@ -161,10 +162,10 @@ def test_a_disk_that_is_not_mounted_gets_no_new_repository(
         store.mkdir(mode=0o700)
     with pytest.raises((RepositoryError, ConfigurationError), match="mount it"):
         open_installation(settings)
-    with pytest.raises(
-        (RepositoryError, ConfigurationError), match=rf"(?s)mount it.*{known}.*--new-repository"
-    ) as caught:
+    with pytest.raises((RepositoryError, ConfigurationError), match="mount it") as caught:
         initialise(settings)
+    assert str(known) in caught.value.message
+    assert "`convault init --new-repository`" in caught.value.message
     assert not caught.value.transient
     assert not store.exists() or not any(store.iterdir())
     assert open_catalog(settings.catalog_url()).list() == before
@@ -227,7 +228,7 @@ def test_opening_before_init_is_refused(settings: Settings, tmp_path: Path) -> N
         open_installation(settings)
     assert not caught.value.transient
     open_catalog(settings.catalog_url()).migrate()
-    with pytest.raises(CatalogError, match="knows no repository yet.*convault init"):
+    with pytest.raises(CatalogError, match=r"knows no repository yet.*convault init"):
         open_installation(settings)
     assert not (tmp_path / "store").exists()
 
@@ -260,7 +261,7 @@ def test_a_catalog_that_is_down_may_come_back(
 ) -> None:
     secret = marker("secret")
     settings = Settings(
-        database_url=f"postgresql://postgres:{secret}@/postgres?host={tmp_path}",
+        database_url=SecretStr(f"postgresql://postgres:{secret}@/postgres?host={tmp_path}"),
         convault_store_url=(tmp_path / "store").as_uri(),
     )
     with pytest.raises(CatalogUnavailable) as caught:
@@ -275,7 +276,7 @@ def test_nothing_of_an_installation_shows_a_password(
     secret = marker("secret")
     # The cluster asks for no password, and takes any.
     url = settings.source_url().replace("postgres@", f"postgres:{secret}@")
-    given = settings.model_copy(update={"database_url": Settings(database_url=url).database_url})
+    given = settings.model_copy(update={"database_url": SecretStr(url)})
     report = initialise(given)
     installation = open_installation(given)
     shown = [repr(report), repr(installation), repr(installation.source()), *report.done]

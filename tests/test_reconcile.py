@@ -15,6 +15,7 @@ import pytest
 from faulty import FaultyStore, fails_always
 from handmade import new_backup
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from convault.archive import Archive
@@ -122,6 +123,7 @@ BECOMES = {
 }
 
 
+@hypothesis_settings(deadline=None)
 @given(ROWS, IDS, IDS)
 def test_nothing_is_left_to_do_when_it_is_done(
     rows: list[BackupRecord], manifests: set[UUID], abandoned: set[UUID]
