@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -50,3 +51,10 @@ def test_constraints_name_versions_and_nothing_else() -> None:
         assert equals, line
         assert name.strip(), line
         assert version.strip(), line
+
+
+def test_what_has_a_soak_count_is_run_by_make_soak() -> None:
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        text = path.read_text()
+        if re.search(r"^from (tests\.)?soak import", text, re.MULTILINE):
+            assert "mark.soak" in text, f"{path} has a count, but `-m soak` does not run it"
