@@ -40,7 +40,7 @@ def catalogs(connection: psycopg.Connection[Any]) -> Iterator[Catalogs]:
         f"pg_catalog.set_config('{name}', '{value}', true) AS \"{name}\""
         for name, value in values.items()
     )
-    with connection.transaction(force_rollback=True):
+    with translated(), connection.transaction(force_rollback=True):
         found = Catalogs(connection)
         found.rows(f"SELECT {calls}")
         yield found

@@ -57,7 +57,8 @@ def _read(found: Catalogs, graph: Graph, dataset: Dataset) -> list[Statement]:
     checks = read_checks(found, dataset)
     all_checks = [check for of_table in checks.values() for check in of_table]
     domain_checks = read_domain_checks(found, graph)
-    apart = set_apart(graph) | late_checks(graph, all_checks) | late_domain_checks(domain_checks)
+    apart = set_apart(graph) | late_checks(graph, all_checks)
+    apart |= late_domain_checks(graph, domain_checks)
     tables = read_tables(found, graph, dataset, checks, apart)
     apart |= inherited_defaults(tables)
 

@@ -77,9 +77,15 @@ def read_domain_checks(catalogs: Catalogs, graph: Graph) -> list[Any]:
     return catalogs.rows(_DOMAIN_CHECKS, {"oids": graph.oids("pg_type")})
 
 
-def late_domain_checks(checks: Collection[Any]) -> set[Key]:
-    """Those that old rows may break (NOT VALID), so that they come after the rows."""
-    return {Key("pg_constraint", check.oid) for check in checks if not check.validated}
+def late_domain_checks(graph: Graph, checks: Collection[Any]) -> set[Key]:
+    """Those to be added after the rows: old rows may break them (NOT VALID), or they read a table
+    of the dataset."""
+    keys = {Key("pg_constraint", check.oid): check for check in checks}
+    return {
+        key
+        for key, check in keys.items()
+        if not check.validated or not graph.tables.isdisjoint(graph.closure([key]))
+    }
 
 
 def type_statements(
@@ -103,20 +109,20 @@ def type_statements(
 def domain_check_statements(
     graph: Graph, checks: Collection[Any], apart: Collection[Key]
 ) -> dict[Key, list[Statement]]:
-    """ADD CONSTRAINT for the checks in `apart`. Those that old rows may break, or that read a
-    table, come after the rows; the others as soon as their functions are there, because Postgres
-    cannot add a check to a domain that a column holds within an array or a composite type."""
+    """ADD CONSTRAINT for the checks in `apart`, those that need not be late as soon as their
+    functions are there: Postgres adds no check to a domain that a column holds within an array or
+    a composite type."""
+    late = late_domain_checks(graph, checks)
     made = {}
     for check in checks:
         key = Key("pg_constraint", check.oid)
         if key in apart:
-            reads = not graph.tables.isdisjoint(graph.closure([key]))
             sql = (
                 f"ALTER DOMAIN {graph.name('pg_type', check.domain)} "
                 f"ADD CONSTRAINT {check.name} {check.definition}"
             )
-            after_data, needs = reads or not check.validated, graph.outside(key)
-            made[key] = [Statement("type", graph.things[key].name, sql, after_data, needs)]
+            name, needs = graph.things[key].name, graph.outside(key)
+            made[key] = [Statement("type", name, sql, after_data=key in late, needs=needs)]
     return made
 
 
