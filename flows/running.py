@@ -8,7 +8,13 @@ from uuid import UUID
 
 from prefect import get_run_logger
 from prefect.runtime import flow_run
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
+from tenacity import (
+    Retrying,
+    retry_if_exception_type,
+    stop_after_attempt,
+    wait_exponential,
+    wait_random,
+)
 
 from convault.catalog import BackupRecord, BackupStatus, Catalog, Lease, open_catalog
 from convault.commit import record_failure
@@ -69,6 +75,8 @@ class Run:
                     self._fail(error)
                 if self.record is None or not isinstance(error, Exception):
                     raise
+        if self.record is not None:
+            self.record = self.record.model_copy(update={"lease_expires_at": None})  # given back
 
     @contextmanager
     def attempt(self) -> Iterator[None]:
@@ -95,7 +103,7 @@ class Run:
         taking = Retrying(
             retry=retry_if_exception_type(SourceUnavailable),
             stop=stop_after_attempt(3),
-            wait=wait_exponential_jitter(initial=1, max=10),
+            wait=wait_exponential(multiplier=1, max=10) + wait_random(0, 1),
             reraise=True,
         )
         with ExitStack() as stack:

@@ -1,0 +1,60 @@
+"""SIGKILL at random moments of a backup of at least 20 parts."""
+
+from __future__ import annotations
+
+import random
+import time
+
+import pytest
+
+from tests.crash.conftest import Ward
+from tests.soak import count
+
+pytestmark = [pytest.mark.prefect_server, pytest.mark.xdist_group("prefect"), pytest.mark.soak]
+
+SETTINGS = {
+    "CONVAULT_RANGE_PAGES": "4",
+    "CONVAULT_PART_BYTES": "65536",
+    "CONVAULT_CHUNK_BYTES": "200000",
+}
+
+KILLS = count(5, 50)
+
+
+def test_backups_that_are_killed_at_random_moments(
+    ward: Ward, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seed = random.randrange(2**32)
+    rng = random.Random(seed)
+    started = time.monotonic()
+    measured = ward.kill({"seconds": 600.0})
+    whole = time.monotonic() - started
+    assert measured.finished
+    assert measured.uploads >= 20
+    ward.check_every_listed_backup()
+    phases = {"before the first upload": 0, "between": 0, "after the manifest": 0, "not at all": 0}
+    for number in range(KILLS):
+        before = ward.listed()
+        if number % 5 == 0:
+            kill = {"seconds": rng.uniform(0, whole)}
+        else:
+            # Somewhere between the first part and the manifest.
+            uploads = rng.randint(1, measured.uploads - 1)
+            kill = {"uploads": uploads, "seconds": rng.uniform(0, 0.03)}
+        killed = ward.kill(kill)
+        if killed.finished:
+            phases["not at all"] += 1
+        elif killed.committed:
+            phases["after the manifest"] += 1
+        elif killed.uploads:
+            phases["between"] += 1
+        else:
+            phases["before the first upload"] += 1
+        assert ward.listed() in (before, before | {killed.backup_id})
+        assert not killed.committed or killed.backup_id in ward.listed()
+        ward.check_every_listed_backup()
+        ward.check_the_next_backup(killed)
+        ward.check_every_listed_backup()
+    with capsys.disabled():
+        print(f"\nseed {seed}: {KILLS} kills of backups of {measured.uploads} parts: {phases}")
+    assert phases["between"] * 2 >= KILLS
