@@ -92,7 +92,8 @@ class EmbeddedPostgres:
         """Create the cluster if it is new, start it if it is down, and wait until it answers."""
         self._make_folders()
         if not (self.data / "PG_VERSION").exists():
-            self._run("initdb", "-D", str(self.data), "-U", "postgres", "-E", "UTF8")
+            unsafe = ["--no-sync"] if self.options.get("fsync") == "off" else []
+            self._run("initdb", "-D", str(self.data), "-U", "postgres", "-E", "UTF8", *unsafe)
         deadline = time.monotonic() + _START_SECONDS
         while self.running() and time.monotonic() < deadline:
             if self._call("pg_isready", "-h", str(self.socket_folder)).returncode == 0:
