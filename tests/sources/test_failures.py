@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
+import adbc_driver_postgresql.dbapi as adbc
 import psycopg
 import pytest
 
@@ -26,6 +27,7 @@ from convault.errors import (
     UnsupportedSource,
 )
 from convault.models import TableName
+from convault.sources.failures import translated
 from convault.sources.postgres import PostgresSource
 from convault.sources.refusals import require_server
 from convault.sources.session import connect
@@ -279,3 +281,37 @@ def test_servers_before_14_are_refused() -> None:
     with pytest.raises(UnsupportedSource, match="Postgres 13"):
         require_server(130022, "UTF8")
     require_server(140000, "UTF8")
+
+
+QUOTING = {
+    "a value that does not fit": f"SELECT '{SECRET}'::int",
+    "a value that is there already": "INSERT INTO messages VALUES (1, 1), (1, 1)",
+    "a key that leads nowhere": "INSERT INTO messages VALUES (600, 99)",
+    "what a function raises": f"DO $$BEGIN RAISE '{SECRET}'; END$$",
+    "an error of its own": f"DO $$BEGIN RAISE '{SECRET}' USING ERRCODE = 'ZZ999'; END$$",
+    "a detail": f"DO $$BEGIN RAISE insufficient_privilege USING DETAIL = '{SECRET}',"
+    f" HINT = '{SECRET}', MESSAGE = 'no'; END$$",
+}
+
+
+@pytest.mark.parametrize("driver", ["psycopg", "ADBC"])
+@pytest.mark.parametrize("sql", QUOTING.values(), ids=QUOTING.keys())
+def test_no_value_of_a_row_leaves_the_process(database: str, driver: str, sql: str) -> None:
+    run(database, TABLES + f"ALTER TABLE conversations ALTER title SET DEFAULT '{SECRET}'")
+    connect_ = psycopg.connect if driver == "psycopg" else adbc.connect
+    with closing(connect_(database)) as connection, closing(connection.cursor()) as cursor:
+        with pytest.raises(SourceError) as caught, translated(table=MESSAGES):
+            cursor.execute(sql)
+        assert SECRET not in shown(caught.value)
+    assert "(99)" not in str(caught.value)
+    assert "(1)" not in str(caught.value)
+    assert caught.value.ids == {"table": "public.messages"}
+
+
+def test_a_defect_of_ours_passes_untranslated(database: str) -> None:
+    with (
+        closing(connect(database)) as connection,
+        pytest.raises(psycopg.ProgrammingError),
+        translated(),
+    ):
+        connection.execute("SELECT %s", ())

@@ -126,19 +126,15 @@ def test_what_comes_after_the_snapshot_is_not_read(any_cluster: EmbeddedPostgres
     new_database: NewDatabase) -> None:  # fmt: skip
     url = new_database(any_cluster)
     run(url, TABLES)
+    before = logical_rows(url, "messages")
     with source(url).snapshot() as snapshot:
-        before = read_all(snapshot)
-        run(
-            url,
-            """
-            DELETE FROM messages WHERE id > 100;
-            UPDATE messages SET body = 'changed';
-            INSERT INTO messages SELECT g, 1, 'late' FROM generate_series(1000, 9000) g;
-        """,
-        )
+        # No reader has connected yet: it must not take a snapshot of its own.
+        run(url, "DELETE FROM messages WHERE id > 400; UPDATE messages SET body = 'changed'")
+        assert read_all(snapshot)["messages"] == before
+        run(url, "INSERT INTO messages SELECT g, 1, 'late' FROM generate_series(1000, 9000) g")
         run(url, "VACUUM messages")
-        assert read_all(snapshot) == before
-    assert len(before["messages"]) == 500
+        assert read_all(snapshot)["messages"] == before
+    assert len(before) == 500
 
 
 def test_a_reader_goes_on_after_the_rows_it_has(bloated: str) -> None:
