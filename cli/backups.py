@@ -13,8 +13,9 @@ from cli import progress
 from cli.listing import as_object, summary
 from cli.opening import opened
 from cli.output import AsJson, print_json, say
+from cli.prefect_server import ensure_server
 from convault.catalog.base import BackupRecord, BackupStatus
-from convault.errors import ConvaultError, OptionsError
+from convault.errors import ConvaultError, OptionsError, PrefectUnavailable
 from convault.models import BackupOptions
 from convault.progress import report
 from convault.settings import load_settings
@@ -73,19 +74,30 @@ def wanted_options(
 
 
 def load_flow() -> BackupFlow:
-    """The flow `backup`; importing Prefect takes a second or two."""
+    """The flow `backup`, and a Prefect server for it to run on. PrefectUnavailable."""
     # Prefect reads this once, when it is imported. What it would print, an error that ends the run
     # included, is told by this command; all of it still goes to the Prefect server.
-    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    for handler in ("CONSOLE", "DEBUG"):
+        os.environ.setdefault(f"PREFECT_LOGGING_HANDLERS_{handler}_LEVEL", "CRITICAL")
     report("prefect", "starting")
     from flows.backup import backup as flow
 
+    ensure_server()
     return flow
 
 
 def run_flow(flow: BackupFlow, options: BackupOptions) -> BackupRecord:
     """Run it in this process; returns the completed row. ConvaultError in any other case."""
-    record = flow(options)
+    try:
+        record = flow(options)
+    except ConvaultError:
+        raise
+    except Exception as error:
+        # The flow lets nothing but Convault's own errors out, so this is Prefect's.
+        raise PrefectUnavailable(
+            f"Prefect could not run the backup ({type(error).__name__}). Check that the server of"
+            " PREFECT_API_URL runs, or unset it: then this command starts one for itself."
+        ) from error
     if record.status is not BackupStatus.COMPLETED:
         raise ConvaultError(f"Backup {record.id} is {record.status}. See `convault show`.")
     return record

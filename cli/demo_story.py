@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import shlex
 import shutil
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +13,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from cli import progress
+from cli import demo_hints, progress
 from cli.archives import reported, write_file
 from cli.backups import load_flow, run_flow
 from cli.demo_home import DemoHome
@@ -26,7 +24,6 @@ from convault.archive import SUMS_NAME, Archive
 from convault.catalog.base import BackupRecord
 from convault.comparison import TableComparison, compare
 from convault.embedded import demo_data
-from convault.embedded.server import wheel_binaries
 from convault.errors import IntegrityError
 from convault.extraction import extract
 from convault.installation import Installation, initialise, open_installation
@@ -98,10 +95,10 @@ class Story:
                 return run_flow(flow, BackupOptions())
 
     def _stored(self, record: BackupRecord, manifest: Manifest) -> None:
-        if self._quiet:
+        if self._quiet or record.metrics is None:
             return
         print(f"Backup {record.id}: {summary(record)}")
-        print(f"Seconds: {steps((record.metrics or {}).get('seconds', {}))}.\n")
+        print(f"Time by step, two workers summed: {steps(record.metrics['seconds'])}.\n")
         print_contents(manifest)
 
     def _list(self, installation: Installation) -> None:
@@ -156,28 +153,14 @@ class Story:
 
     def tell_what_is_left(self, *, keep: bool) -> None:
         """Where everything lies, and what to try next."""
-        home, command = self._home, _command()
         self._heading("Where everything lies")
-        self._print(f"store     {home.store}")
-        self._print(f"download  {home.download}")
-        self._print(f"Prefect   {home.prefect}")
-        self._print(f"Postgres  {self._server.data}, {'running' if keep else 'stopped'}")
+        self._print("\n".join(demo_hints.where_it_lies(self._home, running=keep)))
         self._heading("What to try next")
-        if keep:
-            for name, value in home.settings().items():
-                self._print(f"export {name}={shlex.quote(value)}")
-            for example in ("list", "show latest", "backup --compression-level 9"):
-                self._print(f"{command} {example}")
-            self._print(f'{shlex.quote(str(wheel_binaries() / "psql"))} "$DATABASE_URL"')
-            self._print(f"{command} demo --stop")
-        else:
-            self._print(f"{command} demo --keep    a day later; leaves Postgres running for you")
-            self._print(f"{command} demo --reset   from the beginning")
-            self._print("For your own database: set DATABASE_URL and CONVAULT_STORE_URL, then")
-            self._print(f"{command} init && {command} backup && {command} list")
+        self._print("\n".join(demo_hints.what_next(self._home, running=keep)))
 
     def _heading(self, text: str) -> None:
-        self._print(f"\n== {text}")
+        # What was said before comes first also where stdout is a file and stderr is not.
+        self._print(f"\n== {text}", flush=True)
 
 
 @contextmanager
@@ -193,7 +176,7 @@ def _logged(path: Path) -> Iterator[None]:
         handler.close()
 
 
-def _nothing(*_: object) -> None:
+def _nothing(*_: object, **__: object) -> None:
     """Prints nothing."""
 
 
@@ -215,8 +198,3 @@ def _recreate(url: str, database: str) -> None:
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))
         connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(name))
-
-
-def _command() -> str:
-    """How this program was called, so that what is shown can be typed."""
-    return "convault" if shutil.which("convault") else shlex.quote(sys.argv[0])

@@ -29,6 +29,9 @@ from convault.settings import load_settings
 if TYPE_CHECKING:
     from convault.manifest import Manifest, TableEntry
 
+_STEPS = ("snapshot", "chunk", "fetch", "serialize", "compress", "upload", "count", "record")
+"""of the flow, in their order: jsonb keeps none"""
+
 
 def list_(
     limit: Annotated[
@@ -114,12 +117,11 @@ def summary(record: BackupRecord) -> str:
 def print_records(records: Sequence[BackupRecord], zone: tzinfo) -> None:
     """The table of `convault list`."""
     short = shortened(record.id for record in records)
-    failed = any(record.error for record in records)
-    columns = ["id", "created", "status", "rows", "stored", "ratio", "time"]
+    columns = ("id", "created", "status", "rows", "stored", "ratio", "time")
     print_table(
-        [*columns, "error"] if failed else columns,
+        columns,
         [
-            [
+            (
                 short[record.id],
                 moment(record.created_at, zone),
                 record.status,
@@ -127,12 +129,14 @@ def print_records(records: Sequence[BackupRecord], zone: tzinfo) -> None:
                 size(record.stored_bytes),
                 ratio(_plain_bytes(record), record.stored_bytes),
                 duration(_seconds(record)),
-                *([record.error or ""] if failed else []),
-            ]
+            )
             for record in records
         ],
-        right=["rows", "stored", "ratio", "time"],
+        right=columns[3:],
     )
+    for record in records:
+        if record.error:
+            print(f"\n{short[record.id]} {record.status}: {record.error}")
 
 
 def print_contents(manifest: Manifest) -> None:
@@ -182,8 +186,9 @@ def contents(manifest: Manifest) -> dict[str, Any]:
 
 
 def steps(seconds: dict[str, float]) -> str:
-    """The seconds of each step in a line; those of several workers are summed."""
-    return ", ".join(f"{step} {duration(value)}" for step, value in seconds.items())
+    """The seconds of each step in a line, in the order of the work."""
+    order = sorted(seconds, key=lambda step: _STEPS.index(step) if step in _STEPS else len(_STEPS))
+    return ", ".join(f"{step} {duration(seconds[step])}" for step in order)
 
 
 def _row_facts(record: BackupRecord, zone: tzinfo) -> Iterable[tuple[str, str]]:
@@ -232,6 +237,10 @@ def _plain_bytes(record: BackupRecord) -> int | None:
 
 
 def _seconds(record: BackupRecord) -> float | None:
+    """How long the run took: by its own clock, or else by the row's times."""
+    total = (record.metrics or {}).get("seconds", {}).get("total")
+    if isinstance(total, int | float):
+        return float(total)
     if record.started_at is None or record.completed_at is None:
         return None
     return (record.completed_at - record.started_at).total_seconds()

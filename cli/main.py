@@ -20,6 +20,9 @@ from convault import __version__
 from convault.errors import ConvaultError
 from tasks.boundary import unexpected
 
+_INTERRUPTED = 130
+"""what the shell calls a program that Ctrl-C ended: 128 + SIGINT"""
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -61,6 +64,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line (of the process, unless `arguments` are given). Always SystemExit."""
     try:
         app(arguments, prog_name="convault")
+    except SystemExit as end:
+        if end.code == _INTERRUPTED:
+            print("convault: stopped", file=sys.stderr)
+        raise
     except Exception as error:  # noqa: BLE001 - the last resort of the process, and it says so
         if os.environ.get("CONVAULT_DEBUG"):
             traceback.print_exception(error)

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -44,13 +45,20 @@ class _Bars:
             console=Console(stderr=True, highlight=False),
         )
         self._tasks: dict[str, RichTask] = {}
+        self._last: dict[str, Event] = {}
         self._lock = threading.Lock()
 
     def __enter__(self) -> _Bars:
         self._progress.start()
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            for event in list(self._last.values()):
+                self.on_event(
+                    replace(event, done=event.done if event.total is None else event.total)
+                )
+            self._end_open_ones(uncounted=False)
         self._progress.stop()
 
     def on_event(self, event: Event) -> None:
@@ -58,11 +66,12 @@ class _Bars:
         with self._lock:
             task = self._tasks.get(event.step)
             if task is None:
-                self._end_open_ones()
+                self._end_open_ones(uncounted=True)
                 task = self._progress.add_task(
                     "", total=event.total, step=event.step, amount="", subject=""
                 )
                 self._tasks[event.step] = task
+            self._last[event.step] = event
             self._progress.update(
                 task,
                 completed=event.done,
@@ -71,10 +80,11 @@ class _Bars:
                 subject="" if finished else event.subject,
             )
 
-    def _end_open_ones(self) -> None:
-        """A step of unknown length is over when another one begins."""
+    def _end_open_ones(self, *, uncounted: bool) -> None:
+        """Fill the bars of steps whose length nobody told; with `uncounted`, only of those that
+        count nothing either, and so are over when another step begins."""
         for task in self._progress.tasks:
-            if task.total is None:
+            if task.total is None and not (uncounted and task.fields["amount"]):
                 self._progress.update(task.id, total=1, completed=1, subject="")
 
 

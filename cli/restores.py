@@ -39,8 +39,9 @@ def restore(
     from convault.restore import restore as restore_backup
 
     settings = load_settings()
-    installation = opened(settings)
+    settings.catalog_url()
     url = url_of_target(settings, target=target, into=into, into_file=into_file)
+    installation = opened(settings)
     manifest = installation.repository.manifest(backup_named(installation, backup))
     with progress.shown():
         result = restore_backup(installation.repository, manifest, url)
