@@ -4,52 +4,62 @@ from __future__ import annotations
 
 import hashlib
 import random
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import pytest
 from soak import count
 
 from convault.stores.folder import FolderStore
 
+KILLS = count(5, 50)  # here, because the environment of a test is cleared
+
 WRITER = """
-import hashlib, random, sys
+import hashlib, os, random, sys
+from itertools import count
 from pathlib import Path
-from concurrent.futures import ThreadPoolExecutor
+from threading import Thread
 from convault.stores.folder import FolderStore
+
 store = FolderStore(Path(sys.argv[1]), "file:///store")
-print("writing", flush=True)
+numbers = count(int(sys.argv[2]))
 
-def write(number):
-    data = random.Random(number).randbytes(random.Random(number).choice([10, 200_000, 2_000_000]))
-    store.put(f"data/{number % 7}/{hashlib.sha256(data).hexdigest()}", data)
+def write():
+    for number in numbers:
+        data = random.Random(number).randbytes([10, 200_000, 2_000_000][number % 3])
+        store.put(f"data/{number % 7}/{hashlib.sha256(data).hexdigest()}", data)
+        os.write(1, b"written\\n")
 
-with ThreadPoolExecutor(2) as pool:
-    list(pool.map(write, range(int(sys.argv[2]), 10**9)))
+for thread in (Thread(target=write), Thread(target=write)):
+    thread.start()
 """
 
 
-def kill_while_writing(root: Path, first: int, after: float) -> None:
+def kill_while_writing(root: Path, first: int) -> None:
+    """Kill a writer somewhere between its third object and its tenth."""
     child = subprocess.Popen(
         [sys.executable, "-c", WRITER, str(root), str(first)], stdout=subprocess.PIPE
     )
     assert child.stdout is not None
     with child.stdout:
-        assert child.stdout.readline() == b"writing\n"
-        time.sleep(after)
-        child.send_signal(signal.SIGKILL)
-        assert child.wait(60) == -signal.SIGKILL
+        try:
+            for _ in range(random.randint(3, 10)):
+                assert child.stdout.readline() == b"written\n"
+            time.sleep(random.uniform(0, 0.02))
+        finally:
+            child.kill()
+            child.wait(60)
 
 
+@pytest.mark.soak
 def test_every_listed_object_is_complete(tmp_path: Path) -> None:
-    kills = count(5, 50)
     listed = 0
-    for kill in range(kills):
+    for kill in range(KILLS):
         root = tmp_path / str(kill)
         root.mkdir()
-        kill_while_writing(root, kill * 1000, random.uniform(0.02, 0.4))
+        kill_while_writing(root, kill * 1000)
         store = FolderStore(root, f"file://{root}")
         infos = list(store.list())
         listed += len(infos)
@@ -58,10 +68,10 @@ def test_every_listed_object_is_complete(tmp_path: Path) -> None:
             assert len(data) == info.size
             assert hashlib.sha256(data).hexdigest() == info.key.rpartition("/")[2]
             assert store.put(info.key, data) is False
-        numbers = [kill * 1000 + n for n in range(len(infos) + 2)]
-        for number in numbers:
-            generator = random.Random(number)
-            data = generator.randbytes(random.Random(number).choice([10, 200_000, 2_000_000]))
+        # The next run writes the same objects again, those that were being written among them.
+        for number in range(kill * 1000, kill * 1000 + len(infos) + 2):
+            data = random.Random(number).randbytes([10, 200_000, 2_000_000][number % 3])
             store.put(f"data/{number % 7}/{hashlib.sha256(data).hexdigest()}", data)
-    print(f"{kills} kills, {listed} objects listed")
-    assert listed > kills, "the kills came before anything was written: nothing was tested"
+        assert len(list(store.list())) == len(infos) + 2
+    print(f"{KILLS} kills, {listed} objects listed")
+    assert listed >= 3 * KILLS
