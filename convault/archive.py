@@ -126,14 +126,28 @@ class Archive:
             for offset in range(start, stop, PIECE_BYTES):
                 yield member.content[offset : min(stop, offset + PIECE_BYTES)]
             return
-        pieces = self._store.stream(member.content, start, stop)
-        if stop - start < member.size:
-            yield from pieces
-        else:
-            yield from _checked(member, pieces)
+        pieces = _whole(member, self._store.stream(member.content, start, stop), stop - start)
+        yield from pieces if stop - start < member.size else _checked(member, pieces)
+
+
+def _whole(member: Member, pieces: Iterator[bytes], size: int) -> Iterator[bytes]:
+    """`pieces`, which must have `size` bytes: headers have promised them, and an archive with fewer
+    would still look like one."""
+    got = 0
+    for piece in pieces:
+        got += len(piece)
+        yield piece
+    if got != size:
+        raise IntegrityError(
+            f"{member.content!s} was read as {got} bytes instead of {size}, so the archive cannot "
+            "go on. Try again, and check the store if it comes back.",
+            member=member.path,
+            key=member.content,
+        )
 
 
 def _checked(member: Member, pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """`pieces`, of which the last is held back until all have the member's digest."""
     digest = sha256()
     held = b""
     for piece in pieces:
@@ -144,11 +158,12 @@ def _checked(member: Member, pieces: Iterator[bytes]) -> Iterator[bytes]:
     if digest.hexdigest() != member.sha256:
         raise IntegrityError(
             f"{member.content!s} does not have its digest: the stored bytes of {member.path} are "
-            "damaged. Restore the object from a copy of the repository, or use another backup.",
+            "damaged. Put the object back from a copy of the repository, or use another backup.",
             member=member.path,
             key=member.content,
         )
-    yield held
+    if held:
+        yield held
 
 
 def _spans(members: list[Member], mtime: int) -> Iterator[int]:
