@@ -328,6 +328,38 @@ def test_backups_that_commit_meanwhile_are_not_called_lost(
     assert kinds(repository, catalog) == []
 
 
+def test_a_listing_that_came_up_short_has_lost_nothing(
+    repository: Repository, catalog: PostgresCatalog
+) -> None:
+    class Forgetful(Repository):
+        def backup_ids(self) -> list[UUID]:
+            return []
+
+    backed_up(repository, catalog)
+    before = catalog.list()
+    assert reconcile(Forgetful.open(repository.store), catalog) == []
+    assert catalog.list() == before
+
+
+def test_rows_are_read_before_leases_and_leases_before_the_store(
+    repository: Repository, database: str, catalog: PostgresCatalog
+) -> None:
+    # The second look at each manifest would hide the wrong order, but only until somebody drops it.
+    read: list[str] = []
+
+    class Noting(PostgresCatalog):
+        def list(self, **columns: Any) -> Any:
+            read.append("rows")
+            return super().list(**columns)
+
+        def abandoned(self) -> Any:
+            read.append("leases")
+            return super().abandoned()
+
+    reconcile(meanwhile(repository, lambda: read.append("store")), Noting(database))
+    assert read == ["rows", "leases", "store", "store"]
+
+
 def test_a_run_that_begins_again_meanwhile_is_not_called_interrupted(
     repository: Repository, catalog: PostgresCatalog
 ) -> None:
