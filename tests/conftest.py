@@ -104,6 +104,8 @@ def database(cluster: EmbeddedPostgres, new_database: Callable[[EmbeddedPostgres
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No test sees the developer's own settings or `.env`."""
     for name in list(os.environ):
+        if name == "CONVAULT_SOAK":
+            continue  # says how often, to `tests.soak.count`
         if name.startswith(("CONVAULT_", "SUPABASE_")) or name == "DATABASE_URL":
             monkeypatch.delenv(name)
     monkeypatch.setattr("convault.settings.ENV_FILE", tmp_path / ".env")
