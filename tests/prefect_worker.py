@@ -10,15 +10,21 @@ from pathlib import Path
 
 from tests.prefect_server import CHECKOUT, PrefectServer, stop
 
+_deployed: set[str] = set()
+"""servers that have the deployment"""
+
 
 def deploy(server: PrefectServer) -> None:
-    """What an operator types; may be repeated."""
+    """What an operator types, once for each server: it takes some seconds."""
+    if server.url in _deployed:
+        return
     for command in (
         ("work-pool", "create", "convault", "--type", "process", "--overwrite"),
         ("deploy", "--all", "--no-prompt"),
     ):
         done = server.prefect(*command)
         assert done.returncode == 0, done.stdout + done.stderr
+    _deployed.add(server.url)
 
 
 @contextmanager

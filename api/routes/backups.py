@@ -103,23 +103,9 @@ def create_backup(
     response: Response,
 ) -> BackupRecord:
     """Write the row as `pending`, hand the run to Prefect, and answer without waiting for it."""
-    record = _add_row(catalog, options)
-    try:
-        with temporary_settings(_PATIENCE):
-            flow_run_id = start_backup(options, record.id)
-    except Exception as error:
-        reason = error.message if isinstance(error, ConvaultError) else "see the API's log"
-        catalog.update(
-            record.id, status=BackupStatus.FAILED, error=f"The run was not started: {reason}"
-        )
-        raise
+    record = _start(catalog, _add_row(catalog, options), options)
     response.headers["Location"] = f"{PREFIX}/{record.id}"
-    try:
-        return catalog.update(record.id, flow_run_id=flow_run_id)
-    except CatalogUnavailable:
-        # The run is on its way and will write the id itself: an error now would invite a second.
-        _log.warning("backup %s was started; its row could not be updated yet", record.id)
-        return record.model_copy(update={"flow_run_id": flow_run_id})
+    return record
 
 
 @router.get(
@@ -153,3 +139,23 @@ def _add_row(catalog: Catalog, options: BackupOptions) -> BackupRecord:
             updated_at=now,
         )
     )
+
+
+def _start(catalog: Catalog, record: BackupRecord, options: BackupOptions) -> BackupRecord:
+    """Hand the run to Prefect; the row then names it, or says `failed` and why."""
+    try:
+        with temporary_settings(_PATIENCE):
+            flow_run_id = start_backup(options, record.id)
+    except Exception as error:
+        reason = error.message if isinstance(error, ConvaultError) else "see the API's log"
+        failed = {"status": BackupStatus.FAILED, "error": f"The run was not started: {reason}"}
+        if catalog.replace(record, **failed) is None:
+            # Somebody changed the row meanwhile: only Prefect's answer was lost, the run has begun.
+            return catalog.get(record.id)
+        raise
+    try:
+        return catalog.update(record.id, flow_run_id=flow_run_id)
+    except CatalogUnavailable:
+        # The run is on its way and will write the id itself: an error now would invite a second.
+        _log.warning("backup %s was started; its row could not be updated yet", record.id)
+        return record.model_copy(update={"flow_run_id": flow_run_id})
