@@ -48,8 +48,8 @@ cannot hold."""
 
 _TELLING: tuple[tuple[str, type[SourceError], str], ...] = (
     (
-        r"password|role \".*\" does not exist|pg_hba\.conf|authentication|not permitted to log in"
-        r"|Tenant or user not found",
+        r"authentication failed|no password|password is empty|role \".*\" does not exist"
+        r"|pg_hba\.conf|not permitted to log in|Tenant or user not found",
         AuthenticationError,
         "The source refuses the user or the password: {reason}. Check both in its URL; characters "
         "such as @ / : # % in a password must be percent-encoded.",
@@ -65,7 +65,7 @@ _TELLING: tuple[tuple[str, type[SourceError], str], ...] = (
         "The database that the URL names is not on that server: {reason}. Check the URL.",
     ),
     (
-        r"certificate|SSL",
+        r"certificate|does not support SSL|sslmode",
         SourceError,
         "The source and this machine do not agree on encryption: {reason}. Check sslmode and "
         "sslrootcert in the URL.",

@@ -315,3 +315,25 @@ def test_a_defect_of_ours_passes_untranslated(database: str) -> None:
         translated(),
     ):
         connection.execute("SELECT %s", ())
+
+
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        ("SSL connection has been closed unexpectedly", SourceUnavailable),
+        ("consuming input failed: SSL SYSCALL error: EOF detected", SourceUnavailable),
+        ("connection failed: timeout expired", SourceUnavailable),
+        ("connection failed: FATAL:  the database system is starting up", SourceUnavailable),
+        ("connection failed: FATAL:  canceling authentication due to timeout", SourceUnavailable),
+        ("connection failed: SSL error: certificate verify failed", SourceError),
+        ("connection failed: FATAL:  Tenant or user not found", AuthenticationError),
+        ('connection failed: FATAL:  no pg_hba.conf entry for host "::1"', AuthenticationError),
+        ('connection failed: FATAL:  permission denied for database "x"', MissingPrivilege),
+    ],
+)
+def test_words_that_no_server_here_can_be_made_to_say(words: str, kind: type[SourceError]) -> None:
+    """The texts are libpq's, Postgres' and Supabase's pooler's own; there is no SQLSTATE."""
+    with pytest.raises(SourceError) as caught, translated():
+        raise psycopg.OperationalError(words)
+    assert type(caught.value) is kind
+    assert caught.value.transient == (kind is SourceUnavailable)

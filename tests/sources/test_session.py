@@ -7,8 +7,10 @@ from collections.abc import Callable
 from contextlib import closing
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 
 from convault.embedded.server import EmbeddedPostgres
+from convault.sources.session import connection_string, milliseconds
 from tests.sources.reading import TABLES, read, read_all, run, source, whole
 
 
@@ -76,3 +78,17 @@ def test_the_timeouts_of_the_role_end_no_backup(role: Callable[..., str], databa
         time.sleep(1)  # both connections idle in their transactions
         assert len(read(snapshot, range_)) == rows == 540
         assert snapshot.count(snapshot.dataset.table(range_.table)) == rows
+
+
+def test_a_peer_that_is_gone_is_noticed() -> None:
+    given = conninfo_to_dict(connection_string("postgresql://u:p@h/d?sslmode=require"))
+    assert given["sslmode"] == "require"
+    assert given["application_name"] == "convault"
+    assert (given["keepalives"], given["keepalives_idle"]) == ("1", "30")
+    assert given["connect_timeout"] == "15"
+    longer = conninfo_to_dict(connection_string("postgresql://h/d?connect_timeout=60"))
+    assert longer["connect_timeout"] == "60"
+
+
+def test_a_timeout_is_never_rounded_to_for_ever() -> None:
+    assert [milliseconds(s) for s in (0, 0.0001, 0.2, 30)] == [0, 1, 200, 30_000]
