@@ -69,6 +69,7 @@ def sequence_statements(catalogs: Catalogs, graph: Graph) -> Sequences:
             )
     positions = _positions(catalogs, graph, found)
     sequences = Sequences()
+    since_15 = catalogs.version >= 15  # before, every sequence is logged
     for row in found:
         key = Key("pg_class", row.oid)
         name = graph.things[key].name
@@ -80,7 +81,7 @@ def sequence_statements(catalogs: Catalogs, graph: Graph) -> Sequences:
             owner = f"{graph.things[table].name}.{row.column}"
             sql = f"ALTER SEQUENCE {name} OWNED BY {owner}"
             sequences.owned.append(Statement("sequence", name, sql, after_data=False))
-        elif row.of_identity and row.persistence != row.table_persistence:
+        elif row.of_identity and row.persistence != row.table_persistence and since_15:
             logged = "UNLOGGED" if row.persistence == "u" else "LOGGED"
             sql = f"ALTER SEQUENCE {name} SET {logged}"
             sequences.owned.append(Statement("sequence", name, sql, after_data=False))

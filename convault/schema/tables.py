@@ -13,8 +13,9 @@ from convault.schema import columns as column
 from convault.schema.catalogs import Catalogs
 from convault.schema.graph import Graph, Key
 
+# UNLOGGED means nothing for a partitioned table, and 18 refuses it.
 _TABLES = """
-    SELECT c.oid::int8 AS oid, c.relkind::text AS kind, c.relpersistence = 'u' AS unlogged,
+    SELECT c.oid::int8 AS oid, c.relpersistence = 'u' AND c.relkind = 'r' AS unlogged,
         c.relispartition AS is_partition, pg_get_partkeydef(c.oid) AS partition_key,
         pg_get_expr(c.relpartbound, c.oid) AS bound, c.relrowsecurity AS secured,
         c.relforcerowsecurity AS forced, c.relreplident::text AS replica_identity,

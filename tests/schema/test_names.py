@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg import sql
@@ -22,8 +23,6 @@ names = st.one_of(
     ),
     st.text(characters, min_size=1, max_size=15),
 )
-# Not \r, which psql cannot take in a script: it reads text files, where it ends a line.
-printable = st.text(st.characters(exclude_characters="\0\r", exclude_categories=["Cs"]), max_size=9)
 
 SCHEMA = """
     CREATE SCHEMA {s};
@@ -43,24 +42,25 @@ SCHEMA = """
 """
 
 
+@pytest.fixture
+def pair(
+    cluster: EmbeddedPostgres, new_database: Callable[[EmbeddedPostgres], str]
+) -> tuple[str, str]:
+    """Source and target, used by one example after the other."""
+    return new_database(cluster), new_database(cluster)
+
+
 @given(
     name=st.lists(names, min_size=14, max_size=14, unique=True),
     text=texts.filter(lambda text: len(text.encode()) < 63),
 )
 @settings(
-    max_examples=count(10, 300),
+    max_examples=count(8, 150),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-def test_there_and_back(
-    database: str,
-    cluster: EmbeddedPostgres,
-    new_database: Callable[[EmbeddedPostgres], str],
-    tmp_path: Path,
-    name: list[str],
-    text: str,
-) -> None:
-    source, target = new_database(cluster), new_database(cluster)
+def test_there_and_back(pair: tuple[str, str], tmp_path: Path, name: list[str], text: str) -> None:
+    source, target = pair
     identifiers = dict(zip("sedcqfnabpkgir", map(sql.Identifier, name), strict=True))
     schema, sequence = (identifiers[key].as_string() for key in "sq")
     made = sql.SQL(SCHEMA).format(
@@ -69,9 +69,13 @@ def test_there_and_back(
         body=sql.Literal("SELECT $1"),
         sequence=sql.Literal(f"{schema}.{sequence}"),
     )
-    run(source, made.as_string())
-    statements = read(source)
-    script = tmp_path / "schema.sql"
-    script.write_bytes(as_script(statements))
-    psql(target, script)
-    assert set(read(target)) == set(statements)
+    try:
+        run(source, made.as_string())
+        statements = read(source)
+        script = tmp_path / "schema.sql"
+        script.write_bytes(as_script(statements))
+        psql(target, script)
+        assert set(read(target)) == set(statements)
+    finally:
+        for url in pair:
+            run(url, f"DROP SCHEMA IF EXISTS {schema} CASCADE")
