@@ -28,7 +28,7 @@ class Settings(BaseSettings):
     """the source; the catalog lives there too unless `convault_catalog_url` says otherwise"""
     convault_catalog_url: SecretStr | None = None
     convault_store_url: str | None = None
-    """`file:///absolute/folder` or `memory://`"""
+    """`file:///absolute/folder`, `s3://bucket/prefix`, `gs://...`, `az://...` or `memory://`"""
     convault_api_key: SecretStr | None = None
     convault_timezone: ZoneInfo = ZoneInfo("UTC")
 
@@ -94,7 +94,7 @@ class Settings(BaseSettings):
     def target_url(self, name: str) -> str:
         """CONVAULT_TARGET_<NAME>_URL; NotFoundError when it is not set."""
         variable = f"CONVAULT_TARGET_{name.upper().replace('-', '_')}_URL"
-        url = os.environ.get(variable) or _env_file().get(variable)
+        url = environment(variable)
         if not url:
             raise NotFoundError(
                 f"There is no restore target {name!r}: set {variable} in the environment or .env.",
@@ -113,6 +113,11 @@ def load_settings() -> Settings:
             for e in error.errors(include_input=False, include_url=False)
         )
         raise ConfigurationError(f"These settings cannot be used: {reasons}.") from None
+
+
+def environment(variable: str) -> str | None:
+    """A variable that is not a field of Settings, from the environment or `.env`."""
+    return os.environ.get(variable) or _env_file().get(variable)
 
 
 def parse_table(text: str) -> TableName:

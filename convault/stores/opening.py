@@ -11,10 +11,15 @@ from obstore.store import MemoryStore
 
 from convault.errors import ConfigurationError
 from convault.stores.base import Store
+from convault.stores.buckets import open_bucket
 from convault.stores.folder import FolderStore
 from convault.stores.objects import ObjectStore
+from convault.stores.services import SERVICES
 
-_WANTED = "A store's URL is file:///absolute/folder (three slashes) or memory://name"
+_WANTED = (
+    "A store's URL is file:///absolute/folder (three slashes), s3://bucket/prefix, "
+    "gs://bucket/prefix, az://container/prefix or memory://name"
+)
 _MEMORY_NAME = re.compile(r"[a-z0-9-]*")
 
 _in_memory: dict[str, ObjectStore] = {}
@@ -25,7 +30,8 @@ def open_store(url: str, *, create: bool = False) -> Store:
     """The store at `url`.
 
     `file:///absolute/folder`: the folder must exist, or `create` must be given, which makes its
-    last component. `memory://` and `memory://name`: kept by this process alone and gone with it;
+    last component. `s3://`, `gs://` and `az://`: a bucket that exists already, see
+    `stores.buckets`. `memory://` and `memory://name`: kept by this process alone and gone with it;
     the same name opens the same store again. ConfigurationError says what is wrong with a URL, and
     repeats nothing of it that could be a password.
     """
@@ -34,11 +40,13 @@ def open_store(url: str, *, create: bool = False) -> Store:
     scheme, separator, _ = url.partition("://")
     if not separator:
         raise ConfigurationError(_no_url(url))
-    if scheme not in ("file", "memory"):
+    if scheme not in ("file", "memory", *SERVICES):
         named = f" {scheme}:// is not supported." if scheme.isalnum() else ""
         raise ConfigurationError(f"{_WANTED}.{named}")
     if "@" in url.removeprefix(f"{scheme}://").partition("/")[0]:
         raise ConfigurationError(f"{_WANTED}, without a user or a password.")
+    if scheme in SERVICES:
+        return open_bucket(url)
     if scheme == "memory":
         return _memory(url)
     root = _folder(url)

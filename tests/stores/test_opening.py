@@ -70,7 +70,7 @@ def test_memory_is_shared_by_name() -> None:
         ("memory://A", "a-z"),
         ("memory://a?b", "a-z"),
         ("memory://[", "a-z"),
-        ("s3://bucket/prefix", "s3:// is not supported"),
+        ("ftp://host/prefix", "ftp:// is not supported"),
         ("https://example.org", "https:// is not supported"),
         ("://", "file:///absolute/folder"),
     ],
