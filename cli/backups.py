@@ -26,7 +26,8 @@ _LEVEL = "zstd's level, 1 to 22; 0 stores plain. 3 unless told."
 
 def backup(
     format_: Annotated[
-        str | None, typer.Option("--format", metavar="json", help="How rows are written.")
+        str | None,
+        typer.Option("--format", metavar="json|csv|parquet", help="How rows are written."),
     ] = None,
     compression_level: Annotated[int | None, typer.Option(metavar="N", help=_LEVEL)] = None,
     options: Annotated[

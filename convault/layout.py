@@ -20,7 +20,7 @@ REPOSITORY_KEY = "convault.json"
 BACKUPS = "backups/"
 MANIFEST_NAME = "datapackage.json"
 MEMBER_NAMES = ("README.txt", "schema.sql")
-SUFFIXES = (".ndjson", ".ndjson.zst")
+SUFFIXES = (".ndjson", ".ndjson.zst", ".csv", ".csv.zst", ".parquet")
 
 _MANIFEST_KEY = re.compile(r"backups/([0-9a-f-]{36})/datapackage\.json")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -96,7 +96,9 @@ def _fault_of_parts(manifest: Manifest) -> str | None:
         if not (table.name.name and table.name.schema):
             return "a table has no name"
         for number, part in enumerate(table.parts):
-            suffix = ".ndjson.zst" if part.key.endswith(".zst") else ".ndjson"
+            suffix = part.key[len(part.key.rpartition("/")[0]) + 1 + len(part.sha256) :]
+            if suffix not in SUFFIXES:
+                return f"the key of a part is {part.key!r}"
             if part.key != part_key(table.name, part.sha256, suffix):
                 return f"the key of a part is {part.key!r}"
             if part.path != part_path(table.name, number, suffix):

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -13,14 +11,15 @@ import psycopg
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
 from convault.errors import ConvaultError, IntegrityError, ObjectMissing, RestoreError
-from convault.formats import compression, ndjson
+from convault.formats import compression
+from convault.formats.base import Rows
+from convault.formats.copy_text import loadable, numbered, to_copy_text
 from convault.formats.postgres_types import quoted
+from convault.formats.registry import format_of_name
 from convault.manifest import Manifest, PartEntry, TableEntry
 from convault.models import Column
 from convault.stores.base import Store
 
-_COPY_BYTES = 4 * 1024 * 1024
-"""plain bytes that are turned into COPY's format at a time, unless one row is larger"""
 _LOOKUPS = 8
 """objects that are looked up at the same time"""
 _ATTEMPTS = 4
@@ -52,7 +51,7 @@ def check_objects(store: Store, manifest: Manifest) -> None:
 
 def read_part(store: Store, part: PartEntry) -> bytes:
     """The plain bytes of a part (at most 32 MiB, or one row). IntegrityError names the object when
-    its digest, its size or its number of rows is not the manifest's."""
+    its digest or its size is not the manifest's."""
     stored = _read(store, part)
     if len(stored) != part.stored_bytes or hashlib.sha256(stored).hexdigest() != part.sha256:
         raise _damaged(part, "its bytes are not those that were stored")
@@ -60,8 +59,6 @@ def read_part(store: Store, part: PartEntry) -> bytes:
     plain = b"".join(pieces)
     if hashlib.sha256(plain).hexdigest() != part.plain_sha256:
         raise _damaged(part, "its content is not that which was stored")
-    if plain.count(b"\n") != part.rows:
-        raise _damaged(part, f"it does not hold {part.rows} rows")
     return plain
 
 
@@ -71,21 +68,31 @@ def load_part(
     """COPY the rows of a part into the table. IntegrityError, StoreError, RestoreError, and what
     the driver raises."""
     plain = read_part(store, part)
-    if connection.info.server_version < 160000:
-        _refuse_octal_chars(plain, table.columns, part)
     with connection.cursor() as cursor:
         with cursor.copy(_copy_statement(table).encode()) as copy:
-            for lines in ndjson.split(plain, _COPY_BYTES):
-                try:
-                    copy.write(ndjson.to_copy_text(lines.data, table.columns))
-                except IntegrityError as error:
-                    raise _damaged(part, error.message) from None
+            for rows in _rows(plain, table, part):
+                if connection.info.server_version < 160000:
+                    _refuse_octal_chars(rows, table.columns, part)
+                copy.write(to_copy_text(rows, table.columns))
         if cursor.rowcount != part.rows:
             raise RestoreError(
                 f"The target took {cursor.rowcount} of {part.rows} rows into {table.name}: "
                 "something there drops rows, such as a trigger. Nothing was changed.",
                 table=table.name,
             )
+
+
+def _rows(plain: bytes, table: TableEntry, part: PartEntry) -> Iterator[Rows]:
+    """The rows, some at a time; IntegrityError when there are not as many as there should be."""
+    count = 0
+    try:
+        for rows in format_of_name(part.key).read(plain, table.columns):
+            count += rows.count
+            yield rows
+    except IntegrityError as error:
+        raise _damaged(part, error.message) from None
+    if count != part.rows:
+        raise _damaged(part, f"it does not hold {part.rows} rows")
 
 
 def _read(store: Store, part: PartEntry) -> bytes:
@@ -112,16 +119,17 @@ def _pieces(store: Store, part: PartEntry) -> Iterable[bytes]:
 
 
 def _copy_statement(table: TableEntry) -> str:
-    names = ", ".join(quoted(column.name) for column in ndjson.loadable(table.columns))
+    names = ", ".join(quoted(column.name) for column in loadable(table.columns))
     return f"COPY {table.name.quoted}{f' ({names})' if names else ''} FROM STDIN"
 
 
-def _refuse_octal_chars(plain: bytes, columns: Iterable[Column], part: PartEntry) -> None:
+def _refuse_octal_chars(rows: Rows, columns: Iterable[Column], part: PartEntry) -> None:
     r"""Before Postgres 16, "char" takes the text \ooo for a backslash and says nothing."""
-    for column in columns:
-        name = re.escape(json.dumps(column.name, ensure_ascii=False).encode())
-        # No text can hold this by itself: within a JSON string a backslash precedes every quote.
-        if column.type == '"char"' and re.search(name + rb':"\\\\[0-7]{3}"', plain):
+    frame = numbered(rows.frame)
+    for number, column in enumerate(columns):
+        if column.type != '"char"':
+            continue
+        if frame[str(number)].str.contains(r"^\\[0-7]{3}$").any():
             raise RestoreError(
                 f'Column "{column.name}" of {part.path.rpartition("/")[0]} holds bytes that only '
                 "Postgres 16 and newer can restore. Nothing was changed.",

@@ -13,6 +13,7 @@ from uuid import UUID
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from convault.errors import RepositoryError
+from convault.formats.registry import format_of_name
 from convault.layout import fault_of
 from convault.layout import part_path as part_path
 from convault.models import Column, ForeignKey, SourceFacts, Statement, TableName
@@ -167,12 +168,13 @@ _FIELD_TYPES = {"boolean": "boolean", "integer": "integer", "text": "string"}
 
 
 def _resource(table: TableEntry, number: int, part: PartEntry) -> dict[str, Any]:
+    format_ = format_of_name(part.path)
     resource: dict[str, Any] = {
         # A resource's name may hold neither `=` nor `/`; written so, two names stay two.
         "name": part_path(table.name, number, "").replace("=", "..").replace("/", "."),
         "path": part.path,
-        "format": "ndjson",
-        "mediatype": "application/x-ndjson",
+        "format": format_.name,
+        "mediatype": format_.media_type,
         "encoding": "utf-8",
         "bytes": part.stored_bytes,
         "hash": f"sha256:{part.sha256}",

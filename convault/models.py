@@ -19,6 +19,8 @@ class BackupFormat(StrEnum):
     """How rows are written."""
 
     JSON = "json"
+    CSV = "csv"
+    PARQUET = "parquet"
 
 
 class BackupOptions(BaseModel):

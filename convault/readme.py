@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from uuid import UUID
 
-from convault.formats import compression
+from convault.formats.registry import format_of
 from convault.models import BackupOptions, Dataset, TableName
 from convault.names import table_path
 
@@ -14,7 +14,7 @@ from convault.names import table_path
 def text(backup_id: UUID, created_at: datetime, dataset: Dataset, options: BackupOptions) -> bytes:
     """README.txt of a backup, in English and in Portuguese. UTF-8; the same bytes for the same
     values. Holds names of tables, never a row's value. `created_at` is the snapshot's."""
-    suffix = compression.suffix(options.format, options.compression_level)
+    suffix = format_of(options.format).suffix(options.compression_level)
     facts = {
         "id": str(backup_id),
         "time": f"{created_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC",

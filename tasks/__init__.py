@@ -6,8 +6,8 @@
 | chunk | a snapshot | chunks: ranges of heap pages, packed |
 | carry | a chunk | its receipt; runs the next four for one piece after the other |
 | fetch | a reader of one range | the next rows, as Arrow |
-| serialize | rows | lines of NDJSON |
-| compress | lines | the bytes to store, and their digests |
+| serialize | rows | documents of NDJSON, CSV or Parquet |
+| compress | a document | the bytes to store, and their digests |
 | upload | bytes | a part: the receipt of one stored object |
 | count | a table | its rows in the snapshot |
 | record | parts and counts | the manifest, and the row `completed` |

@@ -103,12 +103,12 @@ def _carry_range(range_: Range, work: Work, timed: _Stopwatch) -> list[Part]:
                 break
             work.tally.add("fetch", range_, rows.content.num_rows, "rows")
             with timed("serialize"):
-                documents = serialize(rows, columns, work.part_bytes)
+                documents = serialize(rows, columns, work.options, work.part_bytes)
             rows.release()
-            for lines in documents:
+            for document in documents:
                 with timed("compress"):
-                    packed = compress(lines, work.options)
-                lines.release()
+                    packed = compress(document, work.options)
+                document.release()
                 work.tally.add("serialize", range_, packed.content.plain_bytes, "bytes")
                 work.tally.add("compress", range_, len(packed.content.data), "bytes")
                 with timed("upload"):

@@ -1,4 +1,4 @@
-"""Compress lines into the bytes that are stored."""
+"""Compress documents into the bytes that are stored."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from hashlib import sha256
 
 from prefect import task
 
-from convault.formats import compression
-from convault.formats.ndjson import Lines
+from convault.formats.base import Document
+from convault.formats.registry import format_of
 from convault.models import BackupOptions
 from tasks.boundary import contained
 from tasks.load import Load
@@ -27,21 +27,22 @@ class Packed:
     suffix: str
 
 
-@task(name="compress", task_run_name="compress {lines}", retries=0, **POLICY)
+@task(name="compress", task_run_name="compress {document}", retries=0, **POLICY)
 @contained
-def compress(lines: Load[Lines], options: BackupOptions) -> Load[Packed]:
+def compress(document: Load[Document], options: BackupOptions) -> Load[Packed]:
     """One part. No retries: it depends on nothing but its input."""
-    plain, rows = lines.content
-    data = compression.compress(plain, options.compression_level)
+    format_ = format_of(options.format)
+    plain, rows, _ = document.content
+    data = format_.store(document.content, options.compression_level).data
     plain_sha256 = sha256(plain).hexdigest()
     return Load(
-        str(lines),
+        str(document),
         Packed(
             data=data,
             sha256=plain_sha256 if data is plain else sha256(data).hexdigest(),
             plain_sha256=plain_sha256,
             plain_bytes=len(plain),
             rows=rows,
-            suffix=compression.suffix(options.format, options.compression_level),
+            suffix=format_.suffix(options.compression_level),
         ),
     )

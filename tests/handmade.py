@@ -11,7 +11,8 @@ from uuid import UUID
 from obstore.store import MemoryStore
 
 from convault import readme
-from convault.formats import compression
+from convault.formats import ndjson
+from convault.formats.registry import format_of
 from convault.manifest import Manifest, PartEntry, TableEntry, part_path
 from convault.models import (
     BackupOptions,
@@ -68,8 +69,9 @@ def put_part(
     repository: Repository, table: TableName, number: int, plain: bytes, level: int = 3
 ) -> PartEntry:
     """Store `plain` as the table's part `number`."""
-    stored = compression.compress(plain, level)
-    suffix = compression.suffix(BackupOptions().format, level)
+    format_ = format_of(BackupOptions().format)
+    stored = format_.store(ndjson.document(plain), level).data
+    suffix = format_.suffix(level)
     digest = sha256(stored).hexdigest()
     key = repository.part_key(table, digest, suffix)
     repository.store.put(key, stored)

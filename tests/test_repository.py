@@ -146,7 +146,7 @@ def test_keys() -> None:
 
 @pytest.mark.parametrize(
     ("sha", "suffix"),
-    [(SHA[1:], ".ndjson"), (SHA.upper(), ".ndjson"), (SHA, "/../x"), (SHA, ""), (SHA, ".csv")],
+    [(SHA[1:], ".ndjson"), (SHA.upper(), ".ndjson"), (SHA, "/../x"), (SHA, ""), (SHA, ".zst")],
 )
 def test_no_key_for_what_is_no_part(sha: str, suffix: str) -> None:
     with pytest.raises(ValueError, match="not "):

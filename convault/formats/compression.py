@@ -7,35 +7,41 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator
+from itertools import accumulate
 
 import pyarrow as pa
 import zstandard
 
 from convault.errors import IntegrityError
-from convault.models import BackupFormat
+from convault.formats.base import Document, Frame
 
-FRAME_BYTES = 1024 * 1024
-"""plain bytes of a frame, about: it ends with a line, so that each frame is NDJSON by itself"""
 READ_BYTES = 1024 * 1024
 """plain bytes that `decompressed` hands over at a time, at most"""
 
-_SUFFIXES = {BackupFormat.JSON: ".ndjson"}
 _COMPRESSED = ".zst"
 
 
-def suffix(format: BackupFormat, level: int) -> str:
-    """How the name of a part ends, such as `.ndjson.zst`."""
-    return _SUFFIXES[format] + (_COMPRESSED if level else "")
+def suffix(plain: str, level: int) -> str:
+    """How a name ends that ended in `plain` before compression, such as `.ndjson.zst`."""
+    return plain + (_COMPRESSED if level else "")
 
 
-def compress(data: bytes, level: int) -> bytes:
-    """`data` as zstd frames, each with its content's size and checksum; the same bytes for the same
-    data, level and library. Level 0 returns `data`."""
+def compressed(document: Document, level: int) -> Document:
+    """Each frame of the document as a zstd frame, with its content's size and checksum; the same
+    bytes for the same data, level and library. Level 0 gives the document as it is."""
     if not level:
-        return data
+        return document
     compressor = zstandard.ZstdCompressor(level=level, write_checksum=True, write_content_size=True)
-    view = memoryview(data)
-    return b"".join(compressor.compress(view[start:end]) for start, end in _frames(data))
+    view = memoryview(document.data)
+    # zstd tools want a frame, even for nothing.
+    plain = document.frames or (Frame(0, 0, 0),)
+    pieces = [compressor.compress(view[f.offset : f.offset + f.length]) for f in plain]
+    starts = accumulate(map(len, pieces), initial=0)
+    frames = tuple(
+        Frame(start, len(piece), frame.rows)
+        for start, piece, frame in zip(starts, pieces, plain, strict=False)
+    )
+    return Document(b"".join(pieces), document.rows, frames)
 
 
 def decompressed(pieces: Iterable[bytes], *, name: str, plain_bytes: int) -> Iterator[bytes]:
@@ -59,19 +65,6 @@ def decompressed(pieces: Iterable[bytes], *, name: str, plain_bytes: int) -> Ite
         raise IntegrityError(
             f"{name} is damaged: {left} of its {plain_bytes} bytes are missing.", key=name
         )
-
-
-def _frames(data: bytes) -> Iterator[tuple[int, int]]:
-    if not data:
-        yield 0, 0  # zstd tools want a frame, even for nothing
-    start = 0
-    while start < len(data):
-        end = len(data)
-        if end - start > FRAME_BYTES:
-            end = data.rfind(b"\n", start, start + FRAME_BYTES) + 1
-            end = end or data.find(b"\n", start) + 1 or len(data)
-        yield start, end
-        start = end
 
 
 def _reader(pieces: Iterable[bytes], *, compressed: bool) -> io.BufferedIOBase | pa.NativeFile:

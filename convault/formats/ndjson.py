@@ -8,104 +8,101 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
 
 import polars as pl
 import pyarrow as pa
 
 from convault.errors import IntegrityError
+from convault.formats import compression
+from convault.formats.base import (
+    FRAME_BYTES,
+    POLARS_TYPES,
+    Document,
+    Frame,
+    Rows,
+    check_columns,
+)
 from convault.models import Column
 
-_POLARS_TYPES: dict[str, pl.DataType] = {
-    "boolean": pl.Boolean(),
-    "integer": pl.Int64(),
-    "text": pl.String(),
-}
+_READ_BYTES = 4 * 1024 * 1024
+"""plain bytes that are read at a time, unless one row is larger"""
 
 
-class Lines(NamedTuple):
-    """Some rows, serialised."""
+class Ndjson:
+    """Implements `formats.base.Format`."""
 
-    data: bytes
-    """ends with a newline; empty for no rows"""
-    rows: int
+    name = "ndjson"
+    media_type = "application/x-ndjson"
+
+    def suffix(self, level: int) -> str:
+        """See `formats.base.Format`."""
+        return compression.suffix(".ndjson", level)
+
+    def serialize(
+        self, table: pa.Table, columns: Sequence[Column], max_bytes: int, level: int
+    ) -> list[Document]:
+        """See `formats.base.Format`."""
+        check_columns(table, columns)
+        if columns:
+            frame = pl.from_arrow(table)
+            assert isinstance(frame, pl.DataFrame)
+            buffer = io.BytesIO()  # with a buffer, unlike without, Polars lets other threads run
+            frame.write_ndjson(buffer)
+            data = buffer.getvalue()
+        else:
+            data = b"{}\n" * table.num_rows
+        return [document(piece) for piece in _cut(data, max_bytes)]
+
+    def store(self, document: Document, level: int) -> Document:
+        """See `formats.base.Format`."""
+        return compression.compressed(document, level)
+
+    def read(self, data: bytes, columns: Sequence[Column]) -> Iterator[Rows]:
+        """See `formats.base.Format`."""
+        for piece in _cut(data, _READ_BYTES):
+            if columns:
+                frame = _read(piece, columns)
+                yield Rows(frame, frame.height)
+            else:
+                if piece != b"{}\n" * (len(piece) // 3):
+                    raise _not_of(columns)
+                yield Rows(pl.DataFrame(), len(piece) // 3)
 
 
-def serialize(table: pa.Table, columns: Sequence[Column], max_bytes: int) -> list[Lines]:
-    """The rows in their order, as documents of at most `max_bytes` (a row that is larger gets a
-    document of its own). No rows make no document. `table` has `columns`, in this order."""
-    names = [column.name for column in columns]
-    if table.column_names != names:
-        raise ValueError("the table does not have the columns it should have")
-    if not names:
-        return split(b"{}\n" * table.num_rows, max_bytes)
-    frame = pl.from_arrow(table)
-    assert isinstance(frame, pl.DataFrame)
-    buffer = io.BytesIO()  # with a buffer, unlike without, Polars lets other threads run
-    frame.write_ndjson(buffer)
-    return split(buffer.getvalue(), max_bytes)
+def document(data: bytes) -> Document:
+    """NDJSON with its frames, which end with a line."""
+    frames: list[Frame] = []
+    offset = 0
+    for piece in _cut(data, FRAME_BYTES):
+        frames.append(Frame(offset, len(piece), piece.count(b"\n")))
+        offset += len(piece)
+    return Document(data, sum(frame.rows for frame in frames), tuple(frames))
 
 
-def to_copy_text(data: bytes, columns: Sequence[Column]) -> bytes:
-    """The rows as `COPY FROM STDIN` takes them in its text format, tab-separated, without the
-    generated columns, which cannot be loaded.
-
-    IntegrityError when `data` is not what `serialize` makes of these columns.
-    """
-    if not data:
-        return b""
-    loaded = loadable(columns)
-    if not loaded:
-        return b"\n" * data.count(b"\n")
-    frame = _read(data, columns)
-    buffer = io.BytesIO()
-    frame.select([_escaped(column) for column in loaded]).write_csv(
-        buffer, include_header=False, separator="\t", null_value="\\N", quote_style="never"
-    )
-    return buffer.getvalue()
-
-
-def split(data: bytes, max_bytes: int) -> list[Lines]:
-    """NDJSON cut at line ends into documents of at most `max_bytes`, but for a longer line."""
-    documents = []
+def _cut(data: bytes, max_bytes: int) -> Iterator[bytes]:
+    """Pieces of at most `max_bytes` that end with a line, or of one longer line."""
     start = 0
     while start < len(data):
         end = len(data)
         if end - start > max_bytes:
             end = data.rfind(b"\n", start, start + max_bytes) + 1
-            if not end:
-                end = data.index(b"\n", start) + 1
-        piece = data[start:end]
-        documents.append(Lines(piece, piece.count(b"\n")))
+            end = end or data.find(b"\n", start) + 1 or len(data)
+        yield data if end - start == len(data) else data[start:end]
         start = end
-    return documents
-
-
-def loadable(columns: Sequence[Column]) -> list[Column]:
-    """The columns that COPY may write: those that are not generated."""
-    return [column for column in columns if not column.generated]
 
 
 def _read(data: bytes, columns: Sequence[Column]) -> pl.DataFrame:
-    schema = {column.name: _POLARS_TYPES[column.encoding] for column in columns}
+    schema = {column.name: POLARS_TYPES[column.encoding] for column in columns}
     try:
         # Polars reads NULL where a key is absent, so that the keys are looked at first.
-        if list(json.loads(data[: data.index(b"\n")])) != list(schema):
+        first = json.loads(data[: data.index(b"\n")])
+        if list(first) != list(schema) or not data.endswith(b"\n"):
             raise ValueError
         return pl.read_ndjson(io.BytesIO(data), schema=schema)
     except (pl.exceptions.PolarsError, ValueError, TypeError):
-        # Not chained: Polars quotes the value that it did not understand.
-        raise IntegrityError(
-            "The rows are not NDJSON with the columns that the manifest names."
-        ) from None
+        raise _not_of(columns) from None  # Polars quotes the value that it did not understand
 
 
-def _escaped(column: Column) -> pl.Expr:
-    """The four characters that mean something in COPY's text format; the backslash goes first."""
-    expression = pl.col(column.name)
-    if column.encoding != "text":
-        return expression
-    for character, escape in (("\\", "\\\\"), ("\n", "\\n"), ("\r", "\\r"), ("\t", "\\t")):
-        expression = expression.str.replace_all(character, escape, literal=True)
-    return expression
+def _not_of(columns: Sequence[Column]) -> IntegrityError:
+    return IntegrityError("The rows are not NDJSON with the columns that the manifest names.")

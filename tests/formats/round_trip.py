@@ -1,11 +1,13 @@
-"""A table through everything that rows go through, into an identical table of the same database.
+"""A table through everything that rows go through, into identical tables of the same database.
 
-Postgres -> ADBC -> serialize -> compress -> decompressed -> to_copy_text -> COPY -> Postgres.
+In every format, twice. By Convault: Postgres -> ADBC -> serialize -> store -> decompressed -> read
+-> to_copy_text -> COPY -> Postgres. And by decoders that are not Convault's: zstandard, then json,
+COPY's own CSV reader (into a table as well), Polars, DuckDB.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import Any
 
@@ -13,10 +15,16 @@ import adbc_driver_postgresql.dbapi as adbc
 import psycopg
 import pyarrow as pa
 
-from convault.formats import compression, ndjson
+from convault.formats import compression
+from convault.formats.base import Document
+from convault.formats.copy_text import loadable, to_copy_text
 from convault.formats.postgres_types import encoding_of, quoted, select_expression
-from convault.models import Column
+from convault.formats.registry import format_of
+from convault.models import BackupFormat, Column
 from convault.sources import session
+from tests.formats.decoders import decoded, unpacked
+
+LEVEL = 3
 
 
 class RoundTrip:
@@ -42,23 +50,44 @@ class RoundTrip:
             cursor.execute(f"SELECT {selected} FROM ONLY {table} ORDER BY ctid")
             return cursor.fetch_arrow_table()
 
-    def bring(self, table: str, copy: str, *, max_bytes: int = 1 << 20) -> str:
-        """The rows of `table` into `copy`, which is made; returns them as NDJSON."""
+    def documents(self, table: str, format: BackupFormat) -> list[Document]:
+        """The rows of `table` as they are stored."""
+        made = format_of(format)
+        plain = made.serialize(self.read(table), self.columns(table), 1 << 20, LEVEL)
+        return [made.store(document, LEVEL) for document in plain]
+
+    def bring(self, table: str, copy: str, format: BackupFormat) -> None:
+        """The rows of `table` into `copy`, which is made, by Convault's reader."""
         columns = self.columns(table)
-        self.connection.execute(f"CREATE TABLE {copy} (LIKE {table} INCLUDING ALL)".encode())
-        documents = ndjson.serialize(self.read(table), columns, max_bytes)
-        names = ", ".join(quoted(column.name) for column in ndjson.loadable(columns))
+        made = format_of(format)
+        self._like(table, copy)
+        names = ", ".join(quoted(column.name) for column in loadable(columns))
         statement = f"COPY {copy} {f'({names})' if names else ''} FROM STDIN".encode()
-        for lines in documents:
-            stored = compression.compress(lines.data, 3)
+        plain = made.serialize(self.read(table), columns, 1 << 20, LEVEL)
+        for document in plain:
+            stored = made.store(document, LEVEL)
             pieces = compression.decompressed(
-                [stored], name="part.ndjson.zst", plain_bytes=len(lines.data)
+                [stored.data], name="part" + made.suffix(LEVEL), plain_bytes=len(document.data)
             )
             with self.connection.cursor() as cursor:
                 with cursor.copy(statement) as load:
-                    load.write(ndjson.to_copy_text(b"".join(pieces), columns))
-                assert cursor.rowcount == lines.rows
-        return b"".join(lines.data for lines in documents).decode()
+                    for rows in made.read(b"".join(pieces), columns):
+                        load.write(to_copy_text(rows, columns))
+                assert cursor.rowcount == document.rows
+
+    def copy_csv(self, table: str, copy: str) -> None:
+        """The rows of `table` into `copy`, which is made, by COPY's own CSV reader."""
+        self._like(table, copy)
+        for document in self.documents(table, BackupFormat.CSV):
+            with self.connection.cursor() as cursor:
+                with cursor.copy(f"COPY {copy} FROM STDIN (FORMAT csv, HEADER)".encode()) as load:
+                    load.write(unpacked(document.data))
+                assert cursor.rowcount == document.rows
+
+    def ndjson(self, table: str) -> str:
+        """The rows as NDJSON."""
+        stored = self.documents(table, BackupFormat.JSON)
+        return b"".join(unpacked(document.data) for document in stored).decode()
 
     def binary(self, table: str) -> bytes:
         """The rows as COPY's binary format has them: equal only if every value is, to the bit."""
@@ -81,13 +110,36 @@ class RoundTrip:
         return int(found[0])
 
     def survives(self, table: str, *, to_the_bit: bool = True) -> str:
-        """Bring `table` into a copy and assert that nothing changed; returns the NDJSON."""
-        copy = f"{table}_copy"
-        text = self.bring(table, copy)
-        assert self.differing_rows(table, copy) == 0, table
-        if to_the_bit:
-            assert self.binary(table) == self.binary(copy), table
-        return text
+        """Assert that nothing changes in any format, by any reader; returns the NDJSON."""
+        columns = self.columns(table)
+        copies = []
+        for format in BackupFormat:
+            copy = f"{table}_{format}"
+            self.bring(table, copy, format)
+            copies.append(copy)
+            self._others_read(table, columns, format)
+        if loadable(columns) == columns:
+            self.copy_csv(table, f"{table}_copied")
+            copies.append(f"{table}_copied")
+        for copy in copies:
+            assert self.differing_rows(table, copy) == 0, copy
+            if to_the_bit:
+                assert self.binary(table) == self.binary(copy), copy
+        return self.ndjson(table)
+
+    def _others_read(self, table: str, columns: Sequence[Column], format: BackupFormat) -> None:
+        rows = self.read(table)
+        expected = [tuple(row.values()) for row in rows.to_pylist()]
+        for decoder in decoded(format):
+            found = [
+                row
+                for document in self.documents(table, format)
+                for row in decoder(document.data, columns)
+            ]
+            assert found == expected, (table, format, decoder)
+
+    def _like(self, table: str, copy: str) -> None:
+        self.connection.execute(f"CREATE TABLE {copy} (LIKE {table} INCLUDING ALL)".encode())
 
 
 @contextmanager

@@ -15,11 +15,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convault.errors import IntegrityError
-from convault.formats.compression import FRAME_BYTES, READ_BYTES, compress, decompressed, suffix
-from convault.models import BackupFormat
+from convault.formats.base import FRAME_BYTES
+from convault.formats.compression import READ_BYTES, compressed, decompressed, suffix
+from convault.formats.ndjson import document
 
 NAME = "data/messages/abc.ndjson.zst"
 LINES = b"".join(b'{"n":%d,"x":"%x"}\n' % (n, n * 7919**3) for n in range(120_000))
+
+
+def compress(data: bytes, level: int) -> bytes:
+    return compressed(document(data), level).data
+
+
 STORED = compress(LINES, 3)
 
 
@@ -42,14 +49,14 @@ def _frames(stored: bytes) -> list[bytes]:
 
 @given(st.binary(max_size=2000), st.integers(0, 22), st.integers(1, 50))
 def test_any_bytes_come_back_at_any_level(data: bytes, level: int, piece: int) -> None:
-    name = "part" + suffix(BackupFormat.JSON, level)
+    name = "part" + suffix(".ndjson", level)
     assert _read(compress(data, level), len(data), name=name, piece=piece) == data
 
 
 def test_level_0_stores_the_bytes_as_they_are() -> None:
     assert compress(LINES, 0) == LINES
-    assert suffix(BackupFormat.JSON, 0) == ".ndjson"
-    assert suffix(BackupFormat.JSON, 22) == ".ndjson.zst"
+    assert suffix(".ndjson", 0) == ".ndjson"
+    assert suffix(".ndjson", 22) == ".ndjson.zst"
 
 
 def test_frames_are_about_a_mebibyte_and_end_with_a_line() -> None:

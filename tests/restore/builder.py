@@ -8,9 +8,9 @@ from uuid import uuid4
 import pyarrow as pa
 
 from convault.commit import build_manifest
-from convault.formats import compression, ndjson
+from convault.formats.registry import format_of
 from convault.manifest import Manifest
-from convault.models import BackupOptions, Part, Range, Table, TableName
+from convault.models import BackupFormat, BackupOptions, Part, Range, Table, TableName
 from convault.ranges import cut
 from convault.repository import Repository
 from convault.sources.base import Snapshot
@@ -29,10 +29,11 @@ def back_up(
     part_bytes: int = 1 << 16,
     range_pages: int = 16,
     level: int = 3,
+    format: BackupFormat = BackupFormat.JSON,
 ) -> Manifest:
     """Small parts by default, so that a small table has several. The manifest is not stored."""
     source = PostgresSource(url, root=root, messages=messages, lock_timeout=10)
-    options = BackupOptions(compression_level=level)
+    options = BackupOptions(compression_level=level, format=format)
     with source.snapshot() as snapshot:
         parts = []
         for table in snapshot.dataset.tables:
@@ -62,13 +63,14 @@ def _store(
     batches = list(snapshot.read(range_))
     if not batches:
         return []
-    documents = ndjson.serialize(pa.Table.from_batches(batches), table.columns, part_bytes)
-    suffix = compression.suffix(options.format, options.compression_level)
+    format_, level = format_of(options.format), options.compression_level
+    documents = format_.serialize(pa.Table.from_batches(batches), table.columns, part_bytes, level)
     parts = []
-    for ordinal, (plain, rows) in enumerate(documents):
-        stored = compression.compress(plain, options.compression_level)
+    for ordinal, document in enumerate(documents):
+        plain, rows, _ = document
+        stored = format_.store(document, level).data
         digest = sha256(stored).hexdigest()
-        key = repository.part_key(table.name, digest, suffix)
+        key = repository.part_key(table.name, digest, format_.suffix(level))
         repository.store.put(key, stored)
         plain_digest = sha256(plain).hexdigest()
         parts.append(

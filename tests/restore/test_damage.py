@@ -10,7 +10,8 @@ import psycopg
 import pytest
 
 from convault.errors import ConvaultError, IntegrityError, StoreUnavailable
-from convault.formats.compression import compress
+from convault.formats.compression import compressed
+from convault.formats.ndjson import document
 from convault.manifest import PartEntry
 from convault.restore import restore
 from convault.stores.base import Store
@@ -140,7 +141,7 @@ def _with_part(backup: Backup, part: PartEntry, **changes: object) -> Backup:
 def _with_content(backup: Backup, plain: bytes, **changes: object) -> tuple[Backup, str]:
     """A manifest and a part that agree on the stored bytes, and not on what is in them."""
     part = _last_part(backup)
-    stored = compress(plain, 3)
+    stored = compressed(document(plain), 3).data
     digest = sha256(stored).hexdigest()
     key = part.key.replace(part.sha256, digest)
     backup.repository.store.put(key, stored)
