@@ -17,6 +17,8 @@ from typing import Any
 from uuid import UUID
 
 from convault import archive, readme, schema
+from convault import index as conversations
+from convault.belonging import indexed
 from convault.catalog.base import BackupRecord, BackupStatus, Catalog, Lease
 from convault.errors import (
     CatalogError,
@@ -28,7 +30,15 @@ from convault.errors import (
     RepositoryError,
     StoreError,
 )
-from convault.manifest import FORMAT, Manifest, MemberEntry, PartEntry, TableEntry, part_path
+from convault.manifest import (
+    FORMAT,
+    IndexEntry,
+    Manifest,
+    MemberEntry,
+    PartEntry,
+    TableEntry,
+    part_path,
+)
 from convault.models import BackupOptions, Dataset, Part, SourceFacts, Statement, TableName
 from convault.progress import report
 from convault.repository import Repository
@@ -80,6 +90,7 @@ def build_manifest(
     counts: Mapping[TableName, int],
     parts: Iterable[Part],
     members: Sequence[MemberEntry],
+    index: IndexEntry | None = None,
     parent_id: UUID | None = None,
 ) -> Manifest:
     """The manifest of these receipts: tables as in the dataset, parts in the order of their pages,
@@ -116,6 +127,7 @@ def build_manifest(
         foreign_keys=dataset.foreign_keys,
         statements=tuple(statements),
         members=tuple(members),
+        index=index,
     )
 
 
@@ -141,6 +153,17 @@ def write_members(
     return tuple(
         repository.put_member(backup_id, path, content) for path, content in contents.items()
     )
+
+
+def write_index(
+    repository: Repository, backup_id: UUID, dataset: Dataset, parts: Iterable[Part]
+) -> IndexEntry | None:
+    """Store the index from conversation to parts and frames beside the manifest, as `write_members`
+    does; None where the root has no primary key, and so conversations have no name."""
+    tables = indexed(dataset)
+    if not tables:
+        return None
+    return repository.put_index(backup_id, conversations.build(parts), tables)
 
 
 def commit(

@@ -20,6 +20,7 @@ REPOSITORY_KEY = "convault.json"
 BACKUPS = "backups/"
 MANIFEST_NAME = "datapackage.json"
 MEMBER_NAMES = ("README.txt", "schema.sql")
+INDEX_NAME = "index.parquet"
 SUFFIXES = (".ndjson", ".ndjson.zst", ".csv", ".csv.zst", ".parquet")
 
 _MANIFEST_KEY = re.compile(r"backups/([0-9a-f-]{36})/datapackage\.json")
@@ -44,7 +45,7 @@ def part_path(table: TableName, number: int, suffix: str) -> str:
 
 def member_key(backup_id: UUID, path: str) -> str:
     """Key of a small file beside the manifest."""
-    if path not in MEMBER_NAMES:
+    if path not in (*MEMBER_NAMES, INDEX_NAME):
         raise ValueError(f"not a file that lies beside a manifest: {path!r}")
     return f"{BACKUPS}{backup_id}/{path}"
 
@@ -87,6 +88,9 @@ def _fault_of_members(manifest: Manifest) -> str | None:
     for member in manifest.members:
         if member.key != member_key(manifest.backup_id, member.path):
             return f"the key of {member.path} is {member.key!r}"
+    index = manifest.index
+    if index is not None and index.key != member_key(manifest.backup_id, index.path):
+        return f"the key of {index.path} is {index.key!r}"
     return None
 
 

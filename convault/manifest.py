@@ -66,6 +66,19 @@ class MemberEntry(_Stored):
     bytes: Count
 
 
+class IndexEntry(_Stored):
+    """The index from conversation to parts and frames, which lies beside the manifest and goes into
+    the tar under the same name."""
+
+    path: Literal["index.parquet"]
+    key: str
+    sha256: Sha256
+    bytes: Count
+    tables: tuple[TableName, ...]
+    """whose rows it covers: the conversation of other tables' rows cannot be told, or there is
+    none"""
+
+
 class Manifest(_Stored):
     """Everything that a reader needs to know."""
 
@@ -83,6 +96,8 @@ class Manifest(_Stored):
     foreign_keys: tuple[ForeignKey, ...]
     statements: tuple[Statement, ...]
     members: tuple[MemberEntry, ...]
+    index: IndexEntry | None = None
+    """None when the root has no primary key"""
 
     @property
     def file_name(self) -> str:
@@ -109,6 +124,8 @@ class Manifest(_Stored):
         """Every key that the backup needs beside its manifest, with its size in bytes."""
         sizes = {p.key: p.stored_bytes for t in self.tables for p in t.parts}
         sizes.update({member.key: member.bytes for member in self.members})
+        if self.index is not None:
+            sizes[self.index.key] = self.index.bytes
         return sizes
 
     def to_bytes(self) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal, NamedTuple
 
@@ -180,7 +180,8 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """The receipt of one stored object: rows of one range. Never holds rows."""
+    """The receipt of one stored object: rows of one range. Of their values it holds none but the
+    keys of their conversations."""
 
     range: Range
     ordinal: int
@@ -193,6 +194,9 @@ class Part:
     plain_sha256: str
     plain_bytes: int
     rows: int
+    conversations: bytes = field(default=b"", repr=False)
+    """which conversations the rows belong to (`convault.index.entries`); empty when that cannot be
+    told"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from hashlib import sha256 as digest
 from typing import Annotated, Any
@@ -12,7 +13,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from convault import layout
 from convault.errors import NotFoundError, ObjectConflict, ObjectMissing, RepositoryError
-from convault.manifest import FORMAT, Manifest, MemberEntry
+from convault.manifest import FORMAT, IndexEntry, Manifest, MemberEntry
 from convault.models import TableName
 from convault.stores.base import Store
 
@@ -136,6 +137,15 @@ class Repository:
         does not tell its content; only the run that holds the backup's lease may call this.
         RepositoryError when the backup is complete and its file is another.
         """
+        return MemberEntry.model_validate(self._put_beside(backup_id, path, data))
+
+    def put_index(self, backup_id: UUID, data: bytes, tables: Sequence[TableName]) -> IndexEntry:
+        """Store the index of a backup that is being made, as `put_member` stores its files;
+        `tables` are those that it covers."""
+        beside = self._put_beside(backup_id, layout.INDEX_NAME, data)
+        return IndexEntry.model_validate({**beside, "tables": tuple(tables)})
+
+    def _put_beside(self, backup_id: UUID, path: str, data: bytes) -> dict[str, Any]:
         key = layout.member_key(backup_id, path)
         if not self._is_stored(key, data):
             if self._exists(layout.manifest_key(backup_id)):
@@ -145,9 +155,7 @@ class Repository:
                 )
             self.store.delete(key)
             self.store.put(key, data)
-        return MemberEntry.model_validate(
-            {"path": path, "key": key, "sha256": digest(data).hexdigest(), "bytes": len(data)}
-        )
+        return {"path": path, "key": key, "sha256": digest(data).hexdigest(), "bytes": len(data)}
 
     def put_manifest(self, manifest: Manifest) -> None:
         """Make the backup exist: store its manifest, durably, after everything it names.

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 from prefect import task
 
+from convault.belonging import belonging
 from convault.errors import ConvaultError
 from convault.models import BackupOptions, Chunk, ChunkReceipt, Part, Range, StepSeconds
 from convault.repository import Repository
@@ -91,7 +92,9 @@ def carry(chunk: Chunk, work: Work) -> ChunkReceipt:
 
 
 def _carry_range(range_: Range, work: Work, timed: _Stopwatch) -> list[Part]:
-    columns = work.snapshot.dataset.table(range_.table).columns
+    dataset = work.snapshot.dataset
+    columns = dataset.table(range_.table).columns
+    belongs = belonging(dataset, range_.table)
     reader = RangeReader(work.snapshot, range_, work.piece_bytes)
     parts: list[Part] = []
     try:
@@ -103,7 +106,7 @@ def _carry_range(range_: Range, work: Work, timed: _Stopwatch) -> list[Part]:
                 break
             work.tally.add("fetch", range_, rows.content.num_rows, "rows")
             with timed("serialize"):
-                documents = serialize(rows, columns, work.options, work.part_bytes)
+                documents = serialize(rows, columns, belongs, work.options, work.part_bytes)
             rows.release()
             for document in documents:
                 with timed("compress"):

@@ -7,8 +7,9 @@ from hashlib import sha256
 
 from prefect import task
 
-from convault.formats.base import Document
+from convault import index
 from convault.formats.registry import format_of
+from convault.index import Grouped
 from convault.models import BackupOptions
 from tasks.boundary import contained
 from tasks.load import Load
@@ -25,24 +26,28 @@ class Packed:
     plain_bytes: int
     rows: int
     suffix: str
+    conversations: bytes
+    """see `models.Part`"""
 
 
 @task(name="compress", task_run_name="compress {document}", retries=0, **POLICY)
 @contained
-def compress(document: Load[Document], options: BackupOptions) -> Load[Packed]:
+def compress(document: Load[Grouped], options: BackupOptions) -> Load[Packed]:
     """One part. No retries: it depends on nothing but its input."""
     format_ = format_of(options.format)
-    plain, rows, _ = document.content
-    data = format_.store(document.content, options.compression_level).data
-    plain_sha256 = sha256(plain).hexdigest()
+    plain, runs = document.content
+    stored = format_.store(plain, options.compression_level)
+    data = stored.data
+    plain_sha256 = sha256(plain.data).hexdigest()
     return Load(
         str(document),
         Packed(
             data=data,
-            sha256=plain_sha256 if data is plain else sha256(data).hexdigest(),
+            sha256=plain_sha256 if data is plain.data else sha256(data).hexdigest(),
             plain_sha256=plain_sha256,
-            plain_bytes=len(plain),
-            rows=rows,
+            plain_bytes=len(plain.data),
+            rows=plain.rows,
             suffix=format_.suffix(options.compression_level),
+            conversations=index.entries(runs, stored.frames),
         ),
     )

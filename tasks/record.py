@@ -55,6 +55,7 @@ def record(
         counts=counts,
         parts=parts.content,
         members=members,
+        index=commit.write_index(repository, backup_id, seen.dataset, parts.content),
     )
     return commit.commit(
         repository, catalog.content, lease.content, manifest, metrics=metrics.content

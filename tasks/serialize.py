@@ -7,8 +7,10 @@ from collections.abc import Sequence
 import pyarrow as pa
 from prefect import task
 
-from convault.formats.base import Document
+from convault import index
+from convault.belonging import Belonging
 from convault.formats.registry import format_of
+from convault.index import Grouped
 from convault.models import BackupOptions, Column
 from tasks.boundary import contained
 from tasks.load import Load
@@ -18,12 +20,19 @@ from tasks.policy import POLICY
 @task(name="serialize", task_run_name="serialize {rows}", retries=0, **POLICY)
 @contained
 def serialize(
-    rows: Load[pa.Table], columns: Sequence[Column], options: BackupOptions, part_bytes: int
-) -> Sequence[Load[Document]]:
-    """Documents of at most `part_bytes` each. No retries: what cannot be written never can."""
+    rows: Load[pa.Table],
+    columns: Sequence[Column],
+    belonging: Belonging | None,
+    options: BackupOptions,
+    part_bytes: int,
+) -> Sequence[Load[Grouped]]:
+    """Documents of at most `part_bytes` each, of the rows sorted by conversation. No retries: what
+    cannot be written never can."""
+    ordered, keys = index.arranged(rows.content, columns, belonging)
     documents = format_of(options.format).serialize(
-        rows.content, columns, part_bytes, options.compression_level
+        ordered, columns, part_bytes, options.compression_level
     )
-    if len(documents) == 1:
-        return [Load(str(rows), documents[0])]
-    return [Load(f"{rows}.{number}", document) for number, document in enumerate(documents)]
+    found = index.grouped(documents, keys)
+    if len(found) == 1:
+        return [Load(str(rows), found[0])]
+    return [Load(f"{rows}.{number}", document) for number, document in enumerate(found)]

@@ -38,5 +38,6 @@ def upload(packed: Load[Packed], repository: Repository, range_: Range, ordinal:
         plain_sha256=content.plain_sha256,
         plain_bytes=content.plain_bytes,
         rows=content.rows,
+        conversations=content.conversations,
     )
     return Uploaded(part, new)

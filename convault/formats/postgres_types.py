@@ -37,14 +37,14 @@ def select_expression(column: Column) -> str:
     return f"{value_expression(column)} AS {quoted(column.name)}"
 
 
-def value_expression(column: Column) -> str:
-    """The same without the name.
+def value_expression(column: Column, qualifier: str = "") -> str:
+    """The same without the name; `qualifier` is what SQL calls the table, where that is needed.
 
     `concat` calls the type's output function and looks it up once per query (`format('%s')` does
     so for every row). It makes '' of NULL, hence the CASE; `IS DISTINCT FROM NULL` looks at the
     value as a whole, where `IS NOT NULL` calls a composite of NULLs NULL.
     """
-    name = quoted(column.name)
+    name = f"{qualifier}.{quoted(column.name)}" if qualifier else quoted(column.name)
     if encoding_of(column.type) != "text":
         return name
     if _EXACT_CASTS.fullmatch(column.type):

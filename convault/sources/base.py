@@ -38,8 +38,10 @@ class Snapshot(Protocol):
         that), after the first `skip_rows`: a reader that lost its connection goes on where it was.
 
         Columns are named and ordered as `Table.columns`; booleans and integers come as such,
-        everything else as Postgres' own text. A table without columns gives batches without
-        columns, whose `num_rows` counts. An iterator that is left early must be closed.
+        everything else as Postgres' own text. Behind them comes one more column where only a query
+        tells which conversation a row belongs to (`convault.belonging`). A table without columns
+        gives batches without columns, whose `num_rows` counts. An iterator that is left early must
+        be closed.
         Raises SourceUnavailable (transient), SnapshotLost.
         """
 

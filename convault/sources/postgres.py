@@ -16,6 +16,7 @@ from typing import Any
 import psycopg
 import pyarrow as pa
 
+from convault.belonging import belonging
 from convault.errors import LockNotAvailable, SourceError
 from convault.models import Dataset, Range, SourceFacts, Statement, Table, TableName
 from convault.sources.failures import translated
@@ -240,7 +241,9 @@ class PostgresSnapshot:
 
     def read(self, range_: Range, *, skip_rows: int = 0) -> Iterator[pa.RecordBatch]:
         """See `sources.base.Snapshot`."""
-        return self._readers.read(self.dataset.table(range_.table), range_, skip_rows)
+        belongs = belonging(self.dataset, range_.table)
+        extra = None if belongs is None else belongs.expression
+        return self._readers.read(self.dataset.table(range_.table), range_, skip_rows, extra)
 
     def count(self, table: Table) -> int:
         """See `sources.base.Snapshot`. It waits for its turn on the exporter's connection, whose

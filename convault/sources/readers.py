@@ -46,9 +46,12 @@ class Readers:
         self._closed = False
         self._guard = Lock()
 
-    def read(self, table: Table, range_: Range, skip_rows: int) -> Iterator[pa.RecordBatch]:
-        """The rows of a range; see `sources.base.Snapshot.read`."""
-        query = range_query(table, range_, skip_rows)
+    def read(
+        self, table: Table, range_: Range, skip_rows: int, extra: str | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """The rows of a range; see `sources.base.Snapshot.read`. `extra` is SQL for a last
+        column."""
+        query = range_query(table, range_, skip_rows, extra)
         with self._borrowed(range_) as connection, closing(connection.cursor()) as cursor:
             cursor.adbc_statement.set_options(
                 **{"adbc.postgresql.batch_size_hint_bytes": str(BATCH_BYTES)}
@@ -153,9 +156,12 @@ class Readers:
         return known
 
 
-def range_query(table: Table, range_: Range, skip_rows: int = 0) -> str:
+def range_query(table: Table, range_: Range, skip_rows: int = 0, extra: str | None = None) -> str:
     """The query that reads a range: FROM ONLY, or inheritance children repeat the page numbers."""
-    columns = ", ".join(select_expression(column) for column in table.columns)
+    expressions = [select_expression(column) for column in table.columns]
+    if extra is not None:
+        expressions.append(f'{extra} AS "convault conversation"')
+    columns = ", ".join(expressions)
     where = f"ctid >= '({range_.first_page},0)'"
     if range_.end_page is not None:
         where += f" AND ctid < '({range_.end_page},0)'"

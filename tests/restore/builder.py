@@ -7,7 +7,9 @@ from uuid import uuid4
 
 import pyarrow as pa
 
-from convault.commit import build_manifest
+from convault import index
+from convault.belonging import belonging
+from convault.commit import build_manifest, write_index
 from convault.formats.registry import format_of
 from convault.manifest import Manifest
 from convault.models import BackupFormat, BackupOptions, Part, Range, Table, TableName
@@ -43,8 +45,9 @@ def back_up(
                 table.name, snapshot.heap_bytes(table), snapshot.page_bytes, range_pages
             ):
                 parts += _store(repository, snapshot, table, range_, options, part_bytes)
+        backup_id = uuid4()
         return build_manifest(
-            backup_id=uuid4(),
+            backup_id=backup_id,
             repository_id=repository.repository_id,
             options=options,
             facts=snapshot.facts,
@@ -53,6 +56,7 @@ def back_up(
             counts={table.name: snapshot.count(table) for table in snapshot.dataset.tables},
             parts=parts,
             members=[],
+            index=write_index(repository, backup_id, snapshot.dataset, parts),
         )
 
 
@@ -64,16 +68,28 @@ def _store(
     if not batches:
         return []
     format_, level = format_of(options.format), options.compression_level
-    documents = format_.serialize(pa.Table.from_batches(batches), table.columns, part_bytes, level)
+    belongs = belonging(snapshot.dataset, table.name)
+    ordered, keys = index.arranged(pa.Table.from_batches(batches), table.columns, belongs)
+    documents = format_.serialize(ordered, table.columns, part_bytes, level)
     parts = []
-    for ordinal, document in enumerate(documents):
+    for ordinal, (document, runs) in enumerate(index.grouped(documents, keys)):
         plain, rows, _ = document
-        stored = format_.store(document, level).data
+        stored, _, frames = format_.store(document, level)
         digest = sha256(stored).hexdigest()
         key = repository.part_key(table.name, digest, format_.suffix(level))
         repository.store.put(key, stored)
         plain_digest = sha256(plain).hexdigest()
         parts.append(
-            Part(range_, ordinal, key, digest, len(stored), plain_digest, len(plain), rows)
+            Part(
+                range_,
+                ordinal,
+                key,
+                digest,
+                len(stored),
+                plain_digest,
+                len(plain),
+                rows,
+                index.entries(runs, frames),
+            )
         )
     return parts
