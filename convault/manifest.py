@@ -207,6 +207,9 @@ def _resource(table: TableEntry, number: int, part: PartEntry) -> dict[str, Any]
             "primaryKey": list(table.primary_key),
         },
     }
+    if format_.name == "csv":
+        resource["dialect"] = {"delimiter": ",", "lineTerminator": "\r\n", "quoteChar": '"',
+                               "doubleQuote": True, "header": True}  # fmt: skip
     if part.path.endswith(".zst"):
         resource["compression"] = "zst"
     return resource

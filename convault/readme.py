@@ -6,15 +6,18 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from uuid import UUID
 
+from convault.belonging import indexed
 from convault.formats.registry import format_of
 from convault.models import BackupOptions, Dataset, TableName
 from convault.names import table_path
+from convault.readme_formats import ENGLISH, PORTUGUESE, Words
 
 
 def text(backup_id: UUID, created_at: datetime, dataset: Dataset, options: BackupOptions) -> bytes:
     """README.txt of a backup, in English and in Portuguese. UTF-8; the same bytes for the same
     values. Holds names of tables, never a row's value. `created_at` is the snapshot's."""
     suffix = format_of(options.format).suffix(options.compression_level)
+    english, portuguese = ENGLISH[options.format], PORTUGUESE[options.format]
     facts = {
         "id": str(backup_id),
         "time": f"{created_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC",
@@ -23,12 +26,25 @@ def text(backup_id: UUID, created_at: datetime, dataset: Dataset, options: Backu
         "all": f"{table_path(dataset.root)}/*{suffix}",
         "unpack": "zstd -dc" if suffix.endswith(".zst") else "cat",
     }
-    return (_ENGLISH.format(**facts) + "\n\n" + _PORTUGUESE.format(**facts)).encode()
+    has_index = bool(indexed(dataset))
+    texts = (
+        _filled(_ENGLISH, english, {**facts, "index": _INDEX if has_index else ""}),
+        _filled(_PORTUGUESE, portuguese, {**facts, "index": _INDICE if has_index else ""}),
+    )
+    return "\n\n".join(texts).encode()
+
+
+def _filled(text: str, words: Words, facts: dict[str, str]) -> str:
+    said = {name: value.format(**facts) for name, value in words._asdict().items()}
+    return text.format(**said, **facts)
 
 
 def _folders(names: Iterable[TableName]) -> str:
     return "\n".join(f"    {table_path(name)}/" for name in names)
 
+
+_INDEX = "  index.parquet     where in the files the rows of each conversation lie\n"
+_INDICE = "  index.parquet     onde, nos arquivos, estão as linhas de cada conversa\n"
 
 _ENGLISH = """\
 Convault backup {id}
@@ -41,34 +57,31 @@ WHAT IS HERE
                     (a Frictionless Data Package, https://datapackage.org)
   SHA256SUMS        a digest of every other file (in the tar only)
   schema.sql        SQL that makes the tables again
-  and one folder for each table that has rows:
+{index}  and one folder for each table that has rows:
 {tables}
 
-The files in these folders hold one row per line, as JSON. In the names of folders, =xx stands for
-the byte with that hexadecimal number: capitals and special characters are written so.
+{files}
+In the names of folders, =xx stands for the byte with that hexadecimal number: capitals and special
+characters are written so.
 
 HOW TO OPEN IT, WITHOUT CONVAULT
   Unpack, and check that nothing is damaged:
     tar xf backup_{id}.tar
     sha256sum -c SHA256SUMS
   Read rows in a terminal:
-    {unpack} {example} | head
+    {terminal}
   Ask questions with DuckDB (https://duckdb.org), here how many rows a table has:
-    duckdb -c "SELECT count(*) FROM read_json('{all}', format='newline_delimited')"
+    {duckdb}
   Load a table with Polars (https://pola.rs), in Python:
     import polars
-    polars.read_ndjson("{example}", infer_schema_length=None)
+    {polars}
 
 WHAT THE VALUES MEAN
-  true, false       a boolean
-  a number          a smallint, integer or bigint, up to 64 bits
-  a string          any other type, exactly as Postgres writes it: numeric, text, uuid, json, arrays
-                    ({{a,b}}), bytea (\\x00ff), dates and times (ISO 8601, in UTC)
-  null              SQL NULL; an empty string is ""
+{values}
   The Postgres type of each column stands in datapackage.json under x-postgres. A tool that guesses
   types may change values: tell it to read strings as strings.
 
-HOW TO RESTORE IT
+{warning}HOW TO RESTORE IT
   convault restore {id} --target NAME
 
 Whoever has these files can read the conversations in them. Keep them as safe as the database.
@@ -84,34 +97,31 @@ O QUE HÁ AQUI
                     (um Frictionless Data Package, https://datapackage.org)
   SHA256SUMS        um resumo (SHA-256) de cada um dos outros arquivos (só no tar)
   schema.sql        SQL que cria as tabelas de novo
-  e uma pasta para cada tabela que tem linhas:
+{index}  e uma pasta para cada tabela que tem linhas:
 {tables}
 
-Os arquivos dessas pastas têm uma linha da tabela por linha de texto, em JSON. Nos nomes das pastas,
-=xx é o byte com esse número hexadecimal: assim se escrevem maiúsculas e caracteres especiais.
+{files}
+Nos nomes das pastas, =xx é o byte com esse número hexadecimal: assim se escrevem maiúsculas e
+caracteres especiais.
 
 COMO ABRIR, SEM O CONVAULT
   Extrair, e conferir que nada está danificado:
     tar xf backup_{id}.tar
     sha256sum -c SHA256SUMS
   Ler linhas num terminal:
-    {unpack} {example} | head
+    {terminal}
   Consultar com o DuckDB (https://duckdb.org), aqui quantas linhas a tabela tem:
-    duckdb -c "SELECT count(*) FROM read_json('{all}', format='newline_delimited')"
+    {duckdb}
   Carregar uma tabela com o Polars (https://pola.rs), em Python:
     import polars
-    polars.read_ndjson("{example}", infer_schema_length=None)
+    {polars}
 
 O QUE SIGNIFICAM OS VALORES
-  true, false       um booleano
-  um número         smallint, integer ou bigint, até 64 bits
-  um texto          qualquer outro tipo, exatamente como o Postgres o escreve: numeric, text, uuid,
-                    json, arrays ({{a,b}}), bytea (\\x00ff), datas e horas (ISO 8601, em UTC)
-  null              NULL do SQL; um texto vazio é ""
+{values}
   O tipo de cada coluna no Postgres está em datapackage.json, em x-postgres. Uma ferramenta que
   adivinha tipos pode alterar valores: peça que leia textos como textos.
 
-COMO RESTAURAR
+{warning}COMO RESTAURAR
   convault restore {id} --target NOME
 
 Quem tem estes arquivos pode ler as conversas que há neles. Guarde-os com o mesmo cuidado que o

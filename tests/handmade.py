@@ -15,6 +15,7 @@ from convault.formats import ndjson
 from convault.formats.registry import format_of
 from convault.manifest import Manifest, PartEntry, TableEntry, part_path
 from convault.models import (
+    BackupFormat,
     BackupOptions,
     Column,
     Dataset,
@@ -66,11 +67,22 @@ def new_repository(store: Store | None = None) -> Repository:
 
 
 def put_part(
-    repository: Repository, table: TableName, number: int, plain: bytes, level: int = 3
+    repository: Repository,
+    table: TableName,
+    number: int,
+    plain: bytes,
+    level: int = 3,
+    format: BackupFormat = BackupFormat.JSON,
 ) -> PartEntry:
-    """Store `plain` as the table's part `number`."""
-    format_ = format_of(BackupOptions().format)
-    stored = format_.store(ndjson.document(plain), level).data
+    """Store `plain`, which is NDJSON, as the table's part `number`."""
+    format_ = format_of(format)
+    document = ndjson.document(plain)
+    count = document.rows
+    if format is not BackupFormat.JSON:
+        (rows,) = ndjson.Ndjson().read(plain, COLUMNS)
+        (document,) = format_.serialize(rows.frame.to_arrow(), COLUMNS, len(plain) * 9, level)
+        plain = document.data
+    stored = format_.store(document, level).data
     suffix = format_.suffix(level)
     digest = sha256(stored).hexdigest()
     key = repository.part_key(table, digest, suffix)
@@ -82,7 +94,7 @@ def put_part(
         stored_bytes=len(stored),
         plain_sha256=sha256(plain).hexdigest(),
         plain_bytes=len(plain),
-        rows=plain.count(b"\n"),
+        rows=count,
         first_page=number * 10,
         end_page=number * 10 + 10,
         ordinal=0,
@@ -95,6 +107,7 @@ def new_backup(
     *,
     level: int = 3,
     backup_id: UUID = BACKUP,
+    format: BackupFormat = BackupFormat.JSON,
 ) -> Manifest:
     """Store everything of a backup but its manifest, which is returned. `contents`: the plain bytes
     of each table's parts; by default three tables, of which two share an object and one is empty.
@@ -107,7 +120,7 @@ def new_backup(
             TableName("public", "empty"): [],
         }
     about = dataset(list(contents))
-    options = BackupOptions(compression_level=level)
+    options = BackupOptions(compression_level=level, format=format)
     members = (
         repository.put_member(
             backup_id, "README.txt", readme.text(backup_id, TAKEN, about, options)
@@ -116,7 +129,9 @@ def new_backup(
     )
     tables = []
     for name, plains in contents.items():
-        parts = tuple(put_part(repository, name, n, plain, level) for n, plain in enumerate(plains))
+        parts = tuple(
+            put_part(repository, name, n, plain, level, format) for n, plain in enumerate(plains)
+        )
         tables.append(
             TableEntry(
                 name=name,
