@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from convault.errors import RepositoryError
+from convault.layout import SUFFIXES
 from convault.manifest import Manifest, PartEntry, TableEntry, part_path
 from convault.models import Column, ForeignKey, SourceFacts, Statement, TableName
 from convault.repository import Repository
@@ -44,7 +45,7 @@ columns = st.builds(
 def tables(draw: st.DrawFn, name: TableName) -> TableEntry:
     parts = []
     for number, digest in enumerate(draw(st.lists(digests, max_size=3, unique=True))):
-        suffix = draw(st.sampled_from([".ndjson", ".ndjson.zst"]))
+        suffix = draw(st.sampled_from(SUFFIXES))
         parts.append(
             PartEntry(
                 key=REPOSITORY.part_key(name, digest, suffix),
@@ -145,6 +146,12 @@ def part_with(**values: object) -> Callable[[Any], object]:
     return lambda c: c["tables"][1]["parts"][1].update(values)
 
 
+def with_index(**values: object) -> Callable[[Any], object]:
+    whole = {"path": "index.parquet", "key": f"backups/{MANIFEST.backup_id}/index.parquet",
+             "sha256": "0" * 64, "bytes": 1, "tables": []}  # fmt: skip
+    return lambda c: c.update(index=whole | values)
+
+
 SHA = MANIFEST.tables[1].parts[1].sha256
 OTHER = MANIFEST.tables[1].parts[0].sha256
 HOSTILE = ["/etc/passwd", "../x", f"data/messages/../{SHA}.ndjson.zst", f"data//{SHA}.ndjson.zst",
@@ -183,6 +190,10 @@ BROKEN: dict[str, Callable[[Any], object]] = {
     ),
     "member that climbs": lambda c: c["members"][0].update(key="../README.txt"),
     "member of another name": lambda c: c["members"][0].update(path="../README.txt"),
+    "index of another backup": with_index(key=f"backups/{uuid4()}/index.parquet"),
+    "index that climbs": with_index(key="../index.parquet"),
+    "index of another name": with_index(path="README.txt"),
+    "index without a digest": with_index(sha256=""),
     "member twice": lambda c: c["members"].append(c["members"][0]),
     "no time": lambda c: c.update(created_at="yesterday"),
     "time without a zone": lambda c: c.update(created_at="2026-01-01T00:00:00"),
@@ -204,6 +215,12 @@ def test_refuses_what_is_malformed(change: Callable[[Any], object]) -> None:
         Manifest.from_bytes(changed(change), where="backups/x/datapackage.json")
     assert "backups/x/datapackage.json" in caught.value.message
     assert caught.value.message.isprintable()
+
+
+def test_reads_a_manifest_with_an_index() -> None:
+    manifest = Manifest.from_bytes(changed(with_index()), where="test")
+    assert manifest.index is not None
+    assert manifest.objects() == MANIFEST.objects() | {manifest.index.key: 1}
 
 
 def test_reads_it_unchanged() -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import threading
 from datetime import UTC, datetime
 from uuid import uuid4
 
+import polars as pl
 import pytest
 
 from convault.catalog import BackupRecord, BackupStatus
 from convault.errors import CatalogError, IncompleteBackup, NotFoundError, RepositoryError
-from convault.models import BackupOptions
+from convault.models import BackupFormat, BackupOptions
 from convault.progress import Progress, listening
 from convault.sources.postgres import PostgresSnapshot
 from flows.artifacts import percent_of
@@ -36,6 +38,27 @@ def test_a_backup_holds_every_row_and_its_row_says_so(application: Application, 
     }
     assert sum(len(table.parts) for table in manifest.tables) > 6
     assert set(differences(application, record.id, empty).values()) == {0}
+
+
+@pytest.mark.parametrize("format", [BackupFormat.CSV, BackupFormat.PARQUET])
+def test_the_other_formats_hold_every_row_too(
+    application: Application, empty: str, format: BackupFormat
+) -> None:
+    record = backup(BackupOptions(format=format))
+    assert record.status is BackupStatus.COMPLETED
+    manifest = application.installation().repository.manifest(record.id)
+    keys = {part.key for table in manifest.tables for part in table.parts}
+    assert all(f".{format}" in key for key in keys)
+    assert set(differences(application, record.id, empty).values()) == {0}
+
+
+def test_the_index_is_committed_with_the_backup(application: Application) -> None:
+    repository = application.installation().repository
+    manifest = repository.manifest(backup().id)
+    assert manifest.index is not None
+    found = pl.read_parquet(io.BytesIO(repository.store.get(manifest.index.key)))
+    assert found["conversation"].unique().sort().to_list() == sorted(map(str, range(1, 51)))
+    assert found["rows"].sum() == 50 + 2000
 
 
 def test_metrics_tell_what_was_read_and_stored(application: Application) -> None:

@@ -79,6 +79,20 @@ def test_the_same_rows_make_the_same_bytes(name: BackupFormat, made: Made, level
 
 
 @FORMATS
+def test_the_bytes_do_not_depend_on_the_batches_that_rows_came_in(name: BackupFormat) -> None:
+    columns = [column("id", "integer"), column("body", number=2)]
+    whole = table(columns, [{"id": n % 999, "body": "x" * (n % 300)} for n in range(20_000)])
+    made = set()
+    for rows in (20_000, 7001, 13):
+        batches = whole.to_batches(max_chunksize=rows)
+        (document,) = format_of(name).serialize(
+            whole.from_batches(batches, whole.schema), columns, 1 << 30, 3
+        )
+        made.add(document.data)
+    assert len(made) == 1
+
+
+@FORMATS
 @pytest.mark.parametrize("level", [0, 3])
 def test_frames_hold_whole_rows_and_follow_one_another(name: BackupFormat, level: int) -> None:
     columns = [column("id", "integer"), column("body", number=2)]

@@ -7,6 +7,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from hashlib import sha256
+from pathlib import Path
 
 import polars as pl
 import psycopg
@@ -14,7 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from convault.archive import Archive
 from convault.embedded.server import EmbeddedPostgres
+from convault.extraction import extract
 from convault.manifest import Manifest, PartEntry
 from convault.models import BackupFormat
 from convault.repository import Repository
@@ -206,6 +209,17 @@ def test_ties_keep_the_order_of_the_pages_and_rows_of_none_come_last(
         ).fetchall()
     assert [line["id"] for line in lines] == [row[0] for row in rows]
     assert lines[-1]["conversation_id"] is None
+
+
+def test_it_is_part_of_the_tar(source: str, repository: Repository, tmp_path: Path) -> None:
+    manifest = back_up(repository, source)
+    repository.put_manifest(manifest)
+    extract(Archive(repository, manifest.backup_id).stream(), tmp_path / "out")
+    index = pl.read_parquet(tmp_path / "out" / "index.parquet")
+    assert index.equals(_index(repository, manifest))
+    assert set(index["part"]) <= {part.key for table in manifest.tables for part in table.parts}
+    assert manifest.index is not None
+    assert f"{manifest.index.sha256}  index.parquet\n" in (tmp_path / "out/SHA256SUMS").read_text()
 
 
 @pytest.mark.parametrize("format", list(BackupFormat))
