@@ -86,8 +86,7 @@ def _type(column: Column) -> pa.DataType:
 def _cast(table: pa.Table, columns: Sequence[Column]) -> pa.Table:
     if not columns:
         return pa.Table.from_arrays([pa.nulls(table.num_rows, pa.bool_())], schema=_STAND_IN)
-    # In one piece, or the pages would end where the batches did that the rows came in.
-    return table.cast(_schema(columns)).combine_chunks()
+    return table.cast(_schema(columns))
 
 
 def _ends(table: pa.Table) -> memoryview:
