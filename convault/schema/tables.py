@@ -159,7 +159,11 @@ def _create(graph: Graph, table: _Table, apart: Collection[Key]) -> str:
     elements = []
     for c in table.columns:
         if table.prints(c):
-            elements.append(column.definition(c, typed=bool(row.of_type), apart=apart))
+            # Two parents' defaults may differ, and then CREATE TABLE wants a word of its own.
+            undecided = c.inherited and not table.whole and len(table.parents) > 1
+            elements.append(
+                column.definition(c, typed=bool(row.of_type), apart=apart, undecided=undecided)
+            )
         else:
             elements.append(column.own_not_null(c))
     for check in table.checks:
