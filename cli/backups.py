@@ -67,10 +67,12 @@ def wanted_options(
             raise OptionsError("What follows --options is not JSON.") from None
         if not isinstance(values, dict):
             raise OptionsError('What follows --options must be an object: {"compressionLevel": 9}.')
-    given = {"format": format_, "compression_level": compression_level}
-    chosen = {name: value for name, value in given.items() if value is not None}
-    values.pop("compressionLevel" if "compression_level" in chosen else "", None)
-    return BackupOptions.parse({**values, **chosen})
+    if format_ is not None:
+        values["format"] = format_
+    if compression_level is not None:
+        values.pop("compression_level", None)
+        values["compressionLevel"] = compression_level
+    return BackupOptions.parse(values)
 
 
 def load_flow() -> BackupFlow:
