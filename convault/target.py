@@ -11,6 +11,7 @@ import psycopg
 
 from convault.dataset import OWN_TABLES, is_managed
 from convault.errors import RestoreError, SourceError
+from convault.schema import RESTORE_SETTINGS
 from convault.sources import session
 from convault.sources.failures import reason, sqlstate
 
@@ -73,6 +74,8 @@ def transaction(url: str) -> Iterator[psycopg.Connection[Any]]:
     try:
         with refusals("the restore"):
             connection.execute("BEGIN")
+            for name, value in RESTORE_SETTINGS.items():
+                connection.execute("SELECT pg_catalog.set_config(%s, %s, true)", (name, value))
             yield connection
         with refusals("to commit"):
             _commit(connection)

@@ -65,6 +65,32 @@ def test_a_backup_of_the_restored_has_the_same_rows_and_the_same_schema(
         assert (table.name, table.rows) == (as_before.name, as_before.rows)
 
 
+def test_a_default_whose_function_reads_a_table_of_the_backup_comes_back(
+    any_cluster: EmbeddedPostgres,
+    new_database: Callable[[EmbeddedPostgres], str],
+    repository: Repository,
+) -> None:
+    """The function is made before the table that its body, a mere text to Postgres, names."""
+    source, target = new_database(any_cluster), new_database(any_cluster)
+    fill(source)
+    with psycopg.connect(source) as connection:
+        connection.execute(
+            "CREATE FUNCTION public.next_place() RETURNS bigint LANGUAGE sql AS"
+            " 'SELECT count(*) FROM public.messages'"
+        )
+        connection.execute(
+            "ALTER TABLE public.messages ADD COLUMN place bigint DEFAULT public.next_place()"
+        )
+    manifest = back_up(repository, source)
+    restore(repository, manifest, target)
+    assert all(c.equal for c in compare(source, target, [t.name for t in manifest.tables]))
+    with psycopg.connect(target) as connection:
+        assert (
+            connection.execute("SELECT public.next_place()").fetchone()
+            == connection.execute("SELECT count(*) FROM public.messages").fetchone()
+        )
+
+
 def test_rules_and_sequences_hold_afterwards(backup: Backup, target: str) -> None:
     restore(backup.repository, backup.manifest, target)
     with psycopg.connect(target, autocommit=True) as connection:
