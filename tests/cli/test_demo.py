@@ -15,7 +15,7 @@ import psycopg
 import pytest
 
 from cli.demo_home import DemoHome, held
-from convault.errors import BusyError, ConfigurationError
+from convault.errors import BusyError
 from tests.cli.conftest import COMMAND, Convault, clean_environment
 
 MESSAGES = "600"
@@ -128,9 +128,3 @@ def test_reset_forgets_what_the_demo_made_and_nothing_else(home: Path) -> None:
         assert sorted(path.name for path in home.iterdir()) == ["lock", "mine"]
         assert processes_of(home) == []
         demo.reset()
-
-
-def test_a_home_that_cannot_be_is_told(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigurationError, match="--home"), held(tmp_path / "file" / "demo"):
-        pass
