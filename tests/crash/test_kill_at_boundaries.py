@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.crash.conftest import Ward
 from tests.crash.victims import POINTS
+from tests.crash.ward import Ward
 
 pytestmark = [pytest.mark.prefect_server, pytest.mark.xdist_group("prefect")]
 

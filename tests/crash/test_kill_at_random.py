@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.crash.conftest import Ward
+from tests.crash.ward import Ward
 from tests.soak import count
 
 pytestmark = [pytest.mark.prefect_server, pytest.mark.xdist_group("prefect"), pytest.mark.soak]

@@ -1,4 +1,5 @@
-"""The exporter's connection is lost: the run plans again under a new snapshot, at most twice."""
+"""Connections are lost. The exporter's: the run plans again under a new snapshot, at most twice.
+A reader's: it goes on in the same snapshot."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ from convault.installation import Installation, open_installation
 from convault.settings import Settings
 from flows.backup import backup
 from flows.running import MAX_REPLANS
+from tasks.fetch import fetch
 from tests.flows.application import Application, differences
 
 pytestmark = [pytest.mark.prefect_server, pytest.mark.xdist_group("prefect")]
@@ -29,6 +31,18 @@ def cut_off(url: str) -> None:
             "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
             " WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
+
+
+def cut_off_readers(url: str) -> None:
+    """End the sessions that have not locked `messages`: the exporter has, and a reader does so when
+    it comes to it."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        ended = connection.execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity a"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid() AND NOT EXISTS ("
+            "  SELECT FROM pg_locks WHERE pid = a.pid AND relation = 'public.messages'::regclass)"
+        ).fetchall()
+        assert ended == [(True,)]
 
 
 @pytest.fixture
@@ -98,3 +112,19 @@ def test_a_snapshot_that_is_lost_every_time_fails_the_run(
     assert row.metrics is not None
     assert row.metrics["replans"] == MAX_REPLANS == 2
     assert installation.repository.backup_ids() == []
+
+
+def test_a_reader_that_is_lost_goes_on_in_the_same_snapshot(
+    application: Application,
+    on_upload: Callable[[Callable[[int], None]], None],
+    empty: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CONVAULT_WORKERS", "1")
+    monkeypatch.setattr(fetch, "retry_delay_seconds", 0)
+    on_upload(lambda number: cut_off_readers(application.url) if number == 1 else None)
+    record = backup()
+    assert record.status is BackupStatus.COMPLETED
+    assert record.metrics is not None
+    assert record.metrics["replans"] == 0
+    assert set(differences(application, record.id, empty).values()) == {0}
