@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from datetime import tzinfo
 from typing import TYPE_CHECKING, Annotated, Any
@@ -215,7 +216,7 @@ def _manifest_facts(manifest: Manifest) -> Iterable[tuple[str, str]]:
     yield "source", f"{source.database} on {source.host}, Postgres {source.server_version}"
     yield "system", source.system_identifier
     yield "snapshot", f"{source.snapshot} of {source.taken_at}"
-    yield "options", ", ".join(f"{name} {value}" for name, value in manifest.options.items())
+    yield "options", json.dumps(manifest.options)
 
 
 def _metric(name: str, value: Any) -> str:

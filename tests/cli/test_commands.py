@@ -184,7 +184,7 @@ def test_show(school: School, run: InProcess) -> None:
     assert shown.status == 0
     for expected in (
         school.record["id"], "completed", str(school.store), manifest.source.snapshot,
-        manifest.source.system_identifier, "compressionLevel 9", "public.messages", "fetch",
+        manifest.source.system_identifier, '"compressionLevel": 9', "public.messages", "fetch",
         school.record["flow_run_id"],
     ):  # fmt: skip
         assert expected in shown.out
