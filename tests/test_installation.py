@@ -12,8 +12,6 @@ from uuid import uuid4
 
 import psycopg
 import pytest
-from canaries import marker
-from handmade import new_backup
 from pydantic import SecretStr
 
 from convault.catalog import open_catalog
@@ -31,6 +29,8 @@ from convault.installation import Installation, initialise, open_installation
 from convault.reconcile import ChangeKind
 from convault.settings import Settings
 from convault.sources.base import Source
+from tests.canaries import marker
+from tests.handmade import new_backup
 
 Another = Callable[[], Settings]
 

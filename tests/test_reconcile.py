@@ -12,8 +12,6 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
-from faulty import FaultyStore, fails_always
-from handmade import new_backup
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -27,6 +25,8 @@ from convault.manifest import Manifest
 from convault.reconcile import ChangeKind, decide, reconcile
 from convault.repository import Repository
 from convault.stores import open_store
+from tests.faulty import FaultyStore, fails_always
+from tests.handmade import new_backup
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 OURS, THEIRS = UUID(int=1), UUID(int=2)

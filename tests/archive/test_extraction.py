@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from handmade import BACKUP, CONVERSATIONS, new_backup, new_repository, rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -30,6 +29,7 @@ from convault.errors import (
     StoreError,
 )
 from convault.extraction import Extracted, extract
+from tests.handmade import BACKUP, CONVERSATIONS, new_backup, new_repository, rows
 
 REPOSITORY = new_repository()
 MANIFEST = new_backup(REPOSITORY)

@@ -16,12 +16,12 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
-from lease_times import LEASE_SECONDS
 
 from convault.catalog import postgres
 from convault.catalog.base import BackupRecord, BackupStatus, Lease
 from convault.catalog.postgres import PostgresCatalog
 from convault.errors import BusyError, CatalogError, LeaseLost
+from tests.catalog.lease_times import LEASE_SECONDS
 
 FROM_LOCKS = (
     "FROM pg_locks WHERE locktype = 'advisory'"

@@ -88,6 +88,7 @@ print(json.dumps([found, bytes_, largest, grown]))
 """In a process of its own, because a process only tells its peak; ru_maxrss counts KiB on Linux."""
 
 
+@pytest.mark.soak
 def test_memory_stays_flat_however_large_the_rows_are(database: str) -> None:
     """They all lie on one heap page, so no bound in pages or rows would hold."""
     run(database, TABLES)
