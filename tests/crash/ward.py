@@ -45,7 +45,7 @@ class Ward:
         self.application = application
         self._victims = victims
         self._new_database = new_database
-        self._checked: set[UUID] = set()
+        self._restored: set[UUID] = set()
 
     def kill(self, kill: dict[str, Any]) -> Killed:
         """Change some rows, so that there is something to store, and run a victim."""
@@ -70,27 +70,29 @@ class Ward:
         return set(self.application.installation().repository.backup_ids())
 
     def check_every_listed_backup(self) -> None:
-        """Each object of each backup is there, whole; each that is new restores to what it was.
+        """Each is complete, and each that is new restores to what the source holds: to be called
+        before rows are changed again."""
+        for backup_id in self.listed():
+            self._check(backup_id)
 
-        Called before the rows are changed again: the source still is what the newest backups hold.
-        """
+    def _check(self, backup_id: UUID) -> None:
         repository = self.application.installation().repository
-        for backup_id in repository.backup_ids():
-            manifest = repository.manifest(backup_id)
-            digests = {p.key: p.sha256 for t in manifest.tables for p in t.parts}
-            digests |= {member.key: member.sha256 for member in manifest.members}
-            for key, digest in digests.items():
-                assert sha256(repository.store.get(key)).hexdigest() == digest, key
-            if backup_id not in self._checked:
-                self._checked.add(backup_id)
-                with self._new_database() as url:
-                    assert set(differences(self.application, backup_id, url).values()) == {0}
+        manifest = repository.manifest(backup_id)
+        digests = {p.key: p.sha256 for t in manifest.tables for p in t.parts}
+        digests |= {member.key: member.sha256 for member in manifest.members}
+        for key, digest in digests.items():
+            assert sha256(repository.store.get(key)).hexdigest() == digest, key
+        if backup_id not in self._restored:
+            self._restored.add(backup_id)
+            with self._new_database() as url:
+                assert set(differences(self.application, backup_id, url).values()) == {0}
 
     def check_the_next_backup(self, killed: Killed) -> None:
-        """It succeeds, and the row of the one that was killed follows its manifest."""
+        """It succeeds and is whole, and the row of the one that was killed follows its manifest."""
         catalog = self.application.installation().catalog
         record = backup(BackupOptions())
         assert record.status is BackupStatus.COMPLETED
+        self._check(record.id)
         rows = {row.id: row for row in catalog.list()}
         if killed.backup_id in self.listed():
             assert rows[killed.backup_id].status is BackupStatus.COMPLETED
