@@ -16,9 +16,10 @@ from typing import Any
 import psycopg
 import pyarrow as pa
 
-from convault.errors import LockNotAvailable, SourceError
+from convault.errors import LockNotAvailable, MissingTable, SourceError
 from convault.models import Dataset, Range, SourceFacts, Statement, Table, TableName
 from convault.sources.failures import translated
+from convault.sources.proof import leads_to, lock_query, locked_query, moved
 from convault.sources.readers import Readers, snapshot_lost
 from convault.sources.refusals import require_rights, require_server
 from convault.sources.relations import read_dataset
@@ -85,7 +86,9 @@ class PostgresSource:
             begin(exporter, self._lock_timeout)
             if lock(exporter, found):
                 facts = fix(exporter)
-                if find_again(exporter, self._root, self._messages) == found:
+                if holds(exporter, found) and (
+                    find_again(exporter, self._root, self._messages) == found
+                ):
                     return facts, found
             exporter.execute("ROLLBACK")
         raise LockNotAvailable(
@@ -121,9 +124,8 @@ def lock(connection: _Connection, dataset: Dataset) -> bool:
 
     False when a table is no longer there. LockNotAvailable tells who holds what.
     """
-    tables = ", ".join(f"ONLY {table.name.quoted}" for table in dataset.tables)
     try:
-        connection.execute(f"LOCK TABLE {tables} IN ACCESS SHARE MODE".encode())
+        connection.execute(lock_query(dataset.tables).encode())
     except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
         return False
     except psycopg.errors.LockNotAvailable:
@@ -151,6 +153,11 @@ def fix(connection: _Connection) -> SourceFacts:
         snapshot=snapshot,
         taken_at=at.isoformat(),
     )
+
+
+def holds(connection: _Connection, dataset: Dataset) -> bool:
+    """Whether the lock is on the very tables that were found, not on namesakes."""
+    return connection.execute(locked_query(dataset.tables).encode()).fetchone() == (True,)
 
 
 def find_again(connection: _Connection, root: TableName, messages: TableName) -> Dataset:
@@ -248,13 +255,18 @@ class PostgresSnapshot:
         try:
             with translated(table=table.name):
                 row = self._exporter.execute(
-                    f"SELECT pg_catalog.count(*) FROM ONLY {table.name.quoted}".encode()
+                    f"SELECT pg_catalog.count(*), {leads_to(table)}"
+                    f" FROM ONLY {table.name.quoted}".encode()
                 ).fetchone()
+        except MissingTable:
+            raise moved(table.name) from None
         except SourceError as error:
             if error.transient:
                 raise snapshot_lost() from None
             raise
         assert row is not None
+        if not row[1]:
+            raise moved(table.name)
         return int(row[0])
 
     def check_alive(self) -> None:

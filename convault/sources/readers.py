@@ -15,6 +15,7 @@ from convault.errors import SnapshotLost, SourceError, SourceUnavailable
 from convault.formats.postgres_types import select_expression
 from convault.models import Range, Table
 from convault.sources.failures import STREAM_ERRORS, failure, sqlstate, translated
+from convault.sources.proof import leads_to, moved
 from convault.sources.session import connection_string, milliseconds, settings_query
 
 BATCH_BYTES = 2 * 1024 * 1024
@@ -49,13 +50,19 @@ class Readers:
     def read(self, table: Table, range_: Range, skip_rows: int) -> Iterator[pa.RecordBatch]:
         """The rows of a range; see `sources.base.Snapshot.read`."""
         query = range_query(table, range_, skip_rows)
-        with self._borrowed(range_) as connection, closing(connection.cursor()) as cursor:
-            cursor.adbc_statement.set_options(
-                **{"adbc.postgresql.batch_size_hint_bytes": str(BATCH_BYTES)}
-            )
-            cursor.execute(query)
-            with cursor.fetch_record_batch() as batches:
-                yield from batches
+        rows = 0
+        with self._borrowed(table, range_) as connection:
+            with closing(connection.cursor()) as cursor:
+                cursor.adbc_statement.set_options(
+                    **{"adbc.postgresql.batch_size_hint_bytes": str(BATCH_BYTES)}
+                )
+                cursor.execute(query)
+                with cursor.fetch_record_batch() as batches:
+                    for batch in batches:
+                        rows += batch.num_rows
+                        yield batch
+            if not rows and not _leads_to(connection, table):
+                raise moved(table.name)
 
     def close(self) -> None:
         """Close what is idle, and let nothing be borrowed any more."""
@@ -66,14 +73,14 @@ class Readers:
             _close(connection)
 
     @contextmanager
-    def _borrowed(self, range_: Range) -> Iterator[driver.Connection]:
+    def _borrowed(self, table: Table, range_: Range) -> Iterator[driver.Connection]:
         connection = self._take(range_)
         intact = False
         try:
             yield connection
             intact = True
         except STREAM_ERRORS as error:
-            raise self._told(error, connection, range_) from None
+            raise self._told(error, connection, table, range_) from None
         finally:
             # A connection that failed, or whose result was not read to its end, is not used again.
             with self._guard:
@@ -120,10 +127,15 @@ class Readers:
                 raise snapshot_lost() from None
             raise
 
-    def _told(self, error: Exception, connection: driver.Connection, range_: Range) -> SourceError:
-        """What went wrong in the middle of a result, where ADBC loses the SQLSTATE."""
+    def _told(
+        self, error: Exception, connection: driver.Connection, table: Table, range_: Range
+    ) -> SourceError:
+        """What went wrong; in the middle of a result ADBC loses the SQLSTATE."""
         if isinstance(error, adbc.Error):
             known = failure(error, table=range_.table, range=range_)
+            # A namesake may lack a column, or the role's privilege.
+            if not known.transient and _answers(connection) and not _leads_to(connection, table):
+                return moved(table.name)
         elif _answers(connection) and "canceling statement" in str(error):
             # By an administrator, or on a standby by a conflict with recovery.
             known = SourceUnavailable(
@@ -154,11 +166,13 @@ class Readers:
 
 
 def range_query(table: Table, range_: Range, skip_rows: int = 0) -> str:
-    """The query that reads a range: FROM ONLY, or inheritance children repeat the page numbers."""
+    """The query that reads a range: FROM ONLY, or inheritance children repeat the page numbers. Of
+    a namesake of the table it reads nothing."""
     columns = ", ".join(select_expression(column) for column in table.columns)
     where = f"ctid >= '({range_.first_page},0)'"
     if range_.end_page is not None:
         where += f" AND ctid < '({range_.end_page},0)'"
+    where += f" AND tableoid = {table.oid}"
     offset = f" OFFSET {skip_rows}" if skip_rows else ""
     return f"SELECT {columns} FROM ONLY {table.name.quoted} WHERE {where}{offset}"
 
@@ -180,6 +194,12 @@ def _answers(connection: driver.Connection) -> bool:
     except STREAM_ERRORS:
         return False
     return True
+
+
+def _leads_to(connection: driver.Connection, table: Table) -> bool:
+    with closing(connection.cursor()) as cursor:
+        cursor.execute(f"SELECT {leads_to(table)}")
+        return bool(cursor.fetchone() == (True,))
 
 
 def _close(connection: driver.Connection) -> None:
