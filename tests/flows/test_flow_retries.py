@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from threading import Lock
 
 import pytest
-from tests.stores.faulty import FaultyStore, loses_answers
 
 from convault.catalog import BackupStatus
 from convault.errors import ConvaultError, StoreError, StoreUnavailable
 from convault.installation import Installation, open_installation
+from convault.repository import Repository
 from convault.settings import Settings
 from flows.backup import backup
 from tasks.begin import begin
@@ -25,6 +26,7 @@ from tasks.reconcile import reconcile
 from tasks.record import record
 from tasks.serialize import serialize
 from tasks.upload import upload
+from tests.faulty import FaultyStore, loses_answers
 from tests.flows.application import Application, differences
 
 pytestmark = [pytest.mark.prefect_server, pytest.mark.xdist_group("prefect")]
