@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 
 from convault import target
-from convault.errors import RestoreError
+from convault.errors import IntegrityError, RestoreError
 from convault.models import Statement
 from convault.progress import report
 from convault.sources.failures import reason, sqlstate
@@ -23,6 +23,18 @@ _BROKEN_BY_ROWS = ("22", "23", "P0")
 """Classes of SQLSTATE that say that rows, not a missing object, are in a constraint's way."""
 
 _ADDS_CONSTRAINT = re.compile(r"ALTER (TABLE|DOMAIN) .* ADD CONSTRAINT ", re.DOTALL)
+
+
+_MADE = (
+    r"SCHEMA|EXTENSION|COLLATION|TEXT SEARCH|TYPE|DOMAIN|FUNCTION|PROCEDURE|AGGREGATE"
+    r"|(UNLOGGED )?(SEQUENCE|TABLE)|(UNIQUE )?INDEX|STATISTICS"
+)
+_KNOWN = re.compile(
+    rf"CREATE ({_MADE})\b"
+    r"|ALTER (COLLATION|TEXT SEARCH|TYPE|DOMAIN|FUNCTION|SEQUENCE|TABLE|INDEX|STATISTICS)\b"
+    r"|COMMENT ON\b|SELECT pg_catalog\.setval\("
+)
+"""How a statement of a backup begins: none ends a transaction, or changes a setting or a role."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +70,15 @@ def run(
     One that needs something outside the backup is left out where that is not there, and is a fault
     where the target refuses it. Any other that is refused is a RestoreError; with `tolerate`, one
     that comes after the rows is a fault as well. A constraint that only rows are in the way of is
-    then added NOT VALID.
+    then added NOT VALID. IntegrityError for what cannot be of a backup.
     """
     listed, outcome = list(statements), Outcome()
+    for statement in listed:
+        if not _KNOWN.match(statement.sql):
+            raise IntegrityError(
+                f"The manifest has a statement that no backup has, as {_name(statement)!r}: it was "
+                "damaged or forged. Nothing was changed."
+            )
     for number, statement in enumerate(listed):
         report("schema", _name(statement), done=number, total=len(listed), unit="statements")
         if statement.needs is not None and not target.exists(connection, statement.needs):
@@ -121,7 +139,8 @@ def _refusal(connection: psycopg.Connection[Any], sql: str) -> psycopg.Error | N
 
 
 def _execute(connection: psycopg.Connection[Any], sql: str) -> None:
-    connection.execute(sql.encode())
+    # Binary, as that takes the extended protocol, in which a statement cannot be two.
+    connection.execute(sql.encode(), binary=True)
 
 
 def _name(statement: Statement) -> str:
