@@ -11,6 +11,7 @@ from typing import Any
 
 from convault.models import Chunk, Range, StepSeconds
 from convault.progress import report
+from convault.repository import Stored
 from tasks.upload import Uploaded
 
 
@@ -31,6 +32,7 @@ class Tally:
         self._chunks = 0
         self._parts = 0
         self._new_bytes = 0
+        self._repaired = 0
         self.replans = 0
         """how often the snapshot was lost"""
 
@@ -60,7 +62,8 @@ class Tally:
             size = 0 if part.key in self._keys else part.stored_bytes
             self._keys.add(part.key)
             self._parts += 1
-            self._new_bytes += part.stored_bytes if uploaded.new else 0
+            self._new_bytes += 0 if uploaded.stored is Stored.FOUND else part.stored_bytes
+            self._repaired += uploaded.stored is Stored.REPAIRED
         self.add("upload", part.range, size, "bytes")
 
     @contextmanager
@@ -92,6 +95,7 @@ class Tally:
                 "parts": self._parts,
                 "chunks": self._chunks,
                 "replans": self.replans,
+                "repaired": self._repaired,
                 "seconds": {
                     **{step: round(seconds, 3) for step, seconds in self._seconds.items()},
                     "total": round(time.monotonic() - self._started, 3),
