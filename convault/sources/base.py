@@ -56,4 +56,7 @@ class Source(Protocol):
 
     def snapshot(self) -> AbstractContextManager[Snapshot]:
         """Lock the dataset's tables, fix one snapshot, read the catalogs in it; everything is let
-        go when the block ends. Errors: the SourceError tree."""
+        go when the block ends. Errors: the SourceError tree.
+
+        When the block ends without an error SnapshotLost is raised if a type or schema of the
+        dataset was changed meanwhile: nothing that was read in it may be used."""

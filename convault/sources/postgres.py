@@ -9,14 +9,20 @@ And because they must be found before they can be locked, they are looked for ag
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import psycopg
 import pyarrow as pa
 
-from convault.errors import LockNotAvailable, MissingTable, SourceError
+from convault.errors import (
+    LockNotAvailable,
+    MissingTable,
+    SnapshotLost,
+    SourceError,
+    SourceUnavailable,
+)
 from convault.models import Dataset, Range, SourceFacts, Statement, Table, TableName
 from convault.sources.failures import translated
 from convault.sources.proof import leads_to, lock_query, locked_query, moved
@@ -24,6 +30,7 @@ from convault.sources.readers import Readers, snapshot_lost
 from convault.sources.refusals import require_rights, require_server
 from convault.sources.relations import read_dataset
 from convault.sources.session import address, connect, milliseconds
+from convault.sources.types import Facts, changed, read_facts
 
 ATTEMPTS = 5
 """How often the tables are looked for before a schema that keeps changing is given up on."""
@@ -53,7 +60,8 @@ class PostgresSource:
 
     @contextmanager
     def snapshot(self) -> Iterator[PostgresSnapshot]:
-        """Lock, then snapshot, then catalogs, then sizes; see `sources.base.Source.snapshot`."""
+        """Lock, then snapshot, then catalogs, then sizes, and when all is read a look whether the
+        types are what they were; see `sources.base.Source.snapshot`."""
         # Imported here, because the package of the schema's statements reads this one's catalogs.
         from convault.schema import read_statements
 
@@ -61,6 +69,7 @@ class PostgresSource:
         try:
             with translated():
                 facts, dataset = self._fixed(exporter)
+                meaning = read_facts(exporter, dataset)
                 statements = read_statements(exporter, dataset)
                 page_bytes, sizes = measure(exporter, dataset)
             readers = Readers(
@@ -76,8 +85,28 @@ class PostgresSource:
                 )
             finally:
                 readers.close()
+            self._require_unchanged(dataset, meaning)
         finally:
             exporter.close()
+
+    def _require_unchanged(self, dataset: Dataset, before: Facts) -> None:
+        """SnapshotLost when values read since may not mean what the schema says of them."""
+        try:
+            connection = connect(self._url, lock_timeout=self._lock_timeout)
+            with closing(connection), translated():
+                now = read_facts(connection, dataset)
+        except SourceUnavailable as error:
+            raise SnapshotLost(
+                f"Whether the schema is still what it was could not be asked: {error.message} The "
+                "backup must start again under a new snapshot."
+            ) from None
+        name = changed(before, now)
+        if name is not None:
+            raise SnapshotLost(
+                f"{name} was changed while rows were read, so the schema and the values that were "
+                "read may not fit each other. The backup must start again under a new snapshot.",
+                type=name,
+            )
 
     def _fixed(self, exporter: _Connection) -> tuple[SourceFacts, Dataset]:
         """The facts of a snapshot that shows the very tables that are locked in it."""

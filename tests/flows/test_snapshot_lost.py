@@ -99,6 +99,26 @@ def test_a_lost_snapshot_is_planned_again_and_nothing_of_it_is_used(
     assert set(differences(application, record.id, empty).values()) == {0}
 
 
+def test_a_type_that_is_changed_while_rows_are_read_is_planned_again(
+    application: Application,
+    on_upload: Callable[[Callable[[int], None]], None],
+    empty: str,
+) -> None:
+    application.execute(
+        "CREATE TYPE mood AS ENUM ('calm', 'angry'); ALTER TABLE messages ADD mood mood;"
+        "UPDATE messages SET mood = 'angry'"
+    )
+    on_upload(
+        lambda number: application.execute(
+            "ALTER TYPE mood RENAME VALUE 'angry' TO 'cross'" if number == 4 else "SELECT 1"
+        )
+    )
+    record = backup()
+    assert record.metrics is not None
+    assert record.metrics["replans"] == 1
+    assert set(differences(application, record.id, empty).values()) == {0}
+
+
 def test_a_snapshot_that_is_lost_every_time_fails_the_run(
     application: Application, on_upload: Callable[[Callable[[int], None]], None]
 ) -> None:
