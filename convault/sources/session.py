@@ -21,6 +21,8 @@ SETTINGS: dict[str, str] = {
     "lc_monetary": "C",
     "xmloption": "content",
     "extra_float_digits": "3",
+    "standard_conforming_strings": "on",  # or backslashes in deparsed literals mean something else
+    "array_nulls": "on",  # or a NULL in an array is loaded as a word
     "synchronize_seqscans": "off",  # rows in the order of their pages
     "statement_timeout": "0",
     "idle_in_transaction_session_timeout": "0",
