@@ -150,3 +150,40 @@ def test_what_comes_before_the_rows_is_never_left_out(
     with pytest.raises(RestoreError, match="already exists") as caught:
         restore(repository, manifest, target, tolerate=True)
     assert "--tolerate-constraints" not in caught.value.message
+
+
+def test_a_function_that_quotes_a_row_is_not_repeated(
+    any_cluster: EmbeddedPostgres, new_database: NewDatabase, repository: Repository
+) -> None:
+    """It may raise any SQLSTATE, also one by which Postgres itself quotes nothing."""
+    source, target = new_database(any_cluster), new_database(any_cluster)
+    manifest = backed_up(
+        repository, source,
+        "CREATE FUNCTION picky(text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS"
+        " 'BEGIN RETURN $1; END'",
+        "CREATE INDEX picky ON messages (picky(body))",
+        "CREATE OR REPLACE FUNCTION picky(text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS"
+        " $$BEGIN RAISE EXCEPTION 'not for %', $1 || '@example.org'"
+        " USING errcode = 'feature_not_supported'; END$$",
+    )  # fmt: skip
+    with pytest.raises(RestoreError, match=r"picky: FeatureNotSupported \(0A000\)") as caught:
+        restore(repository, manifest, target)
+    assert "example.org" not in caught.value.message
+    result = restore(repository, manifest, target, tolerate=True)
+    assert [fault.reason for fault in result.faults] == ["FeatureNotSupported (0A000)"]
+
+
+def test_null_in_an_array_stays_null_whatever_the_target_is_set_to(
+    database: str, target: str, repository: Repository
+) -> None:
+    manifest = backed_up(
+        repository, database,
+        "ALTER TABLE messages ADD COLUMN tags text[] DEFAULT ARRAY[NULL, 'NULL', 'a']",
+    )  # fmt: skip
+    with psycopg.connect(target, autocommit=True) as connection:
+        name = connection.info.dbname
+        connection.execute(f"ALTER DATABASE {name} SET array_nulls = off".encode())
+    restore(repository, manifest, target)
+    with psycopg.connect(target) as connection:
+        rows = connection.execute("SELECT tags FROM messages").fetchall()
+    assert rows == [([None, "NULL", "a"],)] * 2
