@@ -16,7 +16,7 @@ from convault.errors import ConvaultError, IntegrityError, ObjectMissing, Restor
 from convault.formats import compression, ndjson
 from convault.formats.postgres_types import quoted
 from convault.manifest import Manifest, PartEntry, TableEntry
-from convault.models import Column
+from convault.models import Column, TableName
 from convault.stores.base import Store
 
 _COPY_BYTES = 4 * 1024 * 1024
@@ -66,15 +66,20 @@ def read_part(store: Store, part: PartEntry) -> bytes:
 
 
 def load_part(
-    connection: psycopg.Connection[Any], store: Store, table: TableEntry, part: PartEntry
+    connection: psycopg.Connection[Any],
+    store: Store,
+    table: TableEntry,
+    part: PartEntry,
+    *,
+    into: TableName,
 ) -> None:
-    """COPY the rows of a part into the table. IntegrityError, StoreError, RestoreError, and what
-    the driver raises."""
+    """COPY the rows of a part into its table, or into one above it. IntegrityError, StoreError,
+    RestoreError, and what the driver raises."""
     plain = read_part(store, part)
     if connection.info.server_version < 160000:
         _refuse_octal_chars(plain, table.columns, part)
     with connection.cursor() as cursor:
-        with cursor.copy(_copy_statement(table).encode()) as copy:
+        with cursor.copy(_copy_statement(table, into).encode()) as copy:
             for lines in ndjson.split(plain, _COPY_BYTES):
                 try:
                     copy.write(ndjson.to_copy_text(lines.data, table.columns))
@@ -111,9 +116,9 @@ def _pieces(store: Store, part: PartEntry) -> Iterable[bytes]:
             return
 
 
-def _copy_statement(table: TableEntry) -> str:
+def _copy_statement(table: TableEntry, into: TableName) -> str:
     names = ", ".join(quoted(column.name) for column in ndjson.loadable(table.columns))
-    return f"COPY {table.name.quoted}{f' ({names})' if names else ''} FROM STDIN"
+    return f"COPY {into.quoted}{f' ({names})' if names else ''} FROM STDIN"
 
 
 def _refuse_octal_chars(plain: bytes, columns: Iterable[Column], part: PartEntry) -> None:

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any
 
-import psycopg
-
-from convault import statements, target
-from convault.errors import IntegrityError
-from convault.loading import check_objects, load_part
+from convault import filling, statements, target
+from convault.loading import check_objects
 from convault.manifest import Manifest
 from convault.models import Statement, TableName
-from convault.progress import report
 from convault.repository import Repository
 from convault.statements import Fault
 
@@ -52,8 +47,8 @@ def restore(
     with target.transaction(target_url) as connection:
         target.require_empty(connection)
         outcomes = [statements.run(connection, before, tolerate=tolerate)]
-        _load(connection, repository, manifest)
-        rows = _count(connection, manifest)
+        filling.load(connection, repository.store, manifest)
+        rows = filling.count(connection, manifest)
         outcomes.append(statements.run(connection, after, tolerate=tolerate))
     return RestoreResult(
         rows=rows,
@@ -61,30 +56,3 @@ def restore(
         left_out=tuple(s for outcome in outcomes for s in outcome.left_out),
         faults=tuple(f for outcome in outcomes for f in outcome.faults),
     )
-
-
-def _load(connection: psycopg.Connection[Any], repository: Repository, manifest: Manifest) -> None:
-    done = 0
-    for table in manifest.tables:
-        for part in table.parts:
-            report("load", str(table.name), done=done, total=manifest.rows, unit="rows")
-            with target.refusals(f"rows of {table.name}"):
-                load_part(connection, repository.store, table, part)
-            done += part.rows
-    report("load", "rows", done=done, total=manifest.rows, unit="rows")
-
-
-def _count(connection: psycopg.Connection[Any], manifest: Manifest) -> dict[TableName, int]:
-    """count(*) of every table; IntegrityError when the backup promised another number."""
-    counts = {}
-    for table in manifest.tables:
-        query = f"SELECT count(*) FROM ONLY {table.name.quoted}"
-        row = connection.execute(query.encode()).fetchone()
-        counts[table.name] = row[0] if row else 0
-        if counts[table.name] != table.rows:
-            raise IntegrityError(
-                f"Table {table.name} has {counts[table.name]} rows after loading, and the backup "
-                f"counted {table.rows}. Nothing was changed.",
-                table=table.name,
-            )
-    return counts

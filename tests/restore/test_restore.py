@@ -120,6 +120,42 @@ def test_rows_of_partitions_and_children_lie_where_they_lay(backup: Backup, targ
     assert (counts["notes"], counts["long_notes"]) == (20, 20)
 
 
+def test_partitions_by_the_hash_of_an_enum_come_back(
+    any_cluster: EmbeddedPostgres,
+    new_database: Callable[[EmbeddedPostgres], str],
+    repository: Repository,
+) -> None:
+    """Its values are hashed by their oids, which are others in the target."""
+    source, target = new_database(any_cluster), new_database(any_cluster)
+    with psycopg.connect(source) as connection:
+        connection.execute(b"""
+            CREATE TYPE public.mood AS ENUM ('a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'i', 'j');
+            CREATE TABLE public.conversations (id int PRIMARY KEY);
+            INSERT INTO public.conversations VALUES (1);
+            CREATE TABLE public.messages (id int, mood public.mood, year int, conversation int
+                REFERENCES public.conversations) PARTITION BY RANGE (year);
+            CREATE TABLE public.old PARTITION OF public.messages FOR VALUES FROM (0) TO (2000);
+            CREATE TABLE public.new PARTITION OF public.messages FOR VALUES FROM (2000) TO (3000)
+                PARTITION BY HASH (mood);
+            CREATE TABLE public.new_0 PARTITION OF public.new
+                FOR VALUES WITH (MODULUS 3, REMAINDER 0);
+            CREATE TABLE public.new_1 (conversation int, year int, mood public.mood, id int);
+            ALTER TABLE public.new ATTACH PARTITION public.new_1
+                FOR VALUES WITH (MODULUS 3, REMAINDER 1);
+            CREATE TABLE public.new_2 PARTITION OF public.new
+                FOR VALUES WITH (MODULUS 3, REMAINDER 2);
+            INSERT INTO public.messages SELECT n, (enum_range(NULL::public.mood))[1 + n % 10],
+                1990 + n % 20, 1 FROM generate_series(1, 200) n;
+        """)
+        before = connection.execute("SELECT * FROM messages ORDER BY id").fetchall()
+    manifest = back_up(repository, source)
+    result = restore(repository, manifest, target)
+    assert sum(result.rows.values()) == 201
+    assert result.rows[TableName("public", "old")] == 100
+    with psycopg.connect(target) as connection:
+        assert connection.execute("SELECT * FROM messages ORDER BY id").fetchall() == before
+
+
 def test_progress_is_told_in_rows(backup: Backup, target: str) -> None:
     events: list[Progress] = []
     with listening(events.append):
