@@ -37,6 +37,7 @@ class Installation:
             root=self.settings.root_table,
             messages=self.settings.messages_table,
             lock_timeout=self.settings.convault_lock_timeout,
+            readers=self.settings.convault_workers,
         )
 
 

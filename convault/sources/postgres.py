@@ -29,7 +29,13 @@ from convault.sources.proof import leads_to, lock_query, locked_query, moved
 from convault.sources.readers import Readers, snapshot_lost
 from convault.sources.refusals import require_rights, require_server
 from convault.sources.relations import read_dataset
-from convault.sources.session import address, connect, milliseconds
+from convault.sources.session import (
+    address,
+    connect,
+    connection_string,
+    milliseconds,
+    reader_options,
+)
 from convault.sources.types import Facts, changed, read_facts
 
 ATTEMPTS = 5
@@ -50,13 +56,16 @@ class PostgresSource:
     """Implements `sources.base.Source`. Connects when a snapshot is asked for, not before."""
 
     def __init__(
-        self, url: str, *, root: TableName, messages: TableName, lock_timeout: float
-    ) -> None:
-        """`lock_timeout` is in seconds."""
+        self, url: str, *, root: TableName, messages: TableName, lock_timeout: float,
+        readers: int = 1,
+    ) -> None:  # fmt: skip
+        """`lock_timeout` is in seconds. `readers` is how many threads will read at the same time;
+        more can, but somebody who waits for a table to be free keeps them from being opened."""
         self._url = url
         self._root = root
         self._messages = messages
         self._lock_timeout = lock_timeout
+        self._readers = readers
 
     @contextmanager
     def snapshot(self) -> Iterator[PostgresSnapshot]:
@@ -68,18 +77,12 @@ class PostgresSource:
         exporter = connect(self._url, lock_timeout=self._lock_timeout)
         try:
             with translated():
-                facts, dataset = self._fixed(exporter)
-                meaning = read_facts(exporter, dataset)
-                statements = read_statements(exporter, dataset)
-                page_bytes, sizes = measure(exporter, dataset)
-            readers = Readers(
-                self._url,
-                snapshot=facts.snapshot,
-                server_version=exporter.info.server_version,
-                lock_timeout=self._lock_timeout,
-                check_exporter=lambda: answer(exporter),
-            )
+                facts, dataset, readers = self._fixed(exporter)
             try:
+                with translated():
+                    meaning = read_facts(exporter, dataset)
+                    statements = read_statements(exporter, dataset)
+                    page_bytes, sizes = measure(exporter, dataset)
                 yield PostgresSnapshot(
                     facts, dataset, statements, page_bytes, sizes, exporter, readers
                 )
@@ -88,6 +91,27 @@ class PostgresSource:
             self._require_unchanged(dataset, meaning)
         finally:
             exporter.close()
+
+    def _opened(
+        self, exporter: _Connection, facts: SourceFacts, dataset: Dataset
+    ) -> Readers | None:
+        """None when somebody has come to wait for a table: better let them pass and begin anew."""
+        readers = Readers(
+            connection_string(self._url, options=reader_options(exporter)),
+            dataset.tables,
+            snapshot=facts.snapshot,
+            server_version=exporter.info.server_version,
+            lock_timeout=self._lock_timeout,
+            check_exporter=lambda: answer(exporter),
+        )
+        try:
+            readers.open(self._readers)
+        except BaseException as error:
+            readers.close()
+            if isinstance(error, LockNotAvailable | SnapshotLost):
+                return None
+            raise
+        return readers
 
     def _require_unchanged(self, dataset: Dataset, before: Facts) -> None:
         """SnapshotLost when values read since may not mean what the schema says of them."""
@@ -108,8 +132,9 @@ class PostgresSource:
                 type=name,
             )
 
-    def _fixed(self, exporter: _Connection) -> tuple[SourceFacts, Dataset]:
-        """The facts of a snapshot that shows the very tables that are locked in it."""
+    def _fixed(self, exporter: _Connection) -> tuple[SourceFacts, Dataset, Readers]:
+        """The facts of a snapshot that shows the very tables that are locked in it, and connections
+        to read it that hold the locks as well."""
         for _ in range(ATTEMPTS):
             found = find(exporter, self._root, self._messages)
             begin(exporter, self._lock_timeout)
@@ -118,7 +143,9 @@ class PostgresSource:
                 if holds(exporter, found) and (
                     find_again(exporter, self._root, self._messages) == found
                 ):
-                    return facts, found
+                    readers = self._opened(exporter, facts, found)
+                    if readers is not None:
+                        return facts, found, readers
             exporter.execute("ROLLBACK")
         raise LockNotAvailable(
             f"Each of the {ATTEMPTS} times that a snapshot was taken, the tables had changed since "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from threading import Lock
 from typing import Any
@@ -11,12 +11,12 @@ import adbc_driver_manager as adbc
 import adbc_driver_postgresql.dbapi as driver
 import pyarrow as pa
 
-from convault.errors import SnapshotLost, SourceError, SourceUnavailable
+from convault.errors import MissingTable, SnapshotLost, SourceError, SourceUnavailable
 from convault.formats.postgres_types import select_expression
 from convault.models import Range, Table
 from convault.sources.failures import STREAM_ERRORS, failure, sqlstate, translated
-from convault.sources.proof import leads_to, moved
-from convault.sources.session import connection_string, milliseconds, settings_query
+from convault.sources.proof import leads_to, lock_query, locked_query, moved
+from convault.sources.session import milliseconds, settings_query
 
 BATCH_BYTES = 2 * 1024 * 1024
 """What ADBC aims at for a batch. Bytes, not rows: 100 rows of 10 MB may lie on one page."""
@@ -28,17 +28,20 @@ _GONE = ("42704", "22023")
 class Readers:
     """A pool that grows to as many connections as threads read at the same time.
 
-    Each stays in one transaction that imported the snapshot, and so keeps the lock on every table
-    that it has read from. `close()` closes those that are idle; one that is in use is closed when
-    its reading ends.
+    Each stays in one transaction that imported the snapshot, and keeps a lock on every table from
+    its first moment: one that asked for a lock only when it comes to the table would wait behind
+    everybody who waits for the exporter's to go. `close()` closes those that are idle; one that is
+    in use is closed when its reading ends.
     """
 
     def __init__(
-        self, url: str, *, snapshot: str, server_version: int, lock_timeout: float,
-        check_exporter: Callable[[], None],
+        self, parameters: str, tables: Sequence[Table], *, snapshot: str, server_version: int,
+        lock_timeout: float, check_exporter: Callable[[], None],
     ) -> None:  # fmt: skip
-        """`lock_timeout` in seconds; `check_exporter` raises SnapshotLost when it is gone."""
-        self._url = url
+        """`parameters` as `session.connection_string` gives them; `lock_timeout` in seconds;
+        `check_exporter` raises SnapshotLost when it is gone."""
+        self._parameters = parameters
+        self._tables = tables
         self._snapshot = snapshot
         self._server_version = server_version
         self._lock_timeout = lock_timeout
@@ -46,6 +49,14 @@ class Readers:
         self._idle: list[driver.Connection] = []
         self._closed = False
         self._guard = Lock()
+
+    def open(self, number: int) -> None:
+        """Have so many connections ready. LockNotAvailable when somebody already waits for one of
+        the tables; SourceUnavailable."""
+        for _ in range(number):
+            connection = self._open()
+            with self._guard:
+                self._idle.append(connection)
 
     def read(self, table: Table, range_: Range, skip_rows: int) -> Iterator[pa.RecordBatch]:
         """The rows of a range; see `sources.base.Snapshot.read`."""
@@ -104,7 +115,7 @@ class Readers:
 
     def _open(self) -> driver.Connection:
         with translated():
-            connection = driver.connect(connection_string(self._url))
+            connection = driver.connect(self._parameters)
         try:
             with translated(), closing(connection.cursor()) as cursor:
                 self._import_snapshot(cursor)
@@ -113,6 +124,7 @@ class Readers:
                 cursor.execute("SET LOCAL max_parallel_workers_per_gather = 0")
                 cursor.execute("SET LOCAL enable_tidscan = on")
                 cursor.execute(f"SET LOCAL lock_timeout = {milliseconds(self._lock_timeout)}")
+                self._lock(cursor)
         except BaseException:
             _close(connection)
             raise
@@ -126,6 +138,16 @@ class Readers:
             if sqlstate(error) in _GONE:
                 raise snapshot_lost() from None
             raise
+
+    def _lock(self, cursor: Any) -> None:
+        try:
+            with translated():
+                cursor.execute(lock_query(self._tables))
+        except MissingTable:
+            raise moved() from None
+        cursor.execute(locked_query(self._tables))
+        if cursor.fetchone() != (True,):
+            raise moved()
 
     def _told(
         self, error: Exception, connection: driver.Connection, table: Table, range_: Range

@@ -34,13 +34,12 @@ def cut_off(url: str) -> None:
 
 
 def cut_off_readers(url: str) -> None:
-    """End the sessions that have not locked `messages`: the exporter has, and a reader does so when
-    it comes to it."""
+    """End the sessions but the first, which holds the snapshot."""
     with psycopg.connect(url, autocommit=True) as connection:
         ended = connection.execute(
-            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity a"
-            " WHERE datname = current_database() AND pid <> pg_backend_pid() AND NOT EXISTS ("
-            "  SELECT FROM pg_locks WHERE pid = a.pid AND relation = 'public.messages'::regclass)"
+            "SELECT pg_terminate_backend(pid, 5000) FROM ("
+            " SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
+            " AND pid <> pg_backend_pid() ORDER BY backend_start OFFSET 1) readers"
         ).fetchall()
         assert ended == [(True,)]
 

@@ -30,7 +30,10 @@ SWAP_BACK = "ALTER SCHEMA public RENAME TO other; ALTER SCHEMA old RENAME TO pub
 @pytest.fixture
 def snapshot(database: str) -> Iterator[Snapshot]:
     run(database, TABLES + NAMESAKES)
-    with source(database).snapshot() as snapshot:
+    with (
+        pytest.raises(SnapshotLost, match="public was changed"),  # whatever was read
+        source(database).snapshot() as snapshot,
+    ):
         yield snapshot
 
 

@@ -73,6 +73,26 @@ def test_literals_of_the_schema_do_not_depend_on_the_role(
         assert tags == ([None],)
 
 
+def test_a_role_that_quotes_all_names_reads_the_same(
+    role: Callable[..., str], database: str
+) -> None:
+    run(database, TABLES + "CREATE TYPE mood AS ENUM ('ok'); ALTER TABLE messages ADD mood mood")
+    url = role("SET quote_all_identifiers = on")
+    with source(database).snapshot() as usual, source(url).snapshot() as odd:
+        assert odd.dataset == usual.dataset
+        assert odd.statements == usual.statements
+        assert read_all(odd) == read_all(usual)
+
+
+def test_options_of_the_url_are_kept() -> None:
+    for url, expected in (
+        ("postgresql://h/d", "-c a=1"),
+        ("postgresql://h/d?options=-c%20b%3D2", "-c b=2 -c a=1"),
+    ):
+        assert conninfo_to_dict(connection_string(url, options="-c a=1"))["options"] == expected
+    assert "options" not in conninfo_to_dict(connection_string("postgresql://h/d"))
+
+
 def test_the_timeouts_of_the_role_end_no_backup(role: Callable[..., str], database: str) -> None:
     """Supabase sets a statement_timeout on its roles."""
     run(database, TABLES + """
