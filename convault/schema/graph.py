@@ -41,6 +41,9 @@ class Graph:
     """defaults and checks of a table, checks of a domain: they depend on it, and can be part of
     the statement that makes it"""
 
+    row_types: set[Key] = field(default_factory=set)
+    """tables whose rows something takes as a value: a column, a type, a function"""
+
     def oids(self, catalog: str) -> list[int]:
         """The things of that catalog that are part of the backup."""
         return sorted(

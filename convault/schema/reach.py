@@ -135,6 +135,14 @@ class _Walk:
             one, other = self._resolved(source), self._resolved(target)
             if one is not None and other is not None and one != other:
                 self._graph.edges[one].add(other)
+        # A table's own entries name its pg_class entry; its row type is named by others alone.
+        self._graph.row_types = {
+            table
+            for key in self._meaning
+            if key.catalog == "pg_type"
+            and (table := self._resolved(key)) is not None
+            and table.catalog == "pg_class"
+        }
         for owner, part in attached:
             self._graph.attached[owner].add(part)
         return self._graph

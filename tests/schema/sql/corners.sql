@@ -29,6 +29,8 @@ CREATE TABLE notvp (a int, k int) PARTITION BY LIST (k);
 CREATE TABLE notvp1 PARTITION OF notvp FOR VALUES IN (1);
 ALTER TABLE notvp ADD CONSTRAINT nvp CHECK (a > 0) NOT VALID;
 ALTER TABLE notvp1 VALIDATE CONSTRAINT nvp;
+ALTER TABLE notv ADD CONSTRAINT nv2 CHECK (a < 9) NOT VALID;
+ALTER TABLE notvc VALIDATE CONSTRAINT nv2;
 CREATE TABLE self (id int PRIMARY KEY, parent int REFERENCES self DEFERRABLE INITIALLY DEFERRED);
 CREATE TYPE emp AS ();
 CREATE TABLE t_emp (e emp, r pk, ra pk[], m int4multirange, x xml, i interval day to second(3),
