@@ -36,8 +36,9 @@ def restore(
         bool,
         typer.Option(
             "--tolerate-constraints",
-            help="Keep the rows when an index or a constraint is refused: it becomes NOT VALID or "
-            "is left out, which is told, and the exit status is 61.",
+            help="Keep the rows when an index or a constraint is refused (it becomes NOT VALID or "
+            "is left out), or a generated column gets other values. Each is told, and the exit "
+            "status is 61.",
         ),
     ] = False,
     as_json: AsJson = False,
@@ -92,6 +93,10 @@ def _as_json(manifest: Manifest, result: RestoreResult) -> dict[str, Any]:
             }
             for fault in result.faults
         ],
+        "recomputed": [
+            {"schema": table.schema, "table": table.name, "rows": rows}
+            for table, rows in result.recomputed.items()
+        ],
     }
 
 
@@ -106,4 +111,6 @@ def _tell(result: RestoreResult) -> None:
     for fault in result.faults:
         what = "not valid for the restored rows" if fault.not_valid else "left out, as refused"
         say(f"{what}: {fault.statement.kind} {fault.statement.name}: {fault.reason}")
+    for table, rows in result.recomputed.items():
+        say(f"other generated values than in the backup: {number(rows)} rows of {table}")
     say(f"Restored {number(sum(result.rows.values()))} rows in {duration(result.seconds)}.")

@@ -207,7 +207,7 @@ class RestoreError(ConvaultError):
 
 
 class RestoredWithFaults(RestoreError):
-    """All rows are in the target; some indexes or constraints of the backup are not, as asked."""
+    """All rows are in the target; some index, constraint or generated value is not, as asked."""
 
     code, exit_code = "restored-with-faults", 61
 

@@ -8,7 +8,8 @@ from typing import Any
 import psycopg
 
 from convault import target
-from convault.errors import IntegrityError
+from convault.errors import IntegrityError, RestoreError
+from convault.generated import expected
 from convault.loading import load_part
 from convault.manifest import Manifest, TableEntry
 from convault.models import TableName
@@ -47,18 +48,36 @@ def trees(connection: psycopg.Connection[Any], manifest: Manifest) -> Trees:
     return found
 
 
-def load(connection: psycopg.Connection[Any], store: Store, manifest: Manifest) -> None:
+def load(
+    connection: psycopg.Connection[Any], store: Store, manifest: Manifest, *, tolerate: bool
+) -> dict[TableName, int]:
     """All rows of the backup, each proven before it is loaded. IntegrityError, StoreError,
-    RestoreError."""
-    done = 0
+    RestoreError.
+
+    Returns how many rows, of which tables, have other generated values than in the backup; none
+    may, unless `tolerate`.
+    """
+    done, recomputed = 0, {}
     for into, tables in trees(connection, manifest).items():
-        for table in tables:
-            for part in table.parts:
-                report("load", str(table.name), done=done, total=manifest.rows, unit="rows")
-                with target.refusals(f"rows of {table.name}"):
-                    load_part(connection, store, table, part, into=into)
-                done += part.rows
+        with target.refusals(f"rows of {into}"), expected(connection, into, tables) as room:
+            for table in tables:
+                for part in table.parts:
+                    report("load", str(table.name), done=done, total=manifest.rows, unit="rows")
+                    load_part(connection, store, table, part, into=into, expected=room)
+                    done += part.rows
+            differing = room.differing(connection) if room else 0
+        if differing and not tolerate:
+            raise RestoreError(
+                f"{differing} rows of {into} get other values in their generated columns than "
+                "they have in the backup: the function that computes them was changed, or is "
+                "another one in this version of Postgres. Nothing was changed; `convault restore "
+                "--tolerate-constraints` takes the new values.",
+                table=into,
+            )
+        if differing:
+            recomputed[into] = differing
     report("load", "rows", done=done, total=manifest.rows, unit="rows")
+    return recomputed
 
 
 def count(connection: psycopg.Connection[Any], manifest: Manifest) -> dict[TableName, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -15,6 +15,7 @@ from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_expo
 from convault.errors import ConvaultError, IntegrityError, ObjectMissing, RestoreError
 from convault.formats import compression, ndjson
 from convault.formats.postgres_types import quoted
+from convault.generated import Expected
 from convault.manifest import Manifest, PartEntry, TableEntry
 from convault.models import Column, TableName
 from convault.stores.base import Store
@@ -72,25 +73,38 @@ def load_part(
     part: PartEntry,
     *,
     into: TableName,
+    expected: Expected | None,
 ) -> None:
-    """COPY the rows of a part into its table, or into one above it. IntegrityError, StoreError,
-    RestoreError, and what the driver raises."""
+    """COPY the rows of a part into its table, or into one above it, and their generated values to
+    where they are `expected`. IntegrityError, StoreError, RestoreError, and what the driver
+    raises."""
     plain = read_part(store, part)
     if connection.info.server_version < 160000:
         _refuse_octal_chars(plain, table.columns, part)
+    loaded = _copy(connection, _copy_statement(table, into), plain, table, part)
+    if loaded != part.rows:
+        raise RestoreError(
+            f"The target took {loaded} of {part.rows} rows into {table.name}: something there "
+            "drops rows, such as a trigger. Nothing was changed.",
+            table=table.name,
+        )
+    if expected is not None:
+        _copy(connection, expected.copy_statement, plain, table, part, expected.columns)
+
+
+def _copy(
+    connection: psycopg.Connection[Any], statement: str, plain: bytes,
+    table: TableEntry, part: PartEntry, chosen: Sequence[Column] | None = None,
+) -> int:  # fmt: skip
+    """The number of rows that the target took."""
     with connection.cursor() as cursor:
-        with cursor.copy(_copy_statement(table, into).encode()) as copy:
+        with cursor.copy(statement.encode()) as copy:
             for lines in ndjson.split(plain, _COPY_BYTES):
                 try:
-                    copy.write(ndjson.to_copy_text(lines.data, table.columns))
+                    copy.write(ndjson.to_copy_text(lines.data, table.columns, chosen))
                 except IntegrityError as error:
                     raise _damaged(part, error.message) from None
-        if cursor.rowcount != part.rows:
-            raise RestoreError(
-                f"The target took {cursor.rowcount} of {part.rows} rows into {table.name}: "
-                "something there drops rows, such as a trigger. Nothing was changed.",
-                table=table.name,
-            )
+        return cursor.rowcount
 
 
 def _read(store: Store, part: PartEntry) -> bytes:

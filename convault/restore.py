@@ -24,11 +24,13 @@ class RestoreResult:
     """statements about a relation outside the dataset that the target does not have"""
     faults: tuple[Fault, ...]
     """statements that the target refused"""
+    recomputed: dict[TableName, int]
+    """rows that have other values in their generated columns than in the backup, where any have"""
 
     @property
     def complete(self) -> bool:
         """Whether all that leans on nothing outside the backup is as it was."""
-        return all(fault.outside for fault in self.faults)
+        return not self.recomputed and all(fault.outside for fault in self.faults)
 
 
 def restore(
@@ -36,10 +38,10 @@ def restore(
 ) -> RestoreResult:
     """Make the tables of the backup in the empty database at `target_url` and fill them.
 
-    With `tolerate`, an index or a constraint that the target refuses is a fault in the result
-    instead of an error (`convault.statements.run`). Memory is bounded by one part. On any error
-    the target is as it was: IntegrityError names the object that is not what was stored,
-    StoreError is the store's, RestoreError the target's.
+    With `tolerate`, an index or a constraint that the target refuses, and a generated column to
+    which it gives other values, is told in the result instead of being an error. Memory is bounded
+    by one part. On any error the target is as it was: IntegrityError names the object that is not
+    what was stored, StoreError is the store's, RestoreError the target's.
     """
     started = time.monotonic()
     check_objects(repository.store, manifest)
@@ -47,7 +49,7 @@ def restore(
     with target.transaction(target_url) as connection:
         target.require_empty(connection)
         outcomes = [statements.run(connection, before, tolerate=tolerate)]
-        filling.load(connection, repository.store, manifest)
+        recomputed = filling.load(connection, repository.store, manifest, tolerate=tolerate)
         rows = filling.count(connection, manifest)
         outcomes.append(statements.run(connection, after, tolerate=tolerate))
     return RestoreResult(
@@ -55,4 +57,5 @@ def restore(
         seconds=time.monotonic() - started,
         left_out=tuple(s for outcome in outcomes for s in outcome.left_out),
         faults=tuple(f for outcome in outcomes for f in outcome.faults),
+        recomputed=recomputed,
     )

@@ -47,15 +47,17 @@ def serialize(table: pa.Table, columns: Sequence[Column], max_bytes: int) -> lis
     return split(buffer.getvalue(), max_bytes)
 
 
-def to_copy_text(data: bytes, columns: Sequence[Column]) -> bytes:
-    """The rows as `COPY FROM STDIN` takes them in its text format, tab-separated, without the
-    generated columns, which cannot be loaded.
+def to_copy_text(
+    data: bytes, columns: Sequence[Column], chosen: Sequence[Column] | None = None
+) -> bytes:
+    """The rows as `COPY FROM STDIN` takes them in its text format, tab-separated: of `columns` the
+    `chosen` ones, or all but the generated ones, which cannot be loaded.
 
     IntegrityError when `data` is not what `serialize` makes of these columns.
     """
     if not data:
         return b""
-    loaded = loadable(columns)
+    loaded = loadable(columns) if chosen is None else chosen
     if not loaded:
         return b"\n" * data.count(b"\n")
     frame = _read(data, columns)

@@ -76,3 +76,18 @@ def test_a_fault_in_json(installed: Installed, run: InProcess, target: str) -> N
         "reason": "ForeignKeyViolation (23503)",
         "not_valid": True,
     }
+
+
+def test_other_generated_values_are_told(installed: Installed, run: InProcess, target: str) -> None:
+    environment = installed("""
+        CREATE TABLE public.conversations (id integer PRIMARY KEY);
+        CREATE FUNCTION public.size_of(text) RETURNS integer IMMUTABLE RETURN length($1);
+        CREATE TABLE public.messages (
+            conversation_id integer REFERENCES public.conversations, body text,
+            size integer GENERATED ALWAYS AS (public.size_of(body)) STORED);
+        INSERT INTO public.messages VALUES (NULL, 'x');
+        CREATE OR REPLACE FUNCTION public.size_of(text) RETURNS integer IMMUTABLE RETURN 2;
+    """)
+    done = run("restore", "latest", "--into", target, "--tolerate-constraints", **environment)
+    assert done.status == errors.RestoredWithFaults.exit_code
+    assert "1 rows of public.messages" in done.err

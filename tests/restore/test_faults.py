@@ -11,6 +11,7 @@ from convault.comparison import compare
 from convault.embedded.server import EmbeddedPostgres
 from convault.errors import RestoreError
 from convault.manifest import Manifest
+from convault.models import TableName
 from convault.repository import Repository
 from convault.restore import RestoreResult, restore
 from tests.restore.builder import back_up
@@ -187,3 +188,50 @@ def test_null_in_an_array_stays_null_whatever_the_target_is_set_to(
     with psycopg.connect(target) as connection:
         rows = connection.execute("SELECT tags FROM messages").fetchall()
     assert rows == [([None, "NULL", "a"],)] * 2
+
+
+GENERATED = """
+    CREATE FUNCTION public.size_of(text) RETURNS numeric IMMUTABLE RETURN length($1);
+    ALTER TABLE public.messages ADD COLUMN size numeric
+        GENERATED ALWAYS AS (public.size_of(body)) STORED;
+    CREATE TABLE public.notes (
+        conversation_id integer REFERENCES public.conversations, lang text, body text,
+        size numeric GENERATED ALWAYS AS (public.size_of(body)) STORED) PARTITION BY HASH (lang);
+    CREATE TABLE public.notes_0 PARTITION OF public.notes
+        FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+    CREATE TABLE public.notes_1 PARTITION OF public.notes
+        FOR VALUES WITH (MODULUS 2, REMAINDER 1);
+    INSERT INTO public.notes SELECT 1, 'l' || n % 7, repeat('x', n % 10)
+        FROM generate_series(1, 100) n;
+"""
+
+
+def test_generated_columns_are_those_of_the_backup(
+    any_cluster: EmbeddedPostgres, new_database: NewDatabase, repository: Repository
+) -> None:
+    source, target = new_database(any_cluster), new_database(any_cluster)
+    manifest = backed_up(repository, source, GENERATED)
+    result = restore(repository, manifest, target)
+    assert result.recomputed == {}
+    assert differing(manifest, source, target) == []
+
+
+def test_generated_columns_with_other_values_are_refused_or_told(
+    any_cluster: EmbeddedPostgres, new_database: NewDatabase, repository: Repository
+) -> None:
+    source, target = new_database(any_cluster), new_database(any_cluster)
+    manifest = backed_up(
+        repository, source, GENERATED,
+        "CREATE OR REPLACE FUNCTION size_of(text) RETURNS numeric IMMUTABLE"
+        " RETURN CASE WHEN length($1) < 5 THEN length($1) ELSE 5.0 END",
+        "UPDATE messages SET body = 'long as it is' WHERE id = 2",
+    )  # fmt: skip
+    with pytest.raises(RestoreError, match=r"50 rows of public\.notes .*--tolerate-constraints"):
+        restore(repository, manifest, target)
+    result = restore(repository, manifest, target, tolerate=True)
+    assert result.recomputed == {TableName("public", "notes"): 50}
+    assert not result.complete
+    assert differing(manifest, source, target) == ["public.notes_0", "public.notes_1"]
+    with psycopg.connect(target) as connection:
+        left = connection.execute("SELECT to_regclass('pg_temp.convault_generated')").fetchone()
+    assert left == (None,)
