@@ -91,6 +91,17 @@ def test_init_again_changes_nothing(settings: Settings, tmp_path: Path) -> None:
     assert (tmp_path / "store/convault.json").read_bytes() == before
 
 
+def test_init_says_which_manifest_cannot_be_read(settings: Settings) -> None:
+    initialise(settings)
+    installation = open_installation(settings)
+    back_up(installation)
+    (backup_id,) = installation.repository.backup_ids()
+    installation.repository.store.replace(installation.repository.manifest_key(backup_id), b"{")
+    again = initialise(settings)
+    assert [change.kind for change in again.changes] == [ChangeKind.UNREADABLE]
+    assert any(f"Backup {backup_id} cannot be read" in line for line in again.done)
+
+
 def test_init_makes_a_folder_for_its_owner_alone(settings: Settings, tmp_path: Path) -> None:
     initialise(settings)
     assert (tmp_path / "store").stat().st_mode & 0o777 == 0o700
