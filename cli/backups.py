@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from cli import progress
-from cli.listing import as_object, summary
+from cli.listing import as_object, omissions, summary
 from cli.opening import opened
 from cli.output import AsJson, print_json, say
 from cli.prefect_server import ensure_server
@@ -53,6 +53,8 @@ def backup(
     else:
         print(record.id)
         say(summary(record))
+        for line in omissions(record):
+            say(line)
 
 
 def wanted_options(

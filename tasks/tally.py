@@ -12,6 +12,7 @@ from typing import Any
 from convault.models import Chunk, Range, StepSeconds
 from convault.progress import report
 from convault.repository import Stored
+from convault.sources.base import Snapshot
 from tasks.upload import Uploaded
 
 
@@ -35,6 +36,13 @@ class Tally:
         self._repaired = 0
         self.replans = 0
         """how often the snapshot was lost"""
+        self._not_included: list[str] | None = None
+        self._warnings: list[str] | None = None
+
+    def see(self, snapshot: Snapshot) -> None:
+        """Keep what the snapshot tells about what will not be in the backup: names."""
+        self._not_included = [str(name) for name in snapshot.not_included]
+        self._warnings = list(snapshot.warnings)
 
     def plan(self, chunks: Sequence[Chunk]) -> None:
         """A snapshot's work begins: what an earlier snapshot's did counts no more, but for the time
@@ -83,7 +91,8 @@ class Tally:
                 self._seconds[step] += getattr(seconds, step)
 
     def metrics(self) -> dict[str, Any]:
-        """For the row: what was read and stored so far. Sizes in bytes, times in seconds."""
+        """For the row: what was read and stored so far, and what is not included (None when no
+        snapshot was taken). Sizes in bytes, times in seconds."""
         with self._lock:
             plain, stored = self._done["serialize"], self._done["upload"]
             return {
@@ -95,6 +104,8 @@ class Tally:
                 "parts": self._parts,
                 "chunks": self._chunks,
                 "replans": self.replans,
+                "not_included": self._not_included,
+                "warnings": self._warnings,
                 "repaired": self._repaired,
                 "seconds": {
                     **{step: round(seconds, 3) for step, seconds in self._seconds.items()},

@@ -8,7 +8,7 @@ And because they must be found before they can be locked, they are looked for ag
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +24,9 @@ from convault.errors import (
     SourceUnavailable,
 )
 from convault.models import Dataset, Range, SourceFacts, Statement, Table, TableName
+from convault.omissions import Outsider, warnings
 from convault.sources.failures import translated
+from convault.sources.outsiders import read_outsiders
 from convault.sources.proof import leads_to, lock_query, locked_query, moved
 from convault.sources.readers import Readers, snapshot_lost
 from convault.sources.refusals import require_rights, require_server
@@ -82,9 +84,10 @@ class PostgresSource:
                 with translated():
                     meaning = read_facts(exporter, dataset)
                     statements = read_statements(exporter, dataset)
+                    outsiders = read_outsiders(exporter, dataset)
                     page_bytes, sizes = measure(exporter, dataset)
                 yield PostgresSnapshot(
-                    facts, dataset, statements, page_bytes, sizes, exporter, readers
+                    facts, dataset, statements, outsiders, page_bytes, sizes, exporter, readers
                 )
             finally:
                 readers.close()
@@ -277,11 +280,14 @@ class PostgresSnapshot:
 
     def __init__(
         self, facts: SourceFacts, dataset: Dataset, statements: tuple[Statement, ...],
-        page_bytes: int, sizes: dict[TableName, Size], exporter: _Connection, readers: Readers,
+        outsiders: Sequence[Outsider], page_bytes: int, sizes: dict[TableName, Size],
+        exporter: _Connection, readers: Readers,
     ) -> None:  # fmt: skip
         self.facts = facts
         self.dataset = dataset
         self.statements = statements
+        self.not_included = tuple(outsider.name for outsider in outsiders)
+        self.warnings = warnings(dataset, outsiders)
         self._page_bytes = page_bytes
         self._sizes = sizes
         self._exporter = exporter

@@ -13,6 +13,8 @@ import pyarrow as pa
 import pytest
 from prefect import flow, task
 
+from cli.backups import backup as command_backup
+from cli.listing import omissions, show
 from flows.backup import backup
 from tasks.load import Load
 from tasks.policy import POLICY
@@ -83,6 +85,50 @@ def test_runs_of_tasks_are_named_for_their_rows(
     assert len(chunks) == record.metrics["chunks"]
     assert all(run["tags"] == ["convault"] for run in chunks)
     assert all(run["run_count"] == 1 for run in done)
+
+
+def test_what_is_not_included_is_told(
+    application: Application,
+    prefect_api: PrefectServer,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In the row's metrics, in the artifact, and by the commands."""
+    application.execute("CREATE TABLE message_attachments (message_id bigint, name text)")
+    application.execute("CREATE TABLE audit_log (entry text)")
+    record = backup()
+    assert record.metrics is not None
+    assert record.metrics["not_included"] == ["public.audit_log", "public.message_attachments"]
+    (warning,) = record.metrics["warnings"]
+    assert "public.message_attachments is not in the backup, although its column" in warning
+    (artifact,) = ask(
+        prefect_api,
+        "/artifacts/filter",
+        artifacts={
+            "flow_run_id": {"any_": [str(record.flow_run_id)]},
+            "key": {"any_": ["backup-result"]},
+        },
+    )
+    assert f"**Warning:** {warning}" in artifact["data"]
+    assert "- `public.audit_log`\n- `public.message_attachments`\n" in artifact["data"]
+
+    monkeypatch.setattr("cli.backups.load_flow", lambda: backup)
+    command_backup()
+    told = capsys.readouterr().err.splitlines()
+    assert f"Warning: {warning}" in told
+    assert "Not included: public.audit_log, public.message_attachments." in told
+    show(str(record.id))
+    shown = {tuple(line.split("  ", 1)) for line in capsys.readouterr().out.splitlines()}
+    facts = {fact[0].strip(): fact[1].strip() for fact in shown if len(fact) == 2}
+    assert facts["warning"] == warning
+    assert facts["not included"] == "public.audit_log, public.message_attachments"
+
+
+def test_what_is_all_included_is_told_by_silence(application: Application) -> None:
+    record = backup()
+    assert record.metrics is not None
+    assert record.metrics["not_included"] == record.metrics["warnings"] == []
+    assert omissions(record) == []
 
 
 @task(name="give", **POLICY)
