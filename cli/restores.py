@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -9,7 +10,7 @@ import typer
 from cli import progress
 from cli.identify import BackupName, backup_named
 from cli.opening import opened
-from cli.output import AsJson, duration, number, print_json, print_table, say
+from cli.output import AsJson, duration, number, print_json, print_table, printable, say
 from cli.target import url_of_target
 from convault.errors import RestoredWithFaults
 from convault.settings import load_settings
@@ -106,11 +107,16 @@ def _tell(result: RestoreResult) -> None:
         [(str(table), number(rows)) for table, rows in result.rows.items()],
         right=["rows"],
     )
+    for line in _imperfections(result):
+        say(printable(line))
+    say(f"Restored {number(sum(result.rows.values()))} rows in {duration(result.seconds)}.")
+
+
+def _imperfections(result: RestoreResult) -> Iterator[str]:
     for statement in result.left_out:
-        say(f"left out, as {statement.needs} is not there: {statement.kind} {statement.name}")
+        yield f"left out, as {statement.needs} is not there: {statement.kind} {statement.name}"
     for fault in result.faults:
         what = "not valid for the restored rows" if fault.not_valid else "left out, as refused"
-        say(f"{what}: {fault.statement.kind} {fault.statement.name}: {fault.reason}")
+        yield f"{what}: {fault.statement.kind} {fault.statement.name}: {fault.reason}"
     for table, rows in result.recomputed.items():
-        say(f"other generated values than in the backup: {number(rows)} rows of {table}")
-    say(f"Restored {number(sum(result.rows.values()))} rows in {duration(result.seconds)}.")
+        yield f"other generated values than in the backup: {number(rows)} rows of {table}"
