@@ -29,7 +29,12 @@ from convault.sources.failures import translated
 from convault.sources.outsiders import read_outsiders
 from convault.sources.proof import leads_to, lock_query, locked_query, moved
 from convault.sources.readers import Readers, snapshot_lost
-from convault.sources.refusals import require_rights, require_server
+from convault.sources.refusals import (
+    require_no_large_objects,
+    require_rights,
+    require_server,
+    require_whole_pages,
+)
 from convault.sources.relations import read_dataset
 from convault.sources.session import (
     address,
@@ -82,6 +87,7 @@ class PostgresSource:
                 facts, dataset, readers = self._fixed(exporter)
             try:
                 with translated():
+                    require_no_large_objects(exporter, dataset.tables)
                     meaning = read_facts(exporter, dataset)
                     statements = read_statements(exporter, dataset)
                     outsiders = read_outsiders(exporter, dataset)
@@ -164,6 +170,7 @@ def find(connection: _Connection, root: TableName, messages: TableName) -> Datas
             connection.info.server_version,
             connection.info.parameter_status("server_encoding") or "",
         )
+        require_whole_pages(connection)
         found = read_dataset(connection, root, messages)
         require_rights(connection, found.tables)
     return found
