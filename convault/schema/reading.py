@@ -77,7 +77,7 @@ def _read(found: Catalogs, graph: Graph, dataset: Dataset) -> list[Statement]:
         sequences.identities,
     ):
         made |= kind
-    before = in_order(graph, made, apart)
+    before, not_made = in_order(graph, made, apart)
 
     keys = key_statements(found, graph, dataset)
     indexes, index_changes, left_out = index_statements(found, graph, dataset)
@@ -96,5 +96,5 @@ def _read(found: Catalogs, graph: Graph, dataset: Dataset) -> list[Statement]:
         *sequences.values,
         *statistics_statements(found, graph),
         *made_tables.forced,
-        *comment_statements(found, graph, left_out, foreign_keys),
+        *comment_statements(found, graph, left_out | not_made, foreign_keys),
     ]
