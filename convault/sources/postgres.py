@@ -36,6 +36,7 @@ from convault.sources.refusals import (
     require_whole_pages,
 )
 from convault.sources.relations import read_dataset
+from convault.sources.server import system_identifier, who_holds
 from convault.sources.session import (
     address,
     connect,
@@ -246,32 +247,6 @@ def measure(connection: _Connection, dataset: Dataset) -> tuple[int, dict[TableN
     block = connection.execute("SELECT pg_catalog.current_setting('block_size')::int").fetchone()
     assert block is not None
     return block[0], {table.name: sizes[table.oid] for table in dataset.tables}
-
-
-def system_identifier(connection: _Connection) -> str:
-    """Of the cluster, or '' where the role may not ask (asking would end the transaction)."""
-    allowed = connection.execute(
-        "SELECT pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')"
-    ).fetchone()
-    if allowed != (True,):
-        return ""
-    row = connection.execute(
-        "SELECT system_identifier::text FROM pg_catalog.pg_control_system()"
-    ).fetchone()
-    return str(row[0]) if row else ""
-
-
-def who_holds(connection: _Connection, dataset: Dataset) -> str:
-    """The tables that are or will be locked exclusively, and by which server processes."""
-    names = {table.oid: table.name for table in dataset.tables}
-    rows = connection.execute(
-        "SELECT relation, pid FROM pg_catalog.pg_locks"
-        " WHERE relation = ANY (%s) AND mode = 'AccessExclusiveLock'"
-        " AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname ="
-        " pg_catalog.current_database()) ORDER BY granted DESC, pid LIMIT 5",
-        (list(names),),
-    ).fetchall()
-    return ", ".join(f"server process {pid} (on {names[oid]})" for oid, pid in rows)
 
 
 def answer(connection: _Connection) -> None:
