@@ -78,8 +78,12 @@ def _environment(home: Path) -> dict[str, str]:
         for name, value in os.environ.items()
         if not name.startswith(("PREFECT_", "CONVAULT_", "SUPABASE_")) and name != "DATABASE_URL"
     }
+    # A worker keeps its runs' files in `runner_storage` there, which may be another user's.
+    temporary = home / "tmp"
+    temporary.mkdir(exist_ok=True)
     return {
         **kept,
+        "TMPDIR": str(temporary),
         "DO_NOT_TRACK": "1",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_HOME": str(home),

@@ -213,9 +213,8 @@ def holder(database: str) -> Iterator[Callable[[UUID], subprocess.Popen[str]]]:
     started: list[subprocess.Popen[str]] = []
 
     def start(backup_id: UUID) -> subprocess.Popen[str]:
-        program = Path(__file__).with_name("lease_holder.py")
         process = subprocess.Popen(
-            [sys.executable, program, database, str(backup_id)],
+            [sys.executable, "-m", "tests.catalog.lease_holder", database, str(backup_id)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
