@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from cli import progress
-from cli.listing import as_object, summary
+from cli.listing import as_object, omissions, summary
 from cli.opening import opened
 from cli.output import AsJson, print_json, say
 from cli.prefect_server import ensure_server
@@ -54,6 +54,8 @@ def backup(
     else:
         print(record.id)
         say(summary(record))
+        for line in omissions(record):
+            say(line)
 
 
 def wanted_options(
@@ -68,10 +70,12 @@ def wanted_options(
             raise OptionsError("What follows --options is not JSON.") from None
         if not isinstance(values, dict):
             raise OptionsError('What follows --options must be an object: {"compressionLevel": 9}.')
-    given = {"format": format_, "compression_level": compression_level}
-    chosen = {name: value for name, value in given.items() if value is not None}
-    values.pop("compressionLevel" if "compression_level" in chosen else "", None)
-    return BackupOptions.parse({**values, **chosen})
+    if format_ is not None:
+        values["format"] = format_
+    if compression_level is not None:
+        values.pop("compression_level", None)
+        values["compressionLevel"] = compression_level
+    return BackupOptions.parse(values)
 
 
 def load_flow() -> BackupFlow:

@@ -75,13 +75,15 @@ def _postgres(home: DemoHome, *, keep: bool) -> Iterator[None]:
 
 @contextmanager
 def _ended_properly() -> Iterator[None]:
-    """SIGTERM ends the block as an exception, so that nothing is left running."""
+    """SIGTERM, and a terminal that is closed, end the block as an exception, so that nothing is
+    left running."""
 
     def end(number: int, frame: FrameType | None) -> None:
         sys.exit(128 + number)
 
-    before = signal.signal(signal.SIGTERM, end)
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

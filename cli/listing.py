@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from datetime import tzinfo
 from typing import TYPE_CHECKING, Annotated, Any
@@ -114,6 +115,14 @@ def summary(record: BackupRecord) -> str:
     return f"{number(record.rows)} rows, {size(record.stored_bytes)} stored{took}."
 
 
+def omissions(record: BackupRecord) -> list[str]:
+    """What the backup does not hold, in lines: warnings, and the tables beside its own."""
+    metrics = record.metrics or {}
+    lines = [f"Warning: {warning}" for warning in metrics.get("warnings") or ()]
+    names = metrics.get("not_included")
+    return [*lines, f"Not included: {', '.join(names)}."] if names else lines
+
+
 def print_records(records: Sequence[BackupRecord], zone: tzinfo) -> None:
     """The table of `convault list`."""
     short = shortened(record.id for record in records)
@@ -206,7 +215,9 @@ def _row_facts(record: BackupRecord, zone: tzinfo) -> Iterable[tuple[str, str]]:
     if record.flow_run_id is not None:
         yield "flow run", str(record.flow_run_id)
     for name, value in (record.metrics or {}).items():
-        if value is not None:
+        if name == "warnings":
+            yield from (("warning", warning) for warning in value or ())
+        elif value not in (None, []):
             yield name.replace("_", " "), _metric(name, value)
 
 
@@ -215,12 +226,14 @@ def _manifest_facts(manifest: Manifest) -> Iterable[tuple[str, str]]:
     yield "source", f"{source.database} on {source.host}, Postgres {source.server_version}"
     yield "system", source.system_identifier
     yield "snapshot", f"{source.snapshot} of {source.taken_at}"
-    yield "options", ", ".join(f"{name} {value}" for name, value in manifest.options.items())
+    yield "options", json.dumps(manifest.options)
 
 
 def _metric(name: str, value: Any) -> str:
     if name == "seconds" and isinstance(value, dict):
         return steps(value)
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
     if isinstance(value, int):
         return size(value) if name.endswith("bytes") else number(value)
     return str(value)

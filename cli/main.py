@@ -16,6 +16,7 @@ from typing import Annotated
 import typer
 
 from cli import archives, backups, demonstration, listing, restores, setup
+from cli.output import say
 from convault import __version__
 from convault.errors import ConvaultError
 from tasks.boundary import unexpected
@@ -72,5 +73,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if os.environ.get("CONVAULT_DEBUG"):
             traceback.print_exception(error)
         failure = error if isinstance(error, ConvaultError) else unexpected(error)
-        print(f"convault: {failure.message}", file=sys.stderr)
+        say(f"convault: {failure.message}")
         sys.exit(failure.exit_code)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime, tzinfo
@@ -17,15 +18,31 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs."
 _UNLIMITED = 1000
 """columns where there is no terminal: nothing is cut off"""
 
+_STEERING = re.compile(
+    "[\x00-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\ud800-\udfff]"
+)
+"""Control characters, invisible ones, those that change the direction, and halves of characters."""
+
+
+def printable(text: str) -> str:
+    """One line in which nothing steers a terminal: names come from manifests and databases, and
+    may hold escape sequences, or characters that turn the direction of the text around."""
+    return _STEERING.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
 
 def say(message: str = "") -> None:
-    """A message for people, on stderr."""
-    print(message, file=sys.stderr, flush=True)
+    """A message for people, on stderr; it may have several lines."""
+    lines = "\n".join(printable(line) for line in message.split("\n"))
+    print(lines, file=sys.stderr, flush=True)
 
 
 def print_json(value: Any) -> None:
     """A result for programs, on stdout."""
-    print(json.dumps(value, ensure_ascii=False, indent=2))
+    text = json.dumps(value, ensure_ascii=False, indent=2)
+    # What json.dumps leaves as it is can only stand inside a string.
+    lines = (_STEERING.sub(lambda found: json.dumps(found[0])[1:-1], li) for li in text.split("\n"))
+    print("\n".join(lines))
 
 
 def print_table(
@@ -38,7 +55,7 @@ def print_table(
         justify = "right" if column in numbers else "left"
         table.add_column(column, justify=justify, no_wrap=column in numbers, overflow="fold")  # type: ignore[arg-type]
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(printable, row))
     console = Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
     if not sys.stdout.isatty():
         console.width = _UNLIMITED
@@ -52,7 +69,7 @@ def print_facts(facts: Iterable[tuple[str, str]]) -> None:
     pairs = list(facts)
     width = max(len(name) for name, _ in pairs)
     for name, value in pairs:
-        print(f"{name:<{width}}  {value}")
+        print(f"{printable(name):<{width}}  {printable(value)}")
 
 
 def size(count: int | None) -> str:

@@ -53,8 +53,8 @@ def _start(
     ephemeral = {"PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1",
                  "PREFECT_UI_ENABLED": "0"}  # fmt: skip
     return subprocess.Popen(
-        [sys.executable, "-m", "cli.prefect_server", str(listening.fileno())],
-        cwd=Path(__file__).parent.parent,
+        # -P: a `cli` in the working directory is not this one.
+        [sys.executable, "-P", "-m", "cli.prefect_server", str(listening.fileno())],
         env={**os.environ, **settings, **ephemeral},
         stdin=subprocess.PIPE,
         stdout=output,

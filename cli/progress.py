@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.progress import TaskID as RichTask
 
-from cli.output import number, say, size
+from cli.output import number, printable, say, size
 from convault.progress import Progress as Event
 from convault.progress import listening
 
@@ -77,7 +77,7 @@ class _Bars:
                 completed=event.done,
                 total=event.total,
                 amount=_amount(event),
-                subject="" if finished else event.subject,
+                subject="" if finished else printable(event.subject),
             )
 
     def _end_open_ones(self, *, uncounted: bool) -> None:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cli import progress
 from cli.identify import BackupName, backup_named
 from cli.opening import opened
-from cli.output import AsJson, duration, number, print_json, print_table, say
+from cli.output import AsJson, duration, number, print_json, print_table, printable, say
 from cli.target import url_of_target
+from convault.errors import RestoredWithFaults
 from convault.settings import load_settings
+
+if TYPE_CHECKING:
+    from convault.manifest import Manifest
+    from convault.restore import RestoreResult
 
 
 def restore(
@@ -27,12 +33,22 @@ def restore(
     into: Annotated[
         str | None, typer.Option(metavar="URL", help="Its URL, if it carries no password.")
     ] = None,
+    tolerate_constraints: Annotated[
+        bool,
+        typer.Option(
+            "--tolerate-constraints",
+            help="Keep the rows when an index or a constraint is refused (it becomes NOT VALID or "
+            "is left out), or a generated column gets other values. Each is told, and the exit "
+            "status is 61.",
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Restore a backup into an empty database.
 
     Types, tables, rows, sequences, keys and indexes, all in one transaction; digests are checked
-    before a row is loaded. Without an option it asks for the URL.
+    before a row is loaded. Without an option it asks for the URL. Not as a superuser: whoever can
+    write to the store can have SQL run as the role that restores.
 
     Example: convault restore latest --target staging
     """
@@ -44,28 +60,63 @@ def restore(
     installation = opened(settings)
     manifest = installation.repository.manifest(backup_named(installation, backup))
     with progress.shown():
-        result = restore_backup(installation.repository, manifest, url)
-    if as_json:
-        print_json(
-            {
-                "id": str(manifest.backup_id),
-                "tables": [
-                    {"schema": table.schema, "table": table.name, "rows": rows}
-                    for table, rows in result.rows.items()
-                ],
-                "rows": sum(result.rows.values()),
-                "seconds": round(result.seconds, 3),
-                "left_out": [
-                    {"kind": s.kind, "name": s.name, "needs": s.needs} for s in result.left_out
-                ],
-            }
+        result = restore_backup(
+            installation.repository, manifest, url, tolerate=tolerate_constraints
         )
-        return
+    if as_json:
+        print_json(_as_json(manifest, result))
+    else:
+        _tell(result)
+    if not result.complete:
+        raise RestoredWithFaults(
+            "All rows were restored, but not everything that holds for them: the faults are named "
+            "above."
+        )
+
+
+def _as_json(manifest: Manifest, result: RestoreResult) -> dict[str, Any]:
+    return {
+        "id": str(manifest.backup_id),
+        "tables": [
+            {"schema": table.schema, "table": table.name, "rows": rows}
+            for table, rows in result.rows.items()
+        ],
+        "rows": sum(result.rows.values()),
+        "seconds": round(result.seconds, 3),
+        "left_out": [{"kind": s.kind, "name": s.name, "needs": s.needs} for s in result.left_out],
+        "faults": [
+            {
+                "kind": fault.statement.kind,
+                "name": fault.statement.name,
+                "needs": fault.statement.needs,
+                "reason": fault.reason,
+                "not_valid": fault.not_valid,
+            }
+            for fault in result.faults
+        ],
+        "recomputed": [
+            {"schema": table.schema, "table": table.name, "rows": rows}
+            for table, rows in result.recomputed.items()
+        ],
+    }
+
+
+def _tell(result: RestoreResult) -> None:
     print_table(
         ("table", "rows"),
         [(str(table), number(rows)) for table, rows in result.rows.items()],
         right=["rows"],
     )
-    for statement in result.left_out:
-        say(f"left out, as {statement.needs} is not there: {statement.kind} {statement.name}")
+    for line in _imperfections(result):
+        say(printable(line))
     say(f"Restored {number(sum(result.rows.values()))} rows in {duration(result.seconds)}.")
+
+
+def _imperfections(result: RestoreResult) -> Iterator[str]:
+    for statement in result.left_out:
+        yield f"left out, as {statement.needs} is not there: {statement.kind} {statement.name}"
+    for fault in result.faults:
+        what = "not valid for the restored rows" if fault.not_valid else "left out, as refused"
+        yield f"{what}: {fault.statement.kind} {fault.statement.name}: {fault.reason}"
+    for table, rows in result.recomputed.items():
+        yield f"other generated values than in the backup: {number(rows)} rows of {table}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import stat
 import sys
 from pathlib import Path
@@ -24,7 +25,7 @@ def url_of_target(
     """The URL from the one of the three that was given; asked for when none was.
 
     ConfigurationError when more were given, when a password stands on the command line, or when a
-    file can be read by others; NotFoundError for an unknown target.
+    file is somebody else's or can be read by others; NotFoundError for an unknown target.
     """
     if sum(choice is not None for choice in (target, into, into_file)) > 1:
         raise ConfigurationError("Use one of --target, --into-file and --into.")
@@ -59,7 +60,13 @@ def _without_password(url: str) -> str:
 def _from_file(path: Path) -> str:
     try:
         with path.open(encoding="utf-8") as file:
-            if stat.S_IMODE(path.stat().st_mode) & (stat.S_IRWXG | stat.S_IRWXO):
+            status = os.fstat(file.fileno())
+            if status.st_uid not in (0, os.geteuid()):
+                raise ConfigurationError(
+                    f"The file {path} is somebody else's, who could name another database in it."
+                    " Use a file of your own."
+                )
+            if stat.S_IMODE(status.st_mode) & (stat.S_IRWXG | stat.S_IRWXO):
                 raise ConfigurationError(
                     f"The file {path} can be read by others, and it may hold a password. Run"
                     f" `chmod 600 {path}` and try again."

@@ -40,6 +40,13 @@ def is_managed(schema: str) -> bool:
     return schema in MANAGED_SCHEMAS or schema.startswith(("supabase_", "pg_"))
 
 
+def own_tables(names: Iterable[TableName]) -> frozenset[TableName]:
+    """Those of Convault's own tables that are among `names`."""
+    found = OWN_TABLES.intersection(names)
+    # Without Convault's migrations, a table called `backups` is the application's own.
+    return found if TableName("public", "convault_migrations") in found else frozenset()
+
+
 def close_over(
     root: TableName, relations: Iterable[Relation], foreign_keys: Iterable[ForeignKey]
 ) -> tuple[TableName, ...]:
@@ -145,10 +152,8 @@ class _Family:
 
     def __init__(self, relations: Iterable[Relation]) -> None:
         self.relations = {relation.name: relation for relation in relations}
-        if TableName("public", "convault_migrations") in self.relations:
-            # Without Convault's migrations, a table called `backups` is the application's own.
-            for name in OWN_TABLES:
-                self.relations.pop(name, None)
+        for name in own_tables(self.relations):
+            del self.relations[name]
         self.heirs: dict[TableName, list[TableName]] = {}
         for relation in self.relations.values():
             for parent in relation.parents:

@@ -25,6 +25,7 @@ ConvaultError
 ├── IncompleteBackup        what was stored is not what was counted: nothing was committed
 ├── IntegrityError          stored bytes do not have their digest, or an archive is damaged
 ├── RestoreError            the target cannot take the backup
+│   └── RestoredWithFaults  it took all rows, but not every index or constraint
 └── PrefectUnavailable      no Prefect server, or no deployment on it, to run a backup (transient)
 
 Messages say what happened and what to do next. They never hold a secret or a row's value: Postgres
@@ -203,6 +204,12 @@ class RestoreError(ConvaultError):
     """The target cannot take the backup."""
 
     code, exit_code = "restore", 60
+
+
+class RestoredWithFaults(RestoreError):
+    """All rows are in the target; some index, constraint or generated value is not, as asked."""
+
+    code, exit_code = "restored-with-faults", 61
 
 
 class PrefectUnavailable(ConvaultError):

@@ -37,6 +37,7 @@ class Installation:
             root=self.settings.root_table,
             messages=self.settings.messages_table,
             lock_timeout=self.settings.convault_lock_timeout,
+            readers=self.settings.convault_workers,
         )
 
 
@@ -50,7 +51,7 @@ class InitReport:
     created: bool = False
     """whether the repository is new"""
     changes: tuple[Change, ...] = ()
-    """rows that follow the manifests now"""
+    """rows that follow the manifests now, and manifests that cannot be read"""
     done: list[str] = field(default_factory=list)
     """all of it in words, a line each"""
 
@@ -97,7 +98,7 @@ def initialise(settings: Settings, *, new_repository: bool = False) -> InitRepor
         else:
             repository = Repository.open(store, None if new_repository else known)
         catalog.register_repository(repository.repository_id, repository.installation_id, store.url)
-    changes = reconcile(repository, catalog)
+    changes = reconcile(repository, catalog, thorough=True)
     return InitReport(
         repository.repository_id,
         tuple(migrations),

@@ -38,6 +38,12 @@ def part_key(table: TableName, sha256: str, suffix: str) -> str:
     return f"data/{table_path(table)}/{sha256}{suffix}"
 
 
+def damaged_key(key: str, sha256: str) -> str:
+    """Where bytes are kept that were found under a part's `key` and are not the part's; `sha256` is
+    their own digest."""
+    return f"damaged/{key}/{sha256}"
+
+
 def part_path(table: TableName, number: int, suffix: str) -> str:
     """The name in the tar of the table's part `number` (counted over all its ranges)."""
     return f"{table_path(table)}/{number:05d}{suffix}"

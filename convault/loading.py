@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -16,8 +16,9 @@ from convault.formats.base import Rows
 from convault.formats.copy_text import loadable, numbered, to_copy_text
 from convault.formats.postgres_types import quoted
 from convault.formats.registry import format_of_name
+from convault.generated import Expected
 from convault.manifest import Manifest, PartEntry, TableEntry
-from convault.models import Column
+from convault.models import Column, TableName
 from convault.stores.base import Store
 
 _LOOKUPS = 8
@@ -63,23 +64,41 @@ def read_part(store: Store, part: PartEntry) -> bytes:
 
 
 def load_part(
-    connection: psycopg.Connection[Any], store: Store, table: TableEntry, part: PartEntry
+    connection: psycopg.Connection[Any],
+    store: Store,
+    table: TableEntry,
+    part: PartEntry,
+    *,
+    into: TableName,
+    expected: Expected | None,
 ) -> None:
-    """COPY the rows of a part into the table. IntegrityError, StoreError, RestoreError, and what
-    the driver raises."""
+    """COPY the rows of a part into its table, or into one above it, and their generated values to
+    where they are `expected`. IntegrityError, StoreError, RestoreError, and what the driver
+    raises."""
     plain = read_part(store, part)
+    loaded = _copy(connection, _copy_statement(table, into), plain, table, part)
+    if loaded != part.rows:
+        raise RestoreError(
+            f"The target took {loaded} of {part.rows} rows into {table.name}: something there "
+            "drops rows, such as a trigger. Nothing was changed.",
+            table=table.name,
+        )
+    if expected is not None:
+        _copy(connection, expected.copy_statement, plain, table, part, expected.columns)
+
+
+def _copy(
+    connection: psycopg.Connection[Any], statement: str, plain: bytes,
+    table: TableEntry, part: PartEntry, chosen: Sequence[Column] | None = None,
+) -> int:  # fmt: skip
+    """The number of rows that the target took."""
     with connection.cursor() as cursor:
-        with cursor.copy(_copy_statement(table).encode()) as copy:
+        with cursor.copy(statement.encode()) as copy:
             for rows in _rows(plain, table, part):
                 if connection.info.server_version < 160000:
                     _refuse_octal_chars(rows, table.columns, part)
-                copy.write(to_copy_text(rows, table.columns))
-        if cursor.rowcount != part.rows:
-            raise RestoreError(
-                f"The target took {cursor.rowcount} of {part.rows} rows into {table.name}: "
-                "something there drops rows, such as a trigger. Nothing was changed.",
-                table=table.name,
-            )
+                copy.write(to_copy_text(rows, table.columns, chosen))
+        return cursor.rowcount
 
 
 def _rows(plain: bytes, table: TableEntry, part: PartEntry) -> Iterator[Rows]:
@@ -118,9 +137,9 @@ def _pieces(store: Store, part: PartEntry) -> Iterable[bytes]:
             return
 
 
-def _copy_statement(table: TableEntry) -> str:
+def _copy_statement(table: TableEntry, into: TableName) -> str:
     names = ", ".join(quoted(column.name) for column in loadable(table.columns))
-    return f"COPY {table.name.quoted}{f' ({names})' if names else ''} FROM STDIN"
+    return f"COPY {into.quoted}{f' ({names})' if names else ''} FROM STDIN"
 
 
 def _refuse_octal_chars(rows: Rows, columns: Iterable[Column], part: PartEntry) -> None:

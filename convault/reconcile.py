@@ -96,11 +96,12 @@ def _fate(
     return None
 
 
-def reconcile(repository: Repository, catalog: Catalog) -> list[Change]:
+def reconcile(repository: Repository, catalog: Catalog, *, thorough: bool = False) -> list[Change]:
     """Make the rows agree with the manifests; what was changed, and which manifests cannot be read.
 
-    Errors of the store or the catalog end it: a store that does not answer has lost nothing. May be
-    repeated, and run while backups run.
+    Manifests are read where a row must follow them; with `thorough` also those of completed rows,
+    which costs a read for every backup there is. Errors of the store or the catalog end it: a store
+    that does not answer has lost nothing. May be repeated, and run while backups run.
     """
     # The rows are read first, then the leases, then the store. A backup only ever moves forward:
     # manifest, then row. So a row that was completed when it was read had its manifest before the
@@ -116,7 +117,26 @@ def reconcile(repository: Repository, catalog: Catalog) -> list[Change]:
         # A disk that was unmounted since the repository was opened lists nothing, without an error.
         Repository.open(repository.store, repository.repository_id)
     applied = (_apply(repository, catalog, change) for change in changes)
-    return [change for change in applied if change is not None]
+    done = [change for change in applied if change is not None]
+    if thorough:
+        ours = {repository.repository_id, None}
+        completed = {r.id: r for r in rows if r.status is BackupStatus.COMPLETED}
+        there = [completed[i] for i in manifests if i in completed]
+        unreadable = (_unreadable(repository, row) for row in there if row.repository_id in ours)
+        done += [change for change in unreadable if change is not None]
+    return done
+
+
+def _unreadable(repository: Repository, row: BackupRecord) -> Change | None:
+    """Said of a completed row whose manifest cannot be read; its row stays: the manifest may be put
+    back."""
+    try:
+        repository.manifest(row.id)
+    except RepositoryError as error:
+        return Change(ChangeKind.UNREADABLE, row.id, row, error.message)
+    except NotFoundError:
+        return None  # removed since it was listed
+    return None
 
 
 def _apply(repository: Repository, catalog: Catalog, change: Change) -> Change | None:

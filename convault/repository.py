@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from enum import Enum
 from hashlib import sha256 as digest
 from typing import Annotated, Any
 from uuid import UUID, uuid4
@@ -12,7 +13,14 @@ from uuid import UUID, uuid4
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from convault import layout
-from convault.errors import NotFoundError, ObjectConflict, ObjectMissing, RepositoryError
+from convault.errors import (
+    NotFoundError,
+    ObjectConflict,
+    ObjectMissing,
+    RepositoryError,
+    StoreError,
+    StoreUnavailable,
+)
 from convault.manifest import FORMAT, IndexEntry, Manifest, MemberEntry
 from convault.models import TableName
 from convault.stores.base import Store
@@ -27,6 +35,16 @@ class _Marker(BaseModel):
     repository_id: UUID
     installation_id: UUID
     created_at: AwareDatetime
+
+
+class Stored(Enum):
+    """What it took to have a part in the store."""
+
+    WRITTEN = "written"
+    FOUND = "found"
+    """it was there already, and its bytes have their digest"""
+    REPAIRED = "repaired"
+    """something else was there under its key, and has been set aside"""
 
 
 class Repository:
@@ -157,6 +175,32 @@ class Repository:
             self.store.put(key, data)
         return {"path": path, "key": key, "sha256": digest(data).hexdigest(), "bytes": len(data)}
 
+    def put_part(self, key: str, sha256: str, data: bytes) -> Stored:
+        """Store a part under its `key` (`part_key` with `sha256`, the digest of `data`).
+
+        An object that is there already is read and held against its digest, for what is damaged in
+        the store would otherwise be part of every backup from now on. Damaged bytes are kept under
+        `layout.damaged_key`, the good ones take their place, and readers find the one or the other.
+        Two at once are safe. ValueError when the digest is not that of `data`.
+        """
+        try:
+            if self.store.put(key, data):
+                return Stored.WRITTEN
+            if self._digest(key) == sha256:
+                return Stored.FOUND
+        except ObjectConflict:
+            pass  # another size is there
+        if digest(data).hexdigest() != sha256:
+            raise ValueError(f"the bytes of {key} do not have its digest")
+        damaged = self._whole(key)
+        found = digest(damaged).hexdigest()
+        if found == sha256:
+            return Stored.FOUND  # another writer was quicker
+        self._is_stored(layout.damaged_key(key, found), damaged)
+        self.store.flush()
+        self.store.replace(key, data)
+        return Stored.REPAIRED
+
     def put_manifest(self, manifest: Manifest) -> None:
         """Make the backup exist: store its manifest, durably, after everything it names.
 
@@ -181,6 +225,21 @@ class Repository:
             return self.store.put(key, data) or self.store.get(key) == data
         except ObjectConflict:
             return False
+
+    def _digest(self, key: str) -> str:
+        found = digest()
+        for piece in self.store.stream(key):
+            found.update(piece)
+        return found.hexdigest()
+
+    def _whole(self, key: str) -> bytes:
+        try:
+            return self.store.get(key)
+        except (StoreUnavailable, ObjectMissing):
+            raise
+        except StoreError:
+            # Cut off while it was read? Then another writer replaced it by something shorter.
+            return self.store.get(key)
 
     def _exists(self, key: str) -> bool:
         try:

@@ -134,12 +134,19 @@ def without_password(url: str) -> str:
 
 
 def _env_file() -> dict[str, str | None]:
-    """The variables of `.env`, which may hold passwords and so must be its owner's alone."""
+    """The variables of `.env`, which may hold passwords: it must be its owner's alone, who must
+    be this user or root."""
     from dotenv import dotenv_values
 
     if not ENV_FILE.is_file():
         return {}
-    if ENV_FILE.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+    status = ENV_FILE.stat()
+    if status.st_uid not in {0, os.geteuid()}:
+        raise ConfigurationError(
+            "The file .env belongs to another user, who could have any database backed up to any "
+            "place. Make it yours (`chown`), if what it says is, and try again."
+        )
+    if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise ConfigurationError(
             "The file .env can be read by others, and it may hold passwords. "
             "Run `chmod 600 .env` and try again."

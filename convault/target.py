@@ -11,6 +11,7 @@ import psycopg
 
 from convault.dataset import OWN_TABLES, is_managed
 from convault.errors import RestoreError, SourceError
+from convault.schema import RESTORE_SETTINGS
 from convault.sources import session
 from convault.sources.failures import reason, sqlstate
 
@@ -73,7 +74,15 @@ def transaction(url: str) -> Iterator[psycopg.Connection[Any]]:
     try:
         with refusals("the restore"):
             connection.execute("BEGIN")
+            for name, value in RESTORE_SETTINGS.items():
+                connection.execute("SELECT pg_catalog.set_config(%s, %s, true)", (name, value))
+            begun = _transaction_id(connection)
             yield connection
+            if _transaction_id(connection) != begun:
+                raise RestoreError(
+                    "The statements of the backup ended the restore's transaction, as only a "
+                    "forged one can. Part of it may be in the target: drop that database."
+                )
         with refusals("to commit"):
             _commit(connection)
     finally:
@@ -91,6 +100,10 @@ def refusals(what: str) -> Iterator[None]:
             f"The target refused {what}: {reason(error)}. Nothing was changed; the target's own "
             "log holds the rest of the message."
         ) from None
+
+
+def _transaction_id(connection: psycopg.Connection[Any]) -> object:
+    return connection.execute("SELECT pg_catalog.pg_current_xact_id()::pg_catalog.text").fetchone()
 
 
 def _commit(connection: psycopg.Connection[Any]) -> None:

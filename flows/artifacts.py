@@ -121,7 +121,16 @@ def _result(record: BackupRecord, manifest: Manifest) -> str:
         f"`convault download {record.id}` gives it as {record.file_size} bytes of tar.\n\n"
         "| step | seconds, summed over the workers |\n|---|---|\n"
         f"{steps}\n"
+        f"{_omissions(record)}"
     )
+
+
+def _omissions(record: BackupRecord) -> str:
+    """Warnings, and the tables that are not in the backup."""
+    metrics = record.metrics or {}
+    text = "".join(f"\n**Warning:** {warning}\n" for warning in metrics.get("warnings") or ())
+    names = "".join(f"- `{name}`\n" for name in metrics.get("not_included") or ())
+    return f"{text}\n## Not included\n\n{names}" if names else text
 
 
 @contextmanager

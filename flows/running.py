@@ -110,6 +110,9 @@ class Run:
             report("snapshot", "locking the tables")
             with self.tally.timed("snapshot"):
                 taken = taking(lambda: stack.enter_context(source.snapshot()))
+            self.tally.see(taken)
+            for warning in taken.warnings:
+                get_run_logger().warning("%s", warning)
             yield Load(f"snapshot {taken.facts.snapshot}", taken)
 
     def _find_complete(self) -> None:

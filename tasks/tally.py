@@ -11,6 +11,8 @@ from typing import Any
 
 from convault.models import Chunk, Range, StepSeconds
 from convault.progress import report
+from convault.repository import Stored
+from convault.sources.base import Snapshot
 from tasks.upload import Uploaded
 
 
@@ -31,8 +33,16 @@ class Tally:
         self._chunks = 0
         self._parts = 0
         self._new_bytes = 0
+        self._repaired = 0
         self.replans = 0
         """how often the snapshot was lost"""
+        self._not_included: list[str] | None = None
+        self._warnings: list[str] | None = None
+
+    def see(self, snapshot: Snapshot) -> None:
+        """Keep what the snapshot tells about what will not be in the backup: names."""
+        self._not_included = [str(name) for name in snapshot.not_included]
+        self._warnings = list(snapshot.warnings)
 
     def plan(self, chunks: Sequence[Chunk]) -> None:
         """A snapshot's work begins: what an earlier snapshot's did counts no more, but for the time
@@ -60,7 +70,8 @@ class Tally:
             size = 0 if part.key in self._keys else part.stored_bytes
             self._keys.add(part.key)
             self._parts += 1
-            self._new_bytes += part.stored_bytes if uploaded.new else 0
+            self._new_bytes += 0 if uploaded.stored is Stored.FOUND else part.stored_bytes
+            self._repaired += uploaded.stored is Stored.REPAIRED
         self.add("upload", part.range, size, "bytes")
 
     @contextmanager
@@ -80,7 +91,8 @@ class Tally:
                 self._seconds[step] += getattr(seconds, step)
 
     def metrics(self) -> dict[str, Any]:
-        """For the row: what was read and stored so far. Sizes in bytes, times in seconds."""
+        """For the row: what was read and stored so far, and what is not included (None when no
+        snapshot was taken). Sizes in bytes, times in seconds."""
         with self._lock:
             plain, stored = self._done["serialize"], self._done["upload"]
             return {
@@ -92,6 +104,9 @@ class Tally:
                 "parts": self._parts,
                 "chunks": self._chunks,
                 "replans": self.replans,
+                "not_included": self._not_included,
+                "warnings": self._warnings,
+                "repaired": self._repaired,
                 "seconds": {
                     **{step: round(seconds, 3) for step, seconds in self._seconds.items()},
                     "total": round(time.monotonic() - self._started, 3),

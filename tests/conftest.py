@@ -24,6 +24,12 @@ SYSTEM_VERSIONS = {
 VERSIONS = sorted({16, 18, *SYSTEM_VERSIONS})
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """A long value is no name for a test; and one with random ids in it is another in each worker,
+    which must collect the same tests."""
+    return argname if isinstance(val, str | bytes) and len(val) > 60 else None
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """In CI everything can be installed, so a test that was skipped is a test that failed."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")

@@ -38,7 +38,7 @@ class Plan:
         return self._fault if hit else None
 
 
-EVERYTHING = {"put", "get", "stream", "head", "list", "delete", "flush"}
+EVERYTHING = {"put", "replace", "get", "stream", "head", "list", "delete", "flush"}
 
 
 def fails_once() -> Plan:
@@ -53,7 +53,9 @@ def fails_always() -> Plan:
 def loses_answers() -> Plan:
     """What changes something is done, but the first answer of each is an error."""
     return Plan(
-        Fault.ANSWER_LOST, operations={"put", "delete", "flush"}, calls=lambda call: call == 0
+        Fault.ANSWER_LOST,
+        operations={"put", "replace", "delete", "flush"},
+        calls=lambda call: call == 0,
     )
 
 
@@ -75,6 +77,9 @@ class FaultyStore:
 
     def put(self, key: str, data: bytes) -> bool:
         return self._change("put", key, lambda: self._inner.put(key, data))
+
+    def replace(self, key: str, data: bytes) -> None:
+        self._change("replace", key, lambda: self._inner.replace(key, data))
 
     def delete(self, key: str) -> None:
         self._change("delete", key, lambda: self._inner.delete(key))
@@ -130,6 +135,9 @@ class RetryingStore:
 
     def put(self, key: str, data: bytes) -> bool:
         return self._try(lambda: self._inner.put(key, data))
+
+    def replace(self, key: str, data: bytes) -> None:
+        self._try(lambda: self._inner.replace(key, data))
 
     def get(self, key: str) -> bytes:
         return self._try(lambda: self._inner.get(key))

@@ -2,7 +2,8 @@
 
 Starting it takes 5 to 13 seconds, so it is started once per worker of pytest-xdist; a module that
 uses it says `pytestmark = [pytest.mark.prefect_server, pytest.mark.xdist_group("prefect")]`, so
-that (with `--dist loadgroup`) all of them share one worker and one server.
+that (with `--dist loadgroup`) all of them share one worker and one server. (The tests that kill
+backups are a group of their own, `crash`, so that another worker can take them.)
 """
 
 from __future__ import annotations
@@ -77,8 +78,12 @@ def _environment(home: Path) -> dict[str, str]:
         for name, value in os.environ.items()
         if not name.startswith(("PREFECT_", "CONVAULT_", "SUPABASE_")) and name != "DATABASE_URL"
     }
+    # A worker keeps its runs' files in `runner_storage` there, which may be another user's.
+    temporary = home / "tmp"
+    temporary.mkdir(exist_ok=True)
     return {
         **kept,
+        "TMPDIR": str(temporary),
         "DO_NOT_TRACK": "1",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_HOME": str(home),
@@ -119,7 +124,7 @@ def prefect_server() -> Iterator[PrefectServer]:
         )
     finally:
         _let_go()
-        stop(process)
+        stop(process, 0)  # it keeps nothing that is needed, and takes seconds to end by itself
         shutil.rmtree(home)
 
 

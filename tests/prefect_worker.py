@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import httpx
 
 from tests.prefect_server import CHECKOUT, PrefectServer, stop
 
@@ -31,7 +34,7 @@ def deploy(server: PrefectServer) -> None:
 def worker(server: PrefectServer, environment: dict[str, str], log: Path) -> Iterator[None]:
     """Deploy, and run a worker with `environment`; its output, and that of its runs, is in `log`.
 
-    It looks for work every second.
+    It looks for work every second, and is stopped when the block is over and its runs have ended.
     """
     deploy(server)
     with log.open("wb") as output:
@@ -43,5 +46,19 @@ def worker(server: PrefectServer, environment: dict[str, str], log: Path) -> Ite
         )  # fmt: skip
     try:
         yield
+        _await_end(server, log)
     finally:
         stop(process)
+
+
+def _await_end(server: PrefectServer, log: Path) -> None:
+    """A run writes its row before Prefect hears that it is over. Killed in between, it would keep
+    the deployment's one slot from the runs of the next test for minutes."""
+    running = {
+        "flow_runs": {"state": {"type": {"any_": ["PENDING", "RUNNING", "CANCELLING"]}}},
+        "deployments": {"name": {"any_": ["conversations"]}},
+    }
+    deadline = time.monotonic() + 60
+    while httpx.post(f"{server.url}/flow_runs/count", json=running).raise_for_status().json():
+        assert time.monotonic() < deadline, log.read_text()[-3000:]
+        time.sleep(0.2)

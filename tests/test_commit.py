@@ -14,8 +14,6 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
-from faulty import Fault, FaultyStore, Plan
-from handmade import new_backup
 
 from convault.archive import Archive
 from convault.catalog.base import BackupStatus
@@ -38,6 +36,8 @@ from convault.progress import Progress, listening
 from convault.reconcile import ChangeKind, reconcile
 from convault.repository import Repository
 from convault.stores import open_store
+from tests.faulty import Fault, FaultyStore, Plan
+from tests.handmade import new_backup
 
 METRICS = {"seconds": {"fetch": 1.5}}
 
@@ -150,8 +150,8 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from uuid import UUID
-sys.path.insert(0, "tests")
-from handmade import new_backup
+sys.path.insert(0, ".")
+from tests.handmade import new_backup
 from convault.catalog.postgres import PostgresCatalog
 from convault.commit import commit
 from convault.progress import listening

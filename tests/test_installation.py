@@ -12,8 +12,6 @@ from uuid import uuid4
 
 import psycopg
 import pytest
-from canaries import marker
-from handmade import new_backup
 from pydantic import SecretStr
 
 from convault.catalog import open_catalog
@@ -31,6 +29,8 @@ from convault.installation import Installation, initialise, open_installation
 from convault.reconcile import ChangeKind
 from convault.settings import Settings
 from convault.sources.base import Source
+from tests.canaries import marker
+from tests.handmade import new_backup
 
 Another = Callable[[], Settings]
 
@@ -89,6 +89,17 @@ def test_init_again_changes_nothing(settings: Settings, tmp_path: Path) -> None:
     assert again.repository_id == first.repository_id
     assert any("Found repository" in line for line in again.done)
     assert (tmp_path / "store/convault.json").read_bytes() == before
+
+
+def test_init_says_which_manifest_cannot_be_read(settings: Settings) -> None:
+    initialise(settings)
+    installation = open_installation(settings)
+    back_up(installation)
+    (backup_id,) = installation.repository.backup_ids()
+    installation.repository.store.replace(installation.repository.manifest_key(backup_id), b"{")
+    again = initialise(settings)
+    assert [change.kind for change in again.changes] == [ChangeKind.UNREADABLE]
+    assert any(f"Backup {backup_id} cannot be read" in line for line in again.done)
 
 
 def test_init_makes_a_folder_for_its_owner_alone(settings: Settings, tmp_path: Path) -> None:

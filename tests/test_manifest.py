@@ -10,7 +10,6 @@ from uuid import uuid4
 
 import frictionless
 import pytest
-from handmade import BACKUP, CONVERSATIONS, new_backup, new_repository
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -20,6 +19,7 @@ from convault.layout import SUFFIXES
 from convault.manifest import Manifest, PartEntry, TableEntry, part_path
 from convault.models import Column, ForeignKey, SourceFacts, Statement, TableName
 from convault.repository import Repository
+from tests.handmade import BACKUP, CONVERSATIONS, new_backup, new_repository
 
 REPOSITORY = new_repository()
 MANIFEST = new_backup(REPOSITORY)

@@ -9,12 +9,12 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from handmade import CONVERSATIONS, MESSAGES, TAKEN, dataset, new_repository
 
 from convault.commit import build_manifest, check_counts, write_members
 from convault.errors import IncompleteBackup, RepositoryError
 from convault.manifest import Manifest
 from convault.models import BackupOptions, Part, Range, SourceFacts, Statement, TableName
+from tests.handmade import CONVERSATIONS, MESSAGES, TAKEN, dataset, new_repository
 
 
 def a_part(

@@ -12,8 +12,6 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
-from faulty import FaultyStore, fails_always
-from handmade import new_backup
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -27,6 +25,8 @@ from convault.manifest import Manifest
 from convault.reconcile import ChangeKind, decide, reconcile
 from convault.repository import Repository
 from convault.stores import open_store
+from tests.faulty import FaultyStore, fails_always
+from tests.handmade import new_backup
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 OURS, THEIRS = UUID(int=1), UUID(int=2)
@@ -262,6 +262,24 @@ def test_a_manifest_that_cannot_be_read_is_said_and_keeps_nothing_from_the_other
     assert (unreadable.kind, unreadable.backup_id) == (ChangeKind.UNREADABLE, bad.backup_id)
     assert "format 99" in str(unreadable)
     assert [record.id for record in catalog.list()] == [good.backup_id]
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"convault": {"format": 99}}', None])
+def test_a_completed_backup_whose_manifest_is_damaged_is_said_when_asked_thoroughly(
+    repository: Repository, catalog: PostgresCatalog, content: bytes | None
+) -> None:
+    good, bad = backed_up(repository, catalog), backed_up(repository, catalog)
+    if content is None:  # of another backup
+        content = repository.manifest_bytes(good.backup_id)
+    repository.store.replace(repository.manifest_key(bad.backup_id), content)
+    before = catalog.list()
+    assert reconcile(repository, catalog) == []
+    (change,) = reconcile(repository, catalog, thorough=True)
+    assert (change.kind, change.backup_id) == (ChangeKind.UNREADABLE, bad.backup_id)
+    assert f"Backup {bad.backup_id} cannot be read: " in str(change)
+    assert catalog.list() == before
+    catalog.update(bad.backup_id, repository_id=THEIRS)
+    assert reconcile(repository, catalog, thorough=True) == []
 
 
 def test_a_store_that_does_not_answer_has_lost_nothing(

@@ -11,8 +11,6 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from faulty import FaultyStore, loses_answers
-from handmade import BACKUP, MESSAGES, new_backup, new_repository
 from obstore.store import MemoryStore
 
 from convault.errors import NotFoundError, ObjectConflict, RepositoryError, StoreUnavailable
@@ -21,6 +19,8 @@ from convault.repository import Repository
 from convault.stores.base import Store
 from convault.stores.folder import FolderStore
 from convault.stores.objects import ObjectStore
+from tests.faulty import FaultyStore, loses_answers
+from tests.handmade import BACKUP, MESSAGES, new_backup, new_repository
 
 SHA = "0123456789abcdef" * 4
 

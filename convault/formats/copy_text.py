@@ -11,10 +11,13 @@ from convault.formats.base import Rows
 from convault.models import Column
 
 
-def to_copy_text(rows: Rows, columns: Sequence[Column]) -> bytes:
-    """The rows, tab-separated, without the generated columns, which cannot be loaded. `rows` has
-    `columns`, in this order."""
-    wanted = [number for number, column in enumerate(columns) if not column.generated]
+def to_copy_text(
+    rows: Rows, columns: Sequence[Column], chosen: Sequence[Column] | None = None
+) -> bytes:
+    """The rows, tab-separated: of `columns`, which `rows` has in this order, those with the names
+    of the `chosen` ones, or all but the generated ones, which cannot be loaded."""
+    numbers = {column.name: number for number, column in enumerate(columns)}
+    wanted = [numbers[c.name] for c in (loadable(columns) if chosen is None else chosen)]
     if not wanted:
         return b"\n" * rows.count
     # By number, because Polars takes a column called `*` or `^a$` for a pattern.

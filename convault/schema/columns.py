@@ -51,11 +51,18 @@ def default_key(column: Any) -> Key:
     return Key("pg_attrdef", column.default_oid or 0)
 
 
-def definition(column: Any, *, typed: bool, apart: Collection[Key]) -> str | None:
-    """The column as CREATE TABLE takes it. None when a typed table (`OF type`) need not name it."""
+def definition(
+    column: Any, *, typed: bool, apart: Collection[Key], undecided: bool = False
+) -> str | None:
+    """The column as CREATE TABLE takes it. None when a typed table (`OF type`) need not name it.
+
+    `undecided`: without a default of its own it must say so, or its parents would disagree.
+    """
     extras = []
     if column.expression is not None and default_key(column) not in apart:
         extras.append(_default(column))
+    elif undecided and not column.generated:
+        extras.append("DEFAULT NULL")
     if column.not_null and column.not_null_validated is not False:
         extras.append(_not_null(column))
     if typed:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Collection
 from typing import Any
 
@@ -13,11 +12,22 @@ from convault.schema.graph import Graph, Key
 
 _CHECKS = """
     SELECT c.oid::int8 AS oid, c.conrelid::int8 AS relation, quote_ident(c.conname) AS name,
-        pg_get_constraintdef(c.oid) AS definition, c.convalidated AS validated,
-        c.conislocal AS local
-    FROM pg_catalog.pg_constraint c
+        pg_get_constraintdef(c.oid) AS definition, c.conislocal AS local,
+        r.relispartition AS of_partition, c.convalidated AND EXISTS (
+            SELECT FROM pg_catalog.pg_inherits i
+            JOIN pg_catalog.pg_constraint p ON p.conrelid = i.inhparent AND p.contype = 'c'
+                AND p.conname = c.conname AND NOT p.convalidated
+            WHERE i.inhrelid = c.conrelid) AS surer
+    FROM pg_catalog.pg_constraint c JOIN pg_catalog.pg_class r ON r.oid = c.conrelid
+    CROSS JOIN LATERAL (
+        WITH RECURSIVE above(parent, steps) AS (
+            SELECT i.inhparent, 1 FROM pg_catalog.pg_inherits i WHERE i.inhrelid = c.conrelid
+            UNION ALL
+            SELECT i.inhparent, a.steps + 1
+            FROM above a JOIN pg_catalog.pg_inherits i ON i.inhrelid = a.parent)
+        SELECT coalesce(max(steps), 0) AS depth FROM above) a
     WHERE c.conrelid = ANY (%(oids)s::oid[]) AND c.contype = 'c'
-    ORDER BY c.conrelid, c.conname
+    ORDER BY a.depth DESC, c.conrelid, c.conname
 """
 
 _KEYS = """
@@ -42,38 +52,30 @@ _FOREIGN_KEYS = """
 """
 
 
-def read_checks(catalogs: Catalogs, dataset: Dataset) -> dict[int, list[Any]]:
-    """The check constraints of each table."""
-    checks: dict[int, list[Any]] = defaultdict(list)
-    for row in catalogs.rows(_CHECKS, {"oids": [table.oid for table in dataset.tables]}):
-        checks[row.relation].append(row)
-    return checks
+def read_checks(catalogs: Catalogs, dataset: Dataset) -> list[Any]:
+    """The check constraints of all tables; those of heirs and partitions before their parents',
+    which merge with them then and take nothing from them."""
+    return catalogs.rows(_CHECKS, _oids(dataset))
 
 
-def late_checks(graph: Graph, checks: Collection[Any]) -> set[Key]:
-    """Checks to be added after the rows: those that old rows may break (NOT VALID, NOT ENFORCED),
-    and those that call a function, which may look at tables that are not loaded yet."""
-    late = set()
+def check_statements(graph: Graph, checks: Collection[Any]) -> dict[Key, Statement]:
+    """ADD CONSTRAINT for every check, after the rows; to heirs and partitions it comes from above.
+
+    Old rows may break a check: one that is not validated, one that calls a function which was
+    replaced, or which looks at tables that are not loaded yet. Where a check is refused then, the
+    rows are there.
+    """
+    added, validated = {}, {}
     for check in checks:
         key = Key("pg_constraint", check.oid)
-        needed = graph.edges.get(key, set()) - {Key("pg_class", check.relation)}
-        calls = any(k.catalog == "pg_proc" for k in graph.closure(needed, stop=graph.tables))
-        if calls or not check.validated:
-            late.add(key)
-    return late
-
-
-def check_statements(
-    graph: Graph, checks: Collection[Any], apart: Collection[Key]
-) -> dict[Key, Statement]:
-    """ADD CONSTRAINT for the checks in `apart`; to heirs and partitions they come from above."""
-    made = {}
-    for check in checks:
-        key = Key("pg_constraint", check.oid)
-        if key in apart and check.local:
-            sql = f"ALTER TABLE {graph.name('pg_class', check.relation)} {_add(check)}"
-            made[key] = _statement(graph, key, "constraint", sql)
-    return made
+        alter = f"ALTER TABLE {graph.name('pg_class', check.relation)}"
+        # `surer`: validated here, and not in the parent that it comes from.
+        if check.local or (check.surer and check.of_partition):
+            added[key] = _statement(graph, key, "constraint", f"{alter} {_add(check)}")
+        elif check.surer:
+            sql = f"{alter} VALIDATE CONSTRAINT {check.name}"
+            validated[key] = _statement(graph, key, "constraint", sql)
+    return added | validated
 
 
 def key_statements(catalogs: Catalogs, graph: Graph, dataset: Dataset) -> dict[Key, Statement]:

@@ -41,6 +41,11 @@ class Graph:
     """defaults and checks of a table, checks of a domain: they depend on it, and can be part of
     the statement that makes it"""
 
+    guessed: set[Key] = field(default_factory=set)
+    """what only a text names, and what that needs: it may be left out, and must refuse nothing"""
+    row_types: set[Key] = field(default_factory=set)
+    """tables whose rows something takes as a value: a column, a type, a function"""
+
     def oids(self, catalog: str) -> list[int]:
         """The things of that catalog that are part of the backup."""
         return sorted(

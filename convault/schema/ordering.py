@@ -7,11 +7,14 @@ is a statement of its own, which can come later or be left out.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Mapping, Sequence
 
 from convault.errors import UnsupportedSource
 from convault.models import Statement
 from convault.schema.graph import Graph, Key
+
+_logger = logging.getLogger(__name__)
 
 
 def set_apart(graph: Graph) -> set[Key]:
@@ -29,10 +32,12 @@ def in_order(
     graph: Graph,
     made: Mapping[Key, Sequence[Statement]],
     apart: Collection[Key],
-) -> list[Statement]:
-    """The statements of `made` in its order, but each after what its object depends on.
+) -> tuple[list[Statement], set[Key]]:
+    """The statements of `made` in its order, but each after what its object depends on; and the
+    keys of those that are left out.
 
-    `apart` are the defaults and checks that are not part of their owner's statement. Raises
+    What is only guessed to be needed comes last, and what Postgres could not make of it is left
+    out. `apart` are the defaults and checks that are not part of their owner's statement. Raises
     UnsupportedSource for a circle, which Postgres allows between functions that replaced others,
     and for a function whose body needs a primary key, which is made after the rows are loaded.
     """
@@ -63,6 +68,16 @@ def in_order(
             needed |= graph.edges.get(part, set())
         return needed - {key}
 
-    for root in made:
-        visit(root)
-    return statements
+    for root in sorted(made, key=graph.guessed.__contains__):
+        try:
+            visit(root)
+        except UnsupportedSource:
+            if root not in graph.guessed:
+                raise
+            path.clear()
+            _logger.warning(
+                "%s may be called by a function of the backup, but a restore could not make it: it "
+                "was left out.",
+                graph.things[root].name,
+            )
+    return statements, set(made) - done

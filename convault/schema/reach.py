@@ -11,7 +11,9 @@ it depends on. It ends at three kinds of object:
   them in `Statement.needs`.
 
 The bodies of functions that are kept as a string (PL/pgSQL, SQL without BEGIN ATOMIC) have no
-dependencies in the catalogs, so what only they name is not found.
+dependencies in the catalogs. When the walk is over, functions and sequences whose names stand in
+such a text are taken along (`named`), with what they need, until nothing new is found. What is
+reached only so refuses nothing: a function that cannot be made is left out.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from convault.errors import UnsupportedSource
 from convault.models import Dataset, TableName
 from convault.schema.catalogs import Catalogs
 from convault.schema.graph import Graph, Key, Thing
+from convault.schema.named import named_in_texts
 
 FIRST_OWN_OID = 16384
 """Objects below it are made by initdb (FirstNormalObjectId in access/transam.h)."""
@@ -115,29 +118,56 @@ class _Walk:
         for themselves; None for what every database has"""
         self._wanted_by: dict[Key, Key] = {}
         """whoever led to a key first, for messages"""
+        self._edges: list[tuple[Key, Key]] = []
+        self._attached: list[tuple[Key, Key]] = []
+        self._guessing = False
 
     def run(self) -> Graph:
-        edges: list[tuple[Key, Key]] = []
-        attached: list[tuple[Key, Key]] = []
-        pending: set[Key] = set(self._graph.tables)
+        self._walk(self._graph.tables)
+        known = set(self._graph.things)
+        self._guessing = True
+        while named := self._named():
+            self._walk(named)
+        self._graph.guessed = self._graph.things.keys() - known
+        for source, target in self._edges:
+            one, other = self._resolved(source), self._resolved(target)
+            if one is not None and other is not None and one != other:
+                self._graph.edges[one].add(other)
+        # A table's own entries name its pg_class entry; its row type is named by others alone.
+        self._graph.row_types = {
+            table
+            for key in self._meaning
+            if key.catalog == "pg_type"
+            and (table := self._resolved(key)) is not None
+            and table.catalog == "pg_class"
+        }
+        for owner, part in self._attached:
+            self._graph.attached[owner].add(part)
+        return self._graph
+
+    def _named(self) -> set[Key]:
+        """What is new of that which the texts of functions and defaults name."""
+        of = {catalog: [Key(catalog, oid) for oid in self._graph.oids(catalog)]
+              for catalog in ("pg_proc", "pg_attrdef")}  # fmt: skip
+        pairs = named_in_texts(self._catalogs, self._graph.tables, of["pg_proc"], of["pg_attrdef"])
+        new = {(text, named) for text, named in pairs if named not in self._meaning}
+        for text, named in sorted(new):
+            self._wanted_by.setdefault(named, text)
+        return {named for _, named in new}
+
+    def _walk(self, start: Collection[Key]) -> None:
+        pending = set(start)
         while pending:
             follow = self._learn(pending)
             needs = self._depends(follow)
             belongs = self._belongs(follow)
             for source, target in (*needs, *((owner, part) for owner, part, _ in belongs)):
                 self._wanted_by.setdefault(target, source)
-            edges += needs
-            attached += [(owner, part) for owner, part, inside in belongs if inside]
+            self._edges += needs
+            self._attached += [(owner, part) for owner, part, inside in belongs if inside]
             pending = {target for _, target in needs} | {part for _, part, _ in belongs}
             pending |= {key for key in self._meaning.values() if key is not None}
             pending -= self._meaning.keys()
-        for source, target in edges:
-            one, other = self._resolved(source), self._resolved(target)
-            if one is not None and other is not None and one != other:
-                self._graph.edges[one].add(other)
-        for owner, part in attached:
-            self._graph.attached[owner].add(part)
-        return self._graph
 
     def _learn(self, keys: Collection[Key]) -> list[Key]:
         """Find out what the keys are; returns those whose dependencies matter."""
@@ -147,9 +177,12 @@ class _Walk:
             self._meaning[key] = meaning = _meaning(key, row)
             if meaning == key:
                 outside = self._outside(key, row)
+                if outside is None and not _is_reproducible(key, row):
+                    if not self._guessing:
+                        raise self._refusal(key, row)
+                    outside = str(row.identity)
                 self._graph.things[key] = Thing(key, row.kind, row.identity, outside)
                 if outside is None:
-                    self._require_reproducible(key, row)
                     follow.append(key)
             elif row.relkind == "c" and row.extension is None:
                 follow.append(key)  # the attributes of a composite type hang on its pg_class entry
@@ -166,16 +199,10 @@ class _Walk:
             return None if belongs else str(row.signature or row.identity)
         return None
 
-    def _require_reproducible(self, key: Key, row: Any) -> None:
-        if (
-            key.catalog in _REPRODUCED
-            and row.typtype not in ("b", "p")
-            and row.prokind in (None, "f")
-        ):
-            return
+    def _refusal(self, key: Key, row: Any) -> UnsupportedSource:
         owner = self._wanted_by.get(key)
         by = f" that {self._graph.things[owner].name} needs" if owner in self._graph.things else ""
-        raise UnsupportedSource(
+        return UnsupportedSource(
             f"The {row.kind} {row.identity}{by} cannot be reproduced by a restore: only an "
             "extension can bring such an object. Nothing was backed up.",
             object=row.identity,
@@ -201,6 +228,12 @@ class _Walk:
                 return None
             key = meaning
         return key
+
+
+def _is_reproducible(key: Key, row: Any) -> bool:
+    return (
+        key.catalog in _REPRODUCED and row.typtype not in ("b", "p") and row.prokind in (None, "f")
+    )
 
 
 def _meaning(key: Key, row: Any) -> Key | None:

@@ -14,7 +14,6 @@ from convault.schema.constraints import (
     check_statements,
     foreign_key_statements,
     key_statements,
-    late_checks,
     read_checks,
 )
 from convault.schema.functions import function_statements
@@ -55,11 +54,10 @@ def read_statements(connection: psycopg.Connection[Any], dataset: Dataset) -> tu
 
 def _read(found: Catalogs, graph: Graph, dataset: Dataset) -> list[Statement]:
     checks = read_checks(found, dataset)
-    all_checks = [check for of_table in checks.values() for check in of_table]
     domain_checks = read_domain_checks(found, graph)
-    apart = set_apart(graph) | late_checks(graph, all_checks)
+    apart = set_apart(graph) | {Key("pg_constraint", check.oid) for check in checks}
     apart |= late_domain_checks(graph, domain_checks)
-    tables = read_tables(found, graph, dataset, checks, apart)
+    tables = read_tables(found, graph, dataset)
     apart |= inherited_defaults(tables)
 
     own_domain_checks = domain_check_statements(graph, domain_checks, apart)
@@ -79,7 +77,7 @@ def _read(found: Catalogs, graph: Graph, dataset: Dataset) -> list[Statement]:
         sequences.identities,
     ):
         made |= kind
-    before = in_order(graph, made, apart)
+    before, not_made = in_order(graph, made, apart)
 
     keys = key_statements(found, graph, dataset)
     indexes, index_changes, left_out = index_statements(found, graph, dataset)
@@ -92,11 +90,11 @@ def _read(found: Catalogs, graph: Graph, dataset: Dataset) -> list[Statement]:
         *indexes.values(),
         *index_changes,
         *(made[0] for made in own_domain_checks.values() if made[0].after_data),
-        *check_statements(graph, all_checks, apart).values(),
+        *check_statements(graph, checks).values(),
         *made_tables.not_null,
         *foreign_keys.values(),
         *sequences.values,
         *statistics_statements(found, graph),
         *made_tables.forced,
-        *comment_statements(found, graph, left_out, foreign_keys),
+        *comment_statements(found, graph, left_out | not_made, foreign_keys),
     ]

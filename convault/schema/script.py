@@ -13,6 +13,7 @@ RESTORE_SETTINGS = {
     )},
     "client_encoding": "UTF8",
     "standard_conforming_strings": "on",
+    "array_nulls": "on",
     "check_function_bodies": "off",
 }  # fmt: skip
 """Settings under which the statements are to be run: they spell out every name, write constants as

@@ -55,8 +55,6 @@ class _Table:
     row: Any
     name: str
     columns: Sequence[Any]
-    checks: Sequence[Any]
-    """those that are part of CREATE TABLE, inherited ones too"""
     parents: Sequence[int]
     whole: bool
     """made with all its columns, in its own order, and attached to its parents afterwards"""
@@ -69,11 +67,8 @@ def read_tables(
     catalogs: Catalogs,
     graph: Graph,
     dataset: Dataset,
-    checks: Mapping[int, Sequence[Any]],
-    apart: Collection[Key],
 ) -> list[_Table]:
-    """Everything that CREATE TABLE needs, in the dataset's order; `checks` by table, those in
-    `apart` not counted.
+    """Everything that CREATE TABLE needs, in the dataset's order.
 
     UnsupportedSource when a parent is not in the dataset, or a partition is being detached.
     """
@@ -96,23 +91,49 @@ def read_tables(
                 table=name,
             )
         parents[row.child].append(row.parent)
-    tables = []
-    for oid in oids:
-        inside = [c for c in checks.get(oid, ()) if Key("pg_constraint", c.oid) not in apart]
-        whole = rows[oid].is_partition or _all_its_own(columns[oid], inside)
-        name = graph.name("pg_class", oid)
-        tables.append(_Table(rows[oid], name, columns[oid], inside, parents[oid], whole))
-    return tables
+    whole = _whole(graph, rows, columns, parents)
+    return [
+        _Table(rows[oid], graph.name("pg_class", oid), columns[oid], parents[oid], oid in whole)
+        for oid in oids
+    ]
 
 
-def _all_its_own(columns: Sequence[Any], checks: Sequence[Any]) -> bool:
+def _whole(
+    graph: Graph,
+    rows: Mapping[int, Any],
+    columns: Mapping[int, Sequence[Any]],
+    parents: Mapping[int, Sequence[int]],
+) -> set[int]:
+    """Tables to be made with all their columns, in their own order, and attached afterwards.
+
+    So are heirs whose row type is used, where INHERITS would put columns in another order (a parent
+    got one later): a value of a row type is written by position. The price is that such an heir
+    calls all its columns its own, and keeps one that is dropped from its parent.
+    """
+    whole: set[int] = set()
+    made: dict[int, list[str]] = {}
+    """columns in the order that they will have"""
+
+    def order(oid: int) -> list[str]:
+        if oid not in made:
+            own = [c.plain_name for c in columns[oid]]
+            above = [name for parent in parents.get(oid, ()) for name in order(parent)]
+            made[oid] = list(dict.fromkeys([*above, *own]))
+            by_position = made[oid] != own and Key("pg_class", oid) in graph.row_types
+            if rows[oid].is_partition or by_position or _all_its_own(columns[oid]):
+                whole.add(oid)
+                made[oid] = own
+        return made[oid]
+
+    for oid in rows:
+        order(oid)
+    return whole
+
+
+def _all_its_own(columns: Sequence[Any]) -> bool:
     """Whether a table declares by itself what it also inherits. Then it can be made by itself and
     keeps the order of its columns; INHERITS in CREATE TABLE puts the parents' columns first."""
-    return (
-        all(c.local for c in columns)
-        and all(c.not_null_local is not False for c in columns)
-        and all(check.local for check in checks)
-    )
+    return all(c.local and c.not_null_local is not False for c in columns)
 
 
 def inherited_defaults(tables: Collection[_Table]) -> set[Key]:
@@ -159,12 +180,13 @@ def _create(graph: Graph, table: _Table, apart: Collection[Key]) -> str:
     elements = []
     for c in table.columns:
         if table.prints(c):
-            elements.append(column.definition(c, typed=bool(row.of_type), apart=apart))
+            # Two parents' defaults may differ, and then CREATE TABLE wants a word of its own.
+            undecided = c.inherited and not table.whole and len(table.parents) > 1
+            elements.append(
+                column.definition(c, typed=bool(row.of_type), apart=apart, undecided=undecided)
+            )
         else:
             elements.append(column.own_not_null(c))
-    for check in table.checks:
-        if table.whole or check.local:
-            elements.append(f"CONSTRAINT {check.name} {check.definition}")
     listed = ",\n    ".join(element for element in elements if element)
     sql = f"CREATE {'UNLOGGED ' if row.unlogged else ''}TABLE {table.name}"
     if row.of_type:

@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 
 import pyarrow as pa
 
-from convault.models import Dataset, Range, SourceFacts, Statement, Table
+from convault.models import Dataset, Range, SourceFacts, Statement, Table, TableName
 
 
 class Snapshot(Protocol):
@@ -22,6 +22,10 @@ class Snapshot(Protocol):
     dataset: Dataset
     statements: tuple[Statement, ...]
     """the schema, read in the snapshot"""
+    not_included: tuple[TableName, ...]
+    """tables that lie in the dataset's schemas, or in `public`, and are not part of it"""
+    warnings: tuple[str, ...]
+    """sentences for people about what the backup will not hold; names, never values"""
 
     def heap_bytes(self, table: Table) -> int:
         """Bytes of the table's own pages, measured after the snapshot was fixed."""
@@ -58,4 +62,7 @@ class Source(Protocol):
 
     def snapshot(self) -> AbstractContextManager[Snapshot]:
         """Lock the dataset's tables, fix one snapshot, read the catalogs in it; everything is let
-        go when the block ends. Errors: the SourceError tree."""
+        go when the block ends. Errors: the SourceError tree.
+
+        When the block ends without an error SnapshotLost is raised if a type or schema of the
+        dataset was changed meanwhile: nothing that was read in it may be used."""

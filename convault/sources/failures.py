@@ -2,7 +2,8 @@
 
 Postgres puts values into DETAIL, HINT and CONTEXT, and for some classes of errors into the message
 itself (`invalid input syntax for type integer: "..."`). Only the first line of the message, and
-only of classes whose messages name nothing but objects and settings, leaves the process.
+only of classes whose messages name nothing but objects and settings, leaves the process; and none
+that arose inside a function.
 """
 
 from __future__ import annotations
@@ -140,7 +141,7 @@ def reason(error: Exception) -> str:
     state = sqlstate(error)
     if state is None:
         return _client_reason(str(error))
-    if state.startswith(_QUOTING_NO_VALUES):
+    if state.startswith(_QUOTING_NO_VALUES) and not _from_function(error):
         return f"{_first_line(_primary(error))} ({state})"
     return f"{_name(state)} ({state})"
 
@@ -161,8 +162,25 @@ def _name(state: str) -> str:
 def _primary(error: Exception) -> str:
     if isinstance(error, psycopg.Error):
         return error.diag.message_primary or ""
+    return _detail(error, "PG_DIAG_MESSAGE_PRIMARY")
+
+
+def _from_function(error: Exception) -> bool:
+    """Whether it arose inside a function, which may raise any SQLSTATE with any text."""
+    if isinstance(error, psycopg.Error):
+        context, place = error.diag.context, error.diag.source_function
+    else:
+        context, place = (
+            _detail(error, "PG_DIAG_CONTEXT"),
+            _detail(error, "PG_DIAG_SOURCE_FUNCTION"),
+        )
+    return bool(context) or place == "exec_stmt_raise"
+
+
+def _detail(error: Exception, name: str) -> str:
+    """What ADBC tells of an error beside its message."""
     details = dict(getattr(error, "details", ()))
-    found = details.get("PG_DIAG_MESSAGE_PRIMARY") or details.get(b"PG_DIAG_MESSAGE_PRIMARY") or b""
+    found = details.get(name) or details.get(name.encode()) or b""
     return found.decode(errors="replace") if isinstance(found, bytes) else str(found)
 
 

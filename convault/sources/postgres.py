@@ -8,8 +8,8 @@ And because they must be found before they can be locked, they are looked for ag
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,13 +17,35 @@ import psycopg
 import pyarrow as pa
 
 from convault.belonging import belonging
-from convault.errors import LockNotAvailable, SourceError
+from convault.errors import (
+    LockNotAvailable,
+    MissingTable,
+    SnapshotLost,
+    SourceError,
+    SourceUnavailable,
+)
 from convault.models import Dataset, Range, SourceFacts, Statement, Table, TableName
+from convault.omissions import Outsider, warnings
 from convault.sources.failures import translated
+from convault.sources.outsiders import read_outsiders
+from convault.sources.proof import leads_to, lock_query, locked_query, moved
 from convault.sources.readers import Readers, snapshot_lost
-from convault.sources.refusals import require_rights, require_server
+from convault.sources.refusals import (
+    require_no_large_objects,
+    require_rights,
+    require_server,
+    require_whole_pages,
+)
 from convault.sources.relations import read_dataset
-from convault.sources.session import address, connect, milliseconds
+from convault.sources.server import system_identifier, who_holds
+from convault.sources.session import (
+    address,
+    connect,
+    connection_string,
+    milliseconds,
+    reader_options,
+)
+from convault.sources.types import Facts, changed, read_facts
 
 ATTEMPTS = 5
 """How often the tables are looked for before a schema that keeps changing is given up on."""
@@ -43,51 +65,98 @@ class PostgresSource:
     """Implements `sources.base.Source`. Connects when a snapshot is asked for, not before."""
 
     def __init__(
-        self, url: str, *, root: TableName, messages: TableName, lock_timeout: float
-    ) -> None:
-        """`lock_timeout` is in seconds."""
+        self, url: str, *, root: TableName, messages: TableName, lock_timeout: float,
+        readers: int = 1,
+    ) -> None:  # fmt: skip
+        """`lock_timeout` is in seconds. `readers` is how many threads will read at the same time;
+        more can, but somebody who waits for a table to be free keeps them from being opened."""
         self._url = url
         self._root = root
         self._messages = messages
         self._lock_timeout = lock_timeout
+        self._readers = readers
 
     @contextmanager
     def snapshot(self) -> Iterator[PostgresSnapshot]:
-        """Lock, then snapshot, then catalogs, then sizes; see `sources.base.Source.snapshot`."""
+        """Lock, then snapshot, then catalogs, then sizes, and when all is read a look whether the
+        types are what they were; see `sources.base.Source.snapshot`."""
         # Imported here, because the package of the schema's statements reads this one's catalogs.
         from convault.schema import read_statements
 
         exporter = connect(self._url, lock_timeout=self._lock_timeout)
         try:
             with translated():
-                facts, dataset = self._fixed(exporter)
-                statements = read_statements(exporter, dataset)
-                page_bytes, sizes = measure(exporter, dataset)
-            readers = Readers(
-                self._url,
-                snapshot=facts.snapshot,
-                server_version=exporter.info.server_version,
-                lock_timeout=self._lock_timeout,
-                check_exporter=lambda: answer(exporter),
-            )
+                facts, dataset, readers = self._fixed(exporter)
             try:
+                with translated():
+                    require_no_large_objects(exporter, dataset.tables)
+                    meaning = read_facts(exporter, dataset)
+                    statements = read_statements(exporter, dataset)
+                    outsiders = read_outsiders(exporter, dataset)
+                    page_bytes, sizes = measure(exporter, dataset)
                 yield PostgresSnapshot(
-                    facts, dataset, statements, page_bytes, sizes, exporter, readers
+                    facts, dataset, statements, outsiders, page_bytes, sizes, exporter, readers
                 )
             finally:
                 readers.close()
+            self._require_unchanged(dataset, meaning)
         finally:
             exporter.close()
 
-    def _fixed(self, exporter: _Connection) -> tuple[SourceFacts, Dataset]:
-        """The facts of a snapshot that shows the very tables that are locked in it."""
+    def _opened(
+        self, exporter: _Connection, facts: SourceFacts, dataset: Dataset
+    ) -> Readers | None:
+        """None when somebody has come to wait for a table: better let them pass and begin anew."""
+        readers = Readers(
+            connection_string(self._url, options=reader_options(exporter)),
+            dataset.tables,
+            snapshot=facts.snapshot,
+            server_version=exporter.info.server_version,
+            lock_timeout=self._lock_timeout,
+            check_exporter=lambda: answer(exporter),
+        )
+        try:
+            readers.open(self._readers)
+        except BaseException as error:
+            readers.close()
+            if isinstance(error, LockNotAvailable | SnapshotLost):
+                return None
+            raise
+        return readers
+
+    def _require_unchanged(self, dataset: Dataset, before: Facts) -> None:
+        """SnapshotLost when values read since may not mean what the schema says of them."""
+        try:
+            connection = connect(self._url, lock_timeout=self._lock_timeout)
+            with closing(connection), translated():
+                now = read_facts(connection, dataset)
+        except SourceUnavailable as error:
+            raise SnapshotLost(
+                f"Whether the schema is still what it was could not be asked: {error.message} The "
+                "backup must start again under a new snapshot."
+            ) from None
+        name = changed(before, now)
+        if name is not None:
+            raise SnapshotLost(
+                f"{name} was changed while rows were read, so the schema and the values that were "
+                "read may not fit each other. The backup must start again under a new snapshot.",
+                type=name,
+            )
+
+    def _fixed(self, exporter: _Connection) -> tuple[SourceFacts, Dataset, Readers]:
+        """The facts of a snapshot that shows the very tables that are locked in it, and connections
+        to read it that hold the locks as well."""
         for _ in range(ATTEMPTS):
             found = find(exporter, self._root, self._messages)
             begin(exporter, self._lock_timeout)
             if lock(exporter, found):
                 facts = fix(exporter)
-                if find_again(exporter, self._root, self._messages) == found:
-                    return facts, found
+                if holds(exporter, found) and (
+                    find_again(exporter, self._root, self._messages) == found
+                ):
+                    readers = self._opened(exporter, facts, found)
+                    if readers is not None:
+                        return facts, found, readers
             exporter.execute("ROLLBACK")
         raise LockNotAvailable(
             f"Each of the {ATTEMPTS} times that a snapshot was taken, the tables had changed since "
@@ -103,6 +172,7 @@ def find(connection: _Connection, root: TableName, messages: TableName) -> Datas
             connection.info.server_version,
             connection.info.parameter_status("server_encoding") or "",
         )
+        require_whole_pages(connection)
         found = read_dataset(connection, root, messages)
         require_rights(connection, found.tables)
     return found
@@ -122,9 +192,8 @@ def lock(connection: _Connection, dataset: Dataset) -> bool:
 
     False when a table is no longer there. LockNotAvailable tells who holds what.
     """
-    tables = ", ".join(f"ONLY {table.name.quoted}" for table in dataset.tables)
     try:
-        connection.execute(f"LOCK TABLE {tables} IN ACCESS SHARE MODE".encode())
+        connection.execute(lock_query(dataset.tables).encode())
     except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
         return False
     except psycopg.errors.LockNotAvailable:
@@ -154,6 +223,11 @@ def fix(connection: _Connection) -> SourceFacts:
     )
 
 
+def holds(connection: _Connection, dataset: Dataset) -> bool:
+    """Whether the lock is on the very tables that were found, not on namesakes."""
+    return connection.execute(locked_query(dataset.tables).encode()).fetchone() == (True,)
+
+
 def find_again(connection: _Connection, root: TableName, messages: TableName) -> Dataset:
     """The dataset as the snapshot shows it."""
     return read_dataset(connection, root, messages)
@@ -176,32 +250,6 @@ def measure(connection: _Connection, dataset: Dataset) -> tuple[int, dict[TableN
     return block[0], {table.name: sizes[table.oid] for table in dataset.tables}
 
 
-def system_identifier(connection: _Connection) -> str:
-    """Of the cluster, or '' where the role may not ask (asking would end the transaction)."""
-    allowed = connection.execute(
-        "SELECT pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')"
-    ).fetchone()
-    if allowed != (True,):
-        return ""
-    row = connection.execute(
-        "SELECT system_identifier::text FROM pg_catalog.pg_control_system()"
-    ).fetchone()
-    return str(row[0]) if row else ""
-
-
-def who_holds(connection: _Connection, dataset: Dataset) -> str:
-    """The tables that are or will be locked exclusively, and by which server processes."""
-    names = {table.oid: table.name for table in dataset.tables}
-    rows = connection.execute(
-        "SELECT relation, pid FROM pg_catalog.pg_locks"
-        " WHERE relation = ANY (%s) AND mode = 'AccessExclusiveLock'"
-        " AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname ="
-        " pg_catalog.current_database()) ORDER BY granted DESC, pid LIMIT 5",
-        (list(names),),
-    ).fetchall()
-    return ", ".join(f"server process {pid} (on {names[oid]})" for oid, pid in rows)
-
-
 def answer(connection: _Connection) -> None:
     """SnapshotLost unless the connection still answers in the transaction it is in."""
     try:
@@ -215,11 +263,14 @@ class PostgresSnapshot:
 
     def __init__(
         self, facts: SourceFacts, dataset: Dataset, statements: tuple[Statement, ...],
-        page_bytes: int, sizes: dict[TableName, Size], exporter: _Connection, readers: Readers,
+        outsiders: Sequence[Outsider], page_bytes: int, sizes: dict[TableName, Size],
+        exporter: _Connection, readers: Readers,
     ) -> None:  # fmt: skip
         self.facts = facts
         self.dataset = dataset
         self.statements = statements
+        self.not_included = tuple(outsider.name for outsider in outsiders)
+        self.warnings = warnings(dataset, outsiders)
         self._page_bytes = page_bytes
         self._sizes = sizes
         self._exporter = exporter
@@ -251,13 +302,18 @@ class PostgresSnapshot:
         try:
             with translated(table=table.name):
                 row = self._exporter.execute(
-                    f"SELECT pg_catalog.count(*) FROM ONLY {table.name.quoted}".encode()
+                    f"SELECT pg_catalog.count(*), {leads_to(table)}"
+                    f" FROM ONLY {table.name.quoted}".encode()
                 ).fetchone()
+        except MissingTable:
+            raise moved(table.name) from None
         except SourceError as error:
             if error.transient:
                 raise snapshot_lost() from None
             raise
         assert row is not None
+        if not row[1]:
+            raise moved(table.name)
         return int(row[0])
 
     def check_alive(self) -> None:

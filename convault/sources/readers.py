@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from threading import Lock
 from typing import Any
@@ -11,11 +11,12 @@ import adbc_driver_manager as adbc
 import adbc_driver_postgresql.dbapi as driver
 import pyarrow as pa
 
-from convault.errors import SnapshotLost, SourceError, SourceUnavailable
+from convault.errors import MissingTable, SnapshotLost, SourceError, SourceUnavailable
 from convault.formats.postgres_types import select_expression
 from convault.models import Range, Table
 from convault.sources.failures import STREAM_ERRORS, failure, sqlstate, translated
-from convault.sources.session import connection_string, milliseconds, settings_query
+from convault.sources.proof import leads_to, lock_query, locked_query, moved
+from convault.sources.session import milliseconds, settings_query
 
 BATCH_BYTES = 2 * 1024 * 1024
 """What ADBC aims at for a batch. Bytes, not rows: 100 rows of 10 MB may lie on one page."""
@@ -27,17 +28,20 @@ _GONE = ("42704", "22023")
 class Readers:
     """A pool that grows to as many connections as threads read at the same time.
 
-    Each stays in one transaction that imported the snapshot, and so keeps the lock on every table
-    that it has read from. `close()` closes those that are idle; one that is in use is closed when
-    its reading ends.
+    Each stays in one transaction that imported the snapshot, and keeps a lock on every table from
+    its first moment: one that asked for a lock only when it comes to the table would wait behind
+    everybody who waits for the exporter's to go. `close()` closes those that are idle; one that is
+    in use is closed when its reading ends.
     """
 
     def __init__(
-        self, url: str, *, snapshot: str, server_version: int, lock_timeout: float,
-        check_exporter: Callable[[], None],
+        self, parameters: str, tables: Sequence[Table], *, snapshot: str, server_version: int,
+        lock_timeout: float, check_exporter: Callable[[], None],
     ) -> None:  # fmt: skip
-        """`lock_timeout` in seconds; `check_exporter` raises SnapshotLost when it is gone."""
-        self._url = url
+        """`parameters` as `session.connection_string` gives them; `lock_timeout` in seconds;
+        `check_exporter` raises SnapshotLost when it is gone."""
+        self._parameters = parameters
+        self._tables = tables
         self._snapshot = snapshot
         self._server_version = server_version
         self._lock_timeout = lock_timeout
@@ -46,19 +50,34 @@ class Readers:
         self._closed = False
         self._guard = Lock()
 
+    def open(self, number: int) -> None:
+        """Have so many connections ready. LockNotAvailable when somebody already waits for one of
+        the tables; SourceUnavailable."""
+        for _ in range(number):
+            connection = self._open()
+            with self._guard:
+                self._idle.append(connection)
+
     def read(
         self, table: Table, range_: Range, skip_rows: int, extra: str | None = None
     ) -> Iterator[pa.RecordBatch]:
         """The rows of a range; see `sources.base.Snapshot.read`. `extra` is SQL for a last
-        column."""
+        column, which may read others of the tables."""
         query = range_query(table, range_, skip_rows, extra)
-        with self._borrowed(range_) as connection, closing(connection.cursor()) as cursor:
-            cursor.adbc_statement.set_options(
-                **{"adbc.postgresql.batch_size_hint_bytes": str(BATCH_BYTES)}
-            )
-            cursor.execute(query)
-            with cursor.fetch_record_batch() as batches:
-                yield from batches
+        named = [table] if extra is None else self._tables
+        rows = 0
+        with self._borrowed(named, range_) as connection:
+            with closing(connection.cursor()) as cursor:
+                cursor.adbc_statement.set_options(
+                    **{"adbc.postgresql.batch_size_hint_bytes": str(BATCH_BYTES)}
+                )
+                cursor.execute(query)
+                with cursor.fetch_record_batch() as batches:
+                    for batch in batches:
+                        rows += batch.num_rows
+                        yield batch
+            if not rows and not _lead_to(connection, [table]):
+                raise moved(table.name)
 
     def close(self) -> None:
         """Close what is idle, and let nothing be borrowed any more."""
@@ -69,14 +88,15 @@ class Readers:
             _close(connection)
 
     @contextmanager
-    def _borrowed(self, range_: Range) -> Iterator[driver.Connection]:
+    def _borrowed(self, named: Sequence[Table], range_: Range) -> Iterator[driver.Connection]:
+        """For a query that calls the `named` tables by their names."""
         connection = self._take(range_)
         intact = False
         try:
             yield connection
             intact = True
         except STREAM_ERRORS as error:
-            raise self._told(error, connection, range_) from None
+            raise self._told(error, connection, named, range_) from None
         finally:
             # A connection that failed, or whose result was not read to its end, is not used again.
             with self._guard:
@@ -100,7 +120,7 @@ class Readers:
 
     def _open(self) -> driver.Connection:
         with translated():
-            connection = driver.connect(connection_string(self._url))
+            connection = driver.connect(self._parameters)
         try:
             with translated(), closing(connection.cursor()) as cursor:
                 self._import_snapshot(cursor)
@@ -109,6 +129,7 @@ class Readers:
                 cursor.execute("SET LOCAL max_parallel_workers_per_gather = 0")
                 cursor.execute("SET LOCAL enable_tidscan = on")
                 cursor.execute(f"SET LOCAL lock_timeout = {milliseconds(self._lock_timeout)}")
+                self._lock(cursor)
         except BaseException:
             _close(connection)
             raise
@@ -123,10 +144,25 @@ class Readers:
                 raise snapshot_lost() from None
             raise
 
-    def _told(self, error: Exception, connection: driver.Connection, range_: Range) -> SourceError:
-        """What went wrong in the middle of a result, where ADBC loses the SQLSTATE."""
+    def _lock(self, cursor: Any) -> None:
+        try:
+            with translated():
+                cursor.execute(lock_query(self._tables))
+        except MissingTable:
+            raise moved() from None
+        cursor.execute(locked_query(self._tables))
+        if cursor.fetchone() != (True,):
+            raise moved()
+
+    def _told(
+        self, error: Exception, connection: driver.Connection, named: Sequence[Table], range_: Range
+    ) -> SourceError:
+        """What went wrong; in the middle of a result ADBC loses the SQLSTATE."""
         if isinstance(error, adbc.Error):
             known = failure(error, table=range_.table, range=range_)
+            # A namesake may lack a column, or the role's privilege.
+            if not known.transient and _answers(connection) and not _lead_to(connection, named):
+                return moved(named[0].name) if len(named) == 1 else moved()
         elif _answers(connection) and "canceling statement" in str(error):
             # By an administrator, or on a standby by a conflict with recovery.
             known = SourceUnavailable(
@@ -157,7 +193,8 @@ class Readers:
 
 
 def range_query(table: Table, range_: Range, skip_rows: int = 0, extra: str | None = None) -> str:
-    """The query that reads a range: FROM ONLY, or inheritance children repeat the page numbers."""
+    """The query that reads a range: FROM ONLY, or inheritance children repeat the page numbers. Of
+    a namesake of the table it reads nothing; `extra` is SQL for a last column."""
     expressions = [select_expression(column) for column in table.columns]
     if extra is not None:
         expressions.append(f'{extra} AS "convault conversation"')
@@ -165,6 +202,7 @@ def range_query(table: Table, range_: Range, skip_rows: int = 0, extra: str | No
     where = f"ctid >= '({range_.first_page},0)'"
     if range_.end_page is not None:
         where += f" AND ctid < '({range_.end_page},0)'"
+    where += f" AND tableoid = {table.oid}"
     offset = f" OFFSET {skip_rows}" if skip_rows else ""
     return f"SELECT {columns} FROM ONLY {table.name.quoted} WHERE {where}{offset}"
 
@@ -186,6 +224,12 @@ def _answers(connection: driver.Connection) -> bool:
     except STREAM_ERRORS:
         return False
     return True
+
+
+def _lead_to(connection: driver.Connection, tables: Sequence[Table]) -> bool:
+    with closing(connection.cursor()) as cursor:
+        cursor.execute(f"SELECT {' AND '.join(map(leads_to, tables))}")
+        return bool(cursor.fetchone() == (True,))
 
 
 def _close(connection: driver.Connection) -> None:

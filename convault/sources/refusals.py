@@ -22,6 +22,23 @@ _RIGHTS = """
 """
 
 
+_DAMAGING = ("zero_damaged_pages", "ignore_checksum_failure")
+"""Settings under which a query reads damaged pages as if they were empty, or as they are."""
+
+_OID_COLUMNS = """
+    WITH RECURSIVE oids (type) AS (
+        SELECT 'pg_catalog.oid'::pg_catalog.regtype::pg_catalog.oid
+        UNION ALL
+        SELECT t.oid FROM pg_catalog.pg_type t JOIN oids ON t.typbasetype = oids.type
+    )
+    SELECT attrelid, attname, pg_catalog.quote_ident(attname) FROM pg_catalog.pg_attribute
+    WHERE attrelid = ANY (%s) AND atttypid IN (SELECT type FROM oids)
+      AND attnum > 0 AND NOT attisdropped
+    ORDER BY attrelid, attnum
+"""
+"""Domains over oid too, such as `lo` of the extension of that name."""
+
+
 def require_server(version: int, encoding: str) -> None:
     """UnsupportedSource for a server that is too old, or whose text has no known encoding."""
     if version < OLDEST_VERSION:
@@ -34,6 +51,42 @@ def require_server(version: int, encoding: str) -> None:
             "The source's encoding is SQL_ASCII: nobody knows what its bytes above 127 mean, so "
             "they cannot be written as UTF-8. Move it to a database with encoding UTF8."
         )
+
+
+def require_whole_pages(connection: psycopg.Connection[Any]) -> None:
+    """UnsupportedSource when the role's or the server's settings let damage pass unseen."""
+    for name in _DAMAGING:
+        if connection.execute("SELECT pg_catalog.current_setting(%s)", (name,)).fetchone() != (
+            "off",
+        ):
+            raise UnsupportedSource(
+                f"The setting {name} is on for this role: rows on damaged pages would be missing "
+                "from the backup, or wrong, without an error. Turn it off (ALTER ROLE or ALTER "
+                "SYSTEM RESET) and restore or repair what is damaged.",
+                setting=name,
+            )
+
+
+def require_no_large_objects(connection: psycopg.Connection[Any], tables: Sequence[Table]) -> None:
+    """UnsupportedSource when a column of the tables holds the number of a large object: what it
+    holds lies in none of them."""
+    if connection.execute("SELECT FROM pg_catalog.pg_largeobject_metadata LIMIT 1").rowcount == 0:
+        return
+    with_rows = {table.oid: table for table in tables if table.kind == "r"}
+    for oid, name, column in connection.execute(_OID_COLUMNS, (list(with_rows),)).fetchall():
+        table = with_rows[oid].name
+        found = connection.execute(
+            f"SELECT FROM ONLY {table.quoted} t JOIN pg_catalog.pg_largeobject_metadata l"
+            f" ON l.oid = t.{column} LIMIT 1".encode()
+        )
+        if found.rowcount:
+            raise UnsupportedSource(
+                f"The column {name} of {table} names large objects (pg_largeobject), and these are "
+                "not backed up yet: a restore would have their numbers without their content. Move "
+                "the content into a bytea column, or back them up with pg_dump.",
+                table=table,
+                column=name,
+            )
 
 
 def require_rights(connection: psycopg.Connection[Any], tables: Sequence[Table]) -> None:

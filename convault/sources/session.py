@@ -12,6 +12,7 @@ from convault.errors import ConfigurationError
 from convault.sources.failures import translated
 
 SETTINGS: dict[str, str] = {
+    "quote_all_identifiers": "off",
     "row_security": "off",  # an error instead of hidden rows
     "search_path": "",  # every name spelled out, and nobody's functions in the way
     "TimeZone": "UTC",
@@ -21,6 +22,8 @@ SETTINGS: dict[str, str] = {
     "lc_monetary": "C",
     "xmloption": "content",
     "extra_float_digits": "3",
+    "standard_conforming_strings": "on",  # or backslashes in deparsed literals mean something else
+    "array_nulls": "on",  # or a NULL in an array is loaded as a word
     "synchronize_seqscans": "off",  # rows in the order of their pages
     "statement_timeout": "0",
     "idle_in_transaction_session_timeout": "0",
@@ -43,8 +46,9 @@ CONNECT_TIMEOUT = 15
 """seconds, unless the URL says otherwise"""
 
 
-def connection_string(url: str) -> str:
+def connection_string(url: str, *, options: str = "") -> str:
     """`url` with Convault's connection parameters, as libpq takes it; it holds the password.
+    `options` are further ones of the server's command line.
 
     ConfigurationError when it is no libpq URL, or when an unencoded character in the password
     makes it another one: libpq's own message would quote the rest of the password.
@@ -61,6 +65,8 @@ def connection_string(url: str) -> str:
             "user, the password or the name must be percent-encoded (@ is %40)."
         )
     given.setdefault("connect_timeout", CONNECT_TIMEOUT)
+    if options:
+        given["options"] = f"{given.get('options', '')} {options}".strip()
     return make_conninfo("", **{**given, **_PARAMETERS})
 
 
@@ -93,6 +99,16 @@ def connect(url: str, *, lock_timeout: float = 0) -> psycopg.Connection[Any]:
         connection.close()
         raise
     return connection
+
+
+def reader_options(connection: psycopg.Connection[Any]) -> str:
+    """The server's options without which ADBC cannot connect where `connection` could: it asks for
+    the names of types before any setting can be made. '' almost everywhere, because a connection
+    pooler may refuse to pass options on."""
+    row = connection.execute(
+        "SELECT reset_val FROM pg_catalog.pg_settings WHERE name = 'quote_all_identifiers'"
+    ).fetchone()
+    return "-c quote_all_identifiers=off" if row == ("on",) else ""
 
 
 def milliseconds(seconds: float) -> int:

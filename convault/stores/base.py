@@ -27,6 +27,10 @@ class Store(Protocol):
     - `put` is atomic and create-only. It may be called twice with the same bytes: an object that is
       already there counts as stored if its size agrees, and is an ObjectConflict otherwise. After
       an error the object may or may not be there.
+    - `replace` is atomic too: whoever reads `key` finds the old bytes or the new ones, never none
+      and never some, and a kill leaves the one or the other. It may be called for an absent object,
+      and twice; of two at once either may be last. After an error the old or the new bytes are
+      there. It is for putting damage right: nothing else may change an object.
     - `get`, `stream`, `head`, `list` may be called any number of times, from any thread.
     - `delete` of an absent object is no error.
     - StoreUnavailable is the only transient error; ObjectMissing says a key is not there; any other
@@ -40,6 +44,9 @@ class Store(Protocol):
 
     def put(self, key: str, data: bytes) -> bool:
         """Store `data` under `key`; True if this call wrote it, False if it was already there."""
+
+    def replace(self, key: str, data: bytes) -> None:
+        """Store `data` under `key`, whatever is there."""
 
     def get(self, key: str) -> bytes:
         """The whole object. ObjectMissing."""

@@ -64,14 +64,7 @@ class BucketStore(ObjectStore):
             if len(data) <= ONE_REQUEST_BYTES:
                 obstore.put(self._backend, key, data, mode="create", use_multipart=False)
             else:
-                obstore.put(
-                    self._backend,
-                    key,
-                    data,
-                    use_multipart=True,
-                    chunk_size=MULTIPART_BYTES,
-                    max_concurrency=MULTIPART_REQUESTS,
-                )
+                self._put_in_pieces(key, data)
         except AlreadyExistsError:
             return False
         except FileNotFoundError:
@@ -85,6 +78,26 @@ class BucketStore(ObjectStore):
                 key=key,
             )
         return True
+
+    def _overwrite(self, key: str, data: bytes) -> None:
+        # All of these services let an object be seen when its last byte has come, not before.
+        try:
+            if len(data) <= ONE_REQUEST_BYTES:
+                super()._overwrite(key, data)
+            else:
+                self._put_in_pieces(key, data)
+        except FileNotFoundError:
+            raise container_missing(self._url, self._service) from None
+
+    def _put_in_pieces(self, key: str, data: bytes) -> None:
+        obstore.put(
+            self._backend,
+            key,
+            data,
+            use_multipart=True,
+            chunk_size=MULTIPART_BYTES,
+            max_concurrency=MULTIPART_REQUESTS,
+        )
 
     def _size(self, key: str) -> int | None:
         try:

@@ -86,19 +86,32 @@ class FolderStore(ObjectStore):
         self._make_folders(target.parent)
         written = False
         if not target.exists():
-            staged = f"{key}{STAGED}{secrets.token_hex(8)}"
-            try:
-                obstore.put(self._backend, staged, data, mode="create", use_multipart=False)
-                _settle_file(self._root / staged)
-                with suppress(AlreadyExistsError):
-                    obstore.rename(self._backend, staged, key, overwrite=False)
-                    written = True
-            finally:
-                (self._root / staged).unlink(missing_ok=True)
+            with self._staged(key, data) as staged, suppress(AlreadyExistsError):
+                obstore.rename(self._backend, staged, key, overwrite=False)
+                written = True
         # Also when it was there: whoever wrote it may have been killed before this.
         _sync(target.parent)
         self._check_root()
         return written
+
+    def _overwrite(self, key: str, data: bytes) -> None:
+        self._check_root()
+        self._make_folders((self._root / key).parent)
+        with self._staged(key, data) as staged:
+            obstore.rename(self._backend, staged, key, overwrite=True)
+        _sync((self._root / key).parent)
+        self._check_root()
+
+    @contextmanager
+    def _staged(self, key: str, data: bytes) -> Iterator[str]:
+        """The name of a file with those bytes, on stable storage, to be renamed in the block."""
+        staged = f"{key}{STAGED}{secrets.token_hex(8)}"
+        try:
+            obstore.put(self._backend, staged, data, mode="create", use_multipart=False)
+            _settle_file(self._root / staged)
+            yield staged
+        finally:
+            (self._root / staged).unlink(missing_ok=True)
 
     def _make_folders(self, folder: Path) -> None:
         """Make `folder` and those above it, up to the root, and bring their entries to disk."""

@@ -50,6 +50,12 @@ class ObjectStore:
             )
         return False
 
+    def replace(self, key: str, data: bytes) -> None:
+        """Store `data` in place of whatever object is there, all or nothing."""
+        check_key(key)
+        with self._failures(f"replacing {key}"):
+            self._overwrite(key, data)
+
     def get(self, key: str) -> bytes:
         """The whole object. ObjectMissing."""
         return b"".join(self.stream(key))
@@ -119,6 +125,10 @@ class ObjectStore:
         except AlreadyExistsError:
             return False
         return True
+
+    def _overwrite(self, key: str, data: bytes) -> None:
+        """Write an object all or nothing, over the one that is there."""
+        obstore.put(self._backend, key, data, mode="overwrite", use_multipart=False)
 
     def _there(self, key: str) -> int:
         """Size of what kept us from creating `key`."""

@@ -12,8 +12,16 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
-from faulty import FaultyStore, cuts_reads, fails_always
-from handmade import (
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from obstore.store import MemoryStore
+
+from convault.archive import Archive, members_of, size_of
+from convault.errors import IntegrityError, NotFoundError, ObjectMissing, StoreUnavailable
+from convault.models import TableName
+from convault.stores.objects import ObjectStore
+from tests.faulty import FaultyStore, cuts_reads, fails_always
+from tests.handmade import (
     BACKUP,
     CONVERSATIONS,
     SCHEMA,
@@ -23,14 +31,6 @@ from handmade import (
     put_part,
     rows,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from obstore.store import MemoryStore
-
-from convault.archive import Archive, members_of, size_of
-from convault.errors import IntegrityError, NotFoundError, ObjectMissing, StoreUnavailable
-from convault.models import TableName
-from convault.stores.objects import ObjectStore
 
 REPOSITORY = new_repository()
 MANIFEST = new_backup(REPOSITORY)

@@ -12,10 +12,10 @@ import tempfile
 import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import copy
 from pathlib import Path
 
 import pytest
-from handmade import BACKUP, CONVERSATIONS, new_backup, new_repository, rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -30,6 +30,7 @@ from convault.errors import (
     StoreError,
 )
 from convault.extraction import Extracted, extract
+from tests.handmade import BACKUP, CONVERSATIONS, new_backup, new_repository, rows
 
 REPOSITORY = new_repository()
 MANIFEST = new_backup(REPOSITORY)
@@ -162,12 +163,19 @@ def entries() -> list[Entry]:
         return [(m, opened.extractfile(m).read()) for m in opened.getmembers()]  # type: ignore[union-attr]
 
 
+def altered(info: tarfile.TarInfo, **fields: object) -> tarfile.TarInfo:
+    """A copy with other fields (`TarInfo.replace` came with Python 3.11.4 and takes only some)."""
+    copied = copy(info)
+    for name, value in fields.items():
+        setattr(copied, name, value)
+    return copied
+
+
 def packed(items: list[Entry], format_: int = tarfile.PAX_FORMAT) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:", format=format_) as out:
         for info, content in items:
-            plain = info.replace(mtime=int(info.mtime), deep=True)
-            plain.pax_headers = {}
+            plain = altered(info, mtime=int(info.mtime), pax_headers={})
             out.addfile(plain, io.BytesIO(content))
     return buffer.getvalue()
 
@@ -179,25 +187,21 @@ def test_the_same_members_packed_by_python_are_taken(tmp_path: Path) -> None:
 
 def named(name: str) -> Callable[[list[Entry]], None]:
     def change(items: list[Entry]) -> None:
-        items[4] = (items[4][0].replace(name=name), items[4][1])
+        items[4] = (altered(items[4][0], name=name), items[4][1])
 
     return change
 
 
 def typed(kind: bytes, target: str = "") -> Callable[[list[Entry]], None]:
     def change(items: list[Entry]) -> None:
-        info = items[4][0].replace(linkname=target)
-        info.type = kind
-        items[4] = (info, items[4][1])
+        items[4] = (altered(items[4][0], linkname=target, type=kind), items[4][1])
 
     return change
 
 
 def filled(index: int, content: bytes) -> Callable[[list[Entry]], None]:
     def change(items: list[Entry]) -> None:
-        info = items[index][0].replace()
-        info.size = len(content)
-        items[index] = (info, content)
+        items[index] = (altered(items[index][0], size=len(content)), content)
 
     return change
 

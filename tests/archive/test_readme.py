@@ -9,7 +9,11 @@ from pathlib import Path
 import duckdb
 import polars
 import pytest
-from handmade import (
+
+from convault import readme
+from convault.archive import Archive
+from convault.models import BackupFormat, BackupOptions, TableName
+from tests.handmade import (
     BACKUP,
     CONVERSATIONS,
     MESSAGES,
@@ -19,10 +23,6 @@ from handmade import (
     new_backup,
     new_repository,
 )
-
-from convault import readme
-from convault.archive import Archive
-from convault.models import BackupFormat, BackupOptions, TableName
 
 LEVELS = pytest.mark.parametrize("level", [0, 3])
 FORMATS = pytest.mark.parametrize("format", list(BackupFormat))

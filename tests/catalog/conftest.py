@@ -5,9 +5,9 @@ from __future__ import annotations
 from uuid import UUID, uuid4
 
 import pytest
-from lease_times import LEASE_SECONDS, RENEW_SECONDS
 
 from convault.catalog.postgres import PostgresCatalog
+from tests.catalog.lease_times import LEASE_SECONDS, RENEW_SECONDS
 
 
 @pytest.fixture

@@ -8,9 +8,8 @@ from __future__ import annotations
 import sys
 from uuid import UUID
 
-from lease_times import LEASE_SECONDS, RENEW_SECONDS
-
 from convault.catalog.postgres import PostgresCatalog
+from tests.catalog.lease_times import LEASE_SECONDS, RENEW_SECONDS
 
 catalog = PostgresCatalog(sys.argv[1], lease_seconds=LEASE_SECONDS, renew_seconds=RENEW_SECONDS)
 with catalog.begin(UUID(sys.argv[2]), {}) as lease:

@@ -10,13 +10,13 @@ from uuid import uuid4
 
 import psycopg
 import pytest
-from canaries import marker
 
 from convault.catalog import open_catalog
 from convault.catalog.base import BackupRecord, BackupStatus
 from convault.catalog.postgres import PostgresCatalog
 from convault.embedded.server import EmbeddedPostgres
 from convault.errors import CatalogError, CatalogUnavailable, ConfigurationError
+from tests.canaries import marker
 
 SECRET = marker("secret")
 VALUE = marker("value")

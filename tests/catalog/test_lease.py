@@ -16,12 +16,12 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
-from lease_times import LEASE_SECONDS
 
 from convault.catalog import postgres
 from convault.catalog.base import BackupRecord, BackupStatus, Lease
 from convault.catalog.postgres import PostgresCatalog
 from convault.errors import BusyError, CatalogError, LeaseLost
+from tests.catalog.lease_times import LEASE_SECONDS
 
 FROM_LOCKS = (
     "FROM pg_locks WHERE locktype = 'advisory'"
@@ -213,9 +213,8 @@ def holder(database: str) -> Iterator[Callable[[UUID], subprocess.Popen[str]]]:
     started: list[subprocess.Popen[str]] = []
 
     def start(backup_id: UUID) -> subprocess.Popen[str]:
-        program = Path(__file__).with_name("lease_holder.py")
         process = subprocess.Popen(
-            [sys.executable, program, database, str(backup_id)],
+            [sys.executable, "-m", "tests.catalog.lease_holder", database, str(backup_id)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

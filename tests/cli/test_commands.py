@@ -184,10 +184,11 @@ def test_show(school: School, run: InProcess) -> None:
     assert shown.status == 0
     for expected in (
         school.record["id"], "completed", str(school.store), manifest.source.snapshot,
-        manifest.source.system_identifier, "compressionLevel 9", "public.messages", "fetch",
-        school.record["flow_run_id"],
+        manifest.source.system_identifier, '"compressionLevel": 9', "public.messages", "fetch",
+        school.record["flow_run_id"], "public.settings",
     ):  # fmt: skip
         assert expected in shown.out
+    assert school.record["metrics"]["not_included"] == ["public.settings"]
     found = run("show", "latest", "--json", **school.environment).json
     assert found["backup"] == school.record
     assert found["contents"]["rows"] == manifest.rows

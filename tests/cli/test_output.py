@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
@@ -61,3 +62,33 @@ def test_columns_are_aligned_and_nothing_is_cut(capsys: pytest.CaptureFixture[st
 def test_facts_are_aligned(capsys: pytest.CaptureFixture[str]) -> None:
     output.print_facts([("id", "1"), ("status", "ok")])
     assert capsys.readouterr().out == "id      1\nstatus  ok\n"
+
+
+EVIL = "a\x1b]0;owned\x07\x9b2J\r\u202eb\x7f\ud800"
+TAMED = r"a\x1b]0;owned\x07\x9b2J\r\u202eb\x7f\ud800"
+
+
+def test_names_do_not_steer_the_terminal(capfd: pytest.CaptureFixture[str]) -> None:
+    output.say(f"{EVIL}\nnext")
+    output.print_table(("table", "rows"), [(f"{EVIL}\nx", "1")], right=["rows"])
+    output.print_facts([("name", EVIL)])
+    printed = capfd.readouterr()
+    assert printed.err == f"{TAMED}\nnext\n"
+    assert printed.out == (
+        f"table{' ' * (len(TAMED) - 2)}  rows\n{TAMED}\\nx     1\nname  {TAMED}\n"
+    )
+
+
+def test_names_in_json_do_not_either_and_stay_what_they_are(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    output.print_json({EVIL: [f"{EVIL}\n", "Olá 😀 'x'"]})
+    printed = capfd.readouterr().out
+    assert not set(EVIL) - set("a]0;ownedb2J") & set(printed)
+    assert "Olá 😀 'x'" in printed
+    assert json.loads(printed) == {EVIL: [f"{EVIL}\n", "Olá 😀 'x'"]}
+
+
+def test_ordinary_text_is_printed_as_it_is() -> None:
+    for text in ("Olá – conversas", "会話", "😀", "שלום", 'a "b" c'):
+        assert output.printable(text) == text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,21 @@ def test_a_file_that_others_can_read_is_refused(
     path = url_in(tmp_path / "url", WITH_PASSWORD, mode)
     with pytest.raises(ConfigurationError, match=f"chmod 600 {path}"):
         url_of_target(settings, target=None, into=None, into_file=str(path))
+
+
+def test_a_file_of_somebody_else_is_refused(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who owns it can write it, and so decide where the rows go."""
+    path = url_in(tmp_path / "url", WITH_PASSWORD)
+    if os.geteuid() == 0:
+        os.chown(path, 12345, -1)
+    else:  # only root can give a file away, so that somebody else reads it
+        uid = os.geteuid()
+        monkeypatch.setattr("os.geteuid", lambda: uid + 1)
+    with pytest.raises(ConfigurationError, match="somebody else's") as refused:
+        url_of_target(settings, target=None, into=None, into_file=str(path))
+    assert SECRET not in refused.value.message
 
 
 @pytest.mark.parametrize("text", ["", "\n", f"{URL}\n{URL}\n", SECRET, f"{SECRET} = x"])

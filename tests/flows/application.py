@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
 
 from convault.comparison import compare
+from convault.embedded.server import EmbeddedPostgres
 from convault.installation import Installation, initialise, open_installation
 from convault.models import TableName
 from convault.restore import restore
@@ -99,3 +103,14 @@ def differences(application: Application, backup_id: object, target_url: str) ->
         str(found.table): found.only_in_source + found.only_in_target
         for found in compare(application.url, target_url, tables)
     }
+
+
+@contextmanager
+def database(cluster: EmbeddedPostgres) -> Iterator[str]:
+    """An empty database, for fixtures of a module; its URL."""
+    name = f"test_{secrets.token_hex(6)}"
+    with psycopg.connect(cluster.url(), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE template0")
+    yield cluster.url(name)
+    with psycopg.connect(cluster.url(), autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")

@@ -72,7 +72,7 @@ def test_metrics_tell_what_was_read_and_stored(application: Application) -> None
     assert metrics["ratio"] == round(manifest.plain_bytes / manifest.stored_bytes, 3)
     assert metrics["parts"] == sum(len(table.parts) for table in manifest.tables)
     assert metrics["chunks"] > 1
-    assert metrics["replans"] == 0
+    assert metrics["replans"] == metrics["repaired"] == 0
     seconds = metrics["seconds"]
     steps = {"snapshot", "chunk", "fetch", "serialize", "compress", "upload", "count"}
     assert set(seconds) == {*steps, "total"}
@@ -86,6 +86,23 @@ def test_what_is_stored_already_is_not_written_again(application: Application) -
     assert second.metrics is not None
     assert second.metrics["new_bytes"] == 0
     assert second.metrics["stored_bytes"] == first.stored_bytes == second.stored_bytes
+
+
+def test_parts_that_were_damaged_in_the_store_are_repaired(
+    application: Application, empty: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = backup()
+    flipped, cut = sorted((application.store / "data" / "messages").iterdir())[:2]
+    whole = {path: path.read_bytes() for path in (flipped, cut)}
+    flipped.write_bytes(whole[flipped][:-1] + bytes([whole[flipped][-1] ^ 1]))
+    cut.write_bytes(whole[cut][:10])
+    second = backup()
+    assert second.metrics is not None
+    assert second.metrics["repaired"] == 2
+    assert second.metrics["new_bytes"] == sum(map(len, whole.values()))
+    assert caplog.text.count("was damaged in the store: repaired") == 2
+    assert {path: path.read_bytes() for path in whole} == whole
+    assert set(differences(application, first.id, empty).values()) == {0}
 
 
 def test_a_pending_row_is_worked_on_under_its_own_id(application: Application) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from threading import Lock
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from convault.catalog import BackupStatus
 from convault.errors import ConvaultError, StoreError, StoreUnavailable
 from convault.installation import Installation, open_installation
+from convault.repository import Repository
 from convault.settings import Settings
 from flows.backup import backup
 from tasks.begin import begin
@@ -24,7 +26,8 @@ from tasks.reconcile import reconcile
 from tasks.record import record
 from tasks.serialize import serialize
 from tasks.upload import upload
-from tests.flows.application import Application
+from tests.faulty import FaultyStore, loses_answers
+from tests.flows.application import Application, differences
 
 pytestmark = [pytest.mark.prefect_server, pytest.mark.xdist_group("prefect")]
 
@@ -113,6 +116,24 @@ def test_an_error_that_stays_is_not_tried_again(
         backup()
     assert drilled.drilled is not None
     assert drilled.puts[drilled.drilled] == 1
+
+
+def test_a_backup_gets_over_every_lost_answer_of_its_store(
+    application: Application, monkeypatch: pytest.MonkeyPatch, empty: str
+) -> None:
+    """Each part, file, flush and the manifest is stored, and answered with an error once."""
+    for task in (upload, record):
+        monkeypatch.setattr(task, "retry_delay_seconds", 0)
+
+    def opened(settings: Settings) -> Installation:
+        installation = open_installation(settings)
+        store = FaultyStore(installation.repository.store, loses_answers())
+        return replace(installation, repository=Repository.open(store))
+
+    monkeypatch.setattr("flows.running.open_installation", opened)
+    done = backup()
+    assert done.status is BackupStatus.COMPLETED
+    assert set(differences(application, done.id, empty).values()) == {0}
 
 
 def test_what_carries_other_tasks_has_no_retries() -> None:

@@ -1,4 +1,5 @@
-"""The exporter's connection is lost: the run plans again under a new snapshot, at most twice."""
+"""Connections are lost. The exporter's: the run plans again under a new snapshot, at most twice.
+A reader's: it goes on in the same snapshot."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ from convault.installation import Installation, open_installation
 from convault.settings import Settings
 from flows.backup import backup
 from flows.running import MAX_REPLANS
+from tasks.fetch import fetch
 from tests.flows.application import Application, differences
 
 pytestmark = [pytest.mark.prefect_server, pytest.mark.xdist_group("prefect")]
@@ -29,6 +31,17 @@ def cut_off(url: str) -> None:
             "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
             " WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
+
+
+def cut_off_readers(url: str) -> None:
+    """End the sessions but the first, which holds the snapshot."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        ended = connection.execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM ("
+            " SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
+            " AND pid <> pg_backend_pid() ORDER BY backend_start OFFSET 1) readers"
+        ).fetchall()
+        assert ended == [(True,)]
 
 
 @pytest.fixture
@@ -85,6 +98,26 @@ def test_a_lost_snapshot_is_planned_again_and_nothing_of_it_is_used(
     assert set(differences(application, record.id, empty).values()) == {0}
 
 
+def test_a_type_that_is_changed_while_rows_are_read_is_planned_again(
+    application: Application,
+    on_upload: Callable[[Callable[[int], None]], None],
+    empty: str,
+) -> None:
+    application.execute(
+        "CREATE TYPE mood AS ENUM ('calm', 'angry'); ALTER TABLE messages ADD mood mood;"
+        "UPDATE messages SET mood = 'angry'"
+    )
+    on_upload(
+        lambda number: application.execute(
+            "ALTER TYPE mood RENAME VALUE 'angry' TO 'cross'" if number == 4 else "SELECT 1"
+        )
+    )
+    record = backup()
+    assert record.metrics is not None
+    assert record.metrics["replans"] == 1
+    assert set(differences(application, record.id, empty).values()) == {0}
+
+
 def test_a_snapshot_that_is_lost_every_time_fails_the_run(
     application: Application, on_upload: Callable[[Callable[[int], None]], None]
 ) -> None:
@@ -98,3 +131,19 @@ def test_a_snapshot_that_is_lost_every_time_fails_the_run(
     assert row.metrics is not None
     assert row.metrics["replans"] == MAX_REPLANS == 2
     assert installation.repository.backup_ids() == []
+
+
+def test_a_reader_that_is_lost_goes_on_in_the_same_snapshot(
+    application: Application,
+    on_upload: Callable[[Callable[[int], None]], None],
+    empty: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CONVAULT_WORKERS", "1")
+    monkeypatch.setattr(fetch, "retry_delay_seconds", 0)
+    on_upload(lambda number: cut_off_readers(application.url) if number == 1 else None)
+    record = backup()
+    assert record.status is BackupStatus.COMPLETED
+    assert record.metrics is not None
+    assert record.metrics["replans"] == 0
+    assert set(differences(application, record.id, empty).values()) == {0}

@@ -13,6 +13,7 @@ from psycopg import sql
 
 from convault.errors import IntegrityError
 from convault.formats.base import FRAME_BYTES, Format
+from convault.formats.copy_text import to_copy_text
 from convault.formats.registry import format_of, format_of_name
 from convault.models import BackupFormat
 from tests.formats.decoders import by_json, csv_by_duckdb, csv_by_polars, decoded, unpacked
@@ -41,6 +42,7 @@ def _values(made: Made) -> list[tuple[object, ...]]:
     return [tuple(row[c.name] for c in columns) for row in rows]
 
 
+@pytest.mark.soak
 @FORMATS
 @given(made=tables(), max_bytes=st.integers(1, 3000), level=st.integers(0, 22))
 @example(made=ODD, max_bytes=1, level=3)
@@ -60,6 +62,7 @@ def test_any_rows_come_back(name: BackupFormat, made: Made, max_bytes: int, leve
     assert again == [[copied(value) for value in row] for row in _values(made)]
 
 
+@pytest.mark.soak
 @FORMATS
 @given(made=tables(min_columns=0), level=st.integers(0, 4))
 @settings(max_examples=count(30, 500), deadline=None)
@@ -163,6 +166,8 @@ def test_generated_columns_are_stored_and_not_loaded(name: BackupFormat) -> None
     document = one_document(format_of(name), columns, [{"a": "x", "g": 7, "b": True}])
     assert decoded(name)[0](document.data, columns) == [("x", 7, True)]
     assert copy_text(format_of(name), document.data, columns) == b"x\ttrue\n"
+    (rows,) = format_of(name).read(document.data, columns)
+    assert to_copy_text(rows, columns, [columns[1], columns[0]]) == b"7\tx\n"
     only = [column("g", "integer", 1, "s")]
     document = one_document(format_of(name), only, [{"g": 7}, {"g": 7}])
     assert copy_text(format_of(name), document.data, only) == b"\n\n"
@@ -234,6 +239,7 @@ def connection(cluster_of: object) -> Iterator[psycopg.Connection[tuple[object, 
         yield opened
 
 
+@pytest.mark.soak
 @given(made=tables(min_columns=0), max_bytes=st.integers(1, 2000))
 @example(made=ODD, max_bytes=1 << 20)
 @example(made=BARE, max_bytes=1 << 20)
@@ -259,6 +265,7 @@ def test_copy_reads_csv_as_it_is(
     assert connection.execute("SELECT * FROM t ORDER BY ctid").fetchall() == _values(made)
 
 
+@pytest.mark.soak
 @given(made=tables())
 @example(made=ODD)
 @settings(max_examples=count(15, 300), deadline=None)

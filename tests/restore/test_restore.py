@@ -65,6 +65,32 @@ def test_a_backup_of_the_restored_has_the_same_rows_and_the_same_schema(
         assert (table.name, table.rows) == (as_before.name, as_before.rows)
 
 
+def test_a_default_whose_function_reads_a_table_of_the_backup_comes_back(
+    any_cluster: EmbeddedPostgres,
+    new_database: Callable[[EmbeddedPostgres], str],
+    repository: Repository,
+) -> None:
+    """The function is made before the table that its body, a mere text to Postgres, names."""
+    source, target = new_database(any_cluster), new_database(any_cluster)
+    fill(source)
+    with psycopg.connect(source) as connection:
+        connection.execute(
+            "CREATE FUNCTION public.next_place() RETURNS bigint LANGUAGE sql AS"
+            " 'SELECT count(*) FROM public.messages'"
+        )
+        connection.execute(
+            "ALTER TABLE public.messages ADD COLUMN place bigint DEFAULT public.next_place()"
+        )
+    manifest = back_up(repository, source)
+    restore(repository, manifest, target)
+    assert all(c.equal for c in compare(source, target, [t.name for t in manifest.tables]))
+    with psycopg.connect(target) as connection:
+        assert (
+            connection.execute("SELECT public.next_place()").fetchone()
+            == connection.execute("SELECT count(*) FROM public.messages").fetchone()
+        )
+
+
 def test_rules_and_sequences_hold_afterwards(backup: Backup, target: str) -> None:
     restore(backup.repository, backup.manifest, target)
     with psycopg.connect(target, autocommit=True) as connection:
@@ -92,6 +118,42 @@ def test_rows_of_partitions_and_children_lie_where_they_lay(backup: Backup, targ
     assert counts["messages_old"] > 0
     assert counts["messages_new"] > 0
     assert (counts["notes"], counts["long_notes"]) == (20, 20)
+
+
+def test_partitions_by_the_hash_of_an_enum_come_back(
+    any_cluster: EmbeddedPostgres,
+    new_database: Callable[[EmbeddedPostgres], str],
+    repository: Repository,
+) -> None:
+    """Its values are hashed by their oids, which are others in the target."""
+    source, target = new_database(any_cluster), new_database(any_cluster)
+    with psycopg.connect(source) as connection:
+        connection.execute(b"""
+            CREATE TYPE public.mood AS ENUM ('a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'i', 'j');
+            CREATE TABLE public.conversations (id int PRIMARY KEY);
+            INSERT INTO public.conversations VALUES (1);
+            CREATE TABLE public.messages (id int, mood public.mood, year int, conversation int
+                REFERENCES public.conversations) PARTITION BY RANGE (year);
+            CREATE TABLE public.old PARTITION OF public.messages FOR VALUES FROM (0) TO (2000);
+            CREATE TABLE public.new PARTITION OF public.messages FOR VALUES FROM (2000) TO (3000)
+                PARTITION BY HASH (mood);
+            CREATE TABLE public.new_0 PARTITION OF public.new
+                FOR VALUES WITH (MODULUS 3, REMAINDER 0);
+            CREATE TABLE public.new_1 (conversation int, year int, mood public.mood, id int);
+            ALTER TABLE public.new ATTACH PARTITION public.new_1
+                FOR VALUES WITH (MODULUS 3, REMAINDER 1);
+            CREATE TABLE public.new_2 PARTITION OF public.new
+                FOR VALUES WITH (MODULUS 3, REMAINDER 2);
+            INSERT INTO public.messages SELECT n, (enum_range(NULL::public.mood))[1 + n % 10],
+                1990 + n % 20, 1 FROM generate_series(1, 200) n;
+        """)
+        before = connection.execute("SELECT * FROM messages ORDER BY id").fetchall()
+    manifest = back_up(repository, source)
+    result = restore(repository, manifest, target)
+    assert sum(result.rows.values()) == 201
+    assert result.rows[TableName("public", "old")] == 100
+    with psycopg.connect(target) as connection:
+        assert connection.execute("SELECT * FROM messages ORDER BY id").fetchall() == before
 
 
 def test_progress_is_told_in_rows(backup: Backup, target: str) -> None:

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from convault.catalog import open_catalog
-from convault.errors import ConfigurationError, RestoreError
+from convault.errors import ConfigurationError, IntegrityError, RestoreError
 from convault.manifest import Manifest
 from convault.models import SourceFacts, Statement, TableName
 from convault.repository import Repository
@@ -61,6 +61,14 @@ def _manifest(repository: Repository, *statements: Statement) -> Manifest:
 
 def _table(name: str, sql: str, *, after_data: bool = False) -> Statement:
     return Statement("table", f"public.{name}", sql, after_data)
+
+
+RAISING = Statement(
+    "function", "public.f",
+    "CREATE FUNCTION public.f() RETURNS int IMMUTABLE LANGUAGE plpgsql AS"
+    " $$BEGIN RAISE 'a value' USING DETAIL = 'secret'; END$$", after_data=False,
+)  # fmt: skip
+SLOW = "CREATE TABLE public.two AS SELECT pg_sleep(30)::text"
 
 
 def _tables(url: str) -> list[str]:
@@ -137,13 +145,11 @@ def test_a_statement_that_fails_leaves_the_target_as_it_was(
 ) -> None:
     manifest = _manifest(
         repository,
-        _table("one", "CREATE TABLE public.one (id int)"),
-        Statement("function", "public.f",
-                  "DO $$ BEGIN RAISE 'a value' USING DETAIL = 'secret'; END $$", after_data),
-    )  # fmt: skip
-    with pytest.raises(
-        RestoreError, match=r"function public\.f: .*P0001.*Nothing was changed"
-    ) as e:
+        _table("one", "CREATE TABLE public.one AS SELECT 1 AS id"),
+        RAISING,
+        Statement("index", "public.f", "CREATE INDEX ON public.one (public.f())", after_data),
+    )
+    with pytest.raises(RestoreError, match=r"index public\.f: .*P0001.*Nothing was changed") as e:
         restore(repository, manifest, database)
     assert "value" not in e.value.message
     assert "secret" not in e.value.message
@@ -156,8 +162,11 @@ def test_a_commit_that_fails_leaves_the_target_as_it_was(
     manifest = _manifest(
         repository,
         _table("one", "CREATE TABLE public.one (id text UNIQUE DEFERRABLE INITIALLY DEFERRED)"),
-        _table("one", "INSERT INTO public.one VALUES ('secret'), ('secret')", after_data=True),
-    )
+        Statement("function", "public.fill",
+                  "CREATE FUNCTION public.fill() RETURNS void LANGUAGE sql AS"
+                  " $$INSERT INTO public.one VALUES ('secret'), ('secret')$$", after_data=False),
+        _table("two", "CREATE TABLE public.two AS SELECT public.fill()::text"),
+    )  # fmt: skip
     with pytest.raises(RestoreError, match="refused to commit: UniqueViolation") as caught:
         restore(repository, manifest, database)
     assert "secret" not in caught.value.message
@@ -170,7 +179,7 @@ def test_a_connection_that_is_lost_leaves_the_target_as_it_was(
     manifest = _manifest(
         repository,
         _table("one", "CREATE TABLE public.one (id int)"),
-        _table("one", "SELECT pg_sleep(30)"),
+        _table("two", SLOW),
     )
 
     def kill() -> None:
@@ -178,7 +187,7 @@ def test_a_connection_that_is_lost_leaves_the_target_as_it_was(
             for _ in range(1000):
                 killed = connection.execute(
                     "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
-                    " WHERE datname = current_database() AND query = 'SELECT pg_sleep(30)'"
+                    " WHERE datname = current_database() AND query = '" + SLOW + "'"
                 ).fetchone()
                 if killed and killed[0]:
                     return
@@ -219,3 +228,38 @@ def test_a_target_that_cannot_be_reached(
 def test_a_database_that_does_not_exist(database: str, repository: Repository) -> None:
     with pytest.raises(RestoreError, match="does not exist"):
         restore(repository, _manifest(repository), database.replace("/test_", "/no_test_"))
+
+
+ONE = "CREATE TABLE public.one (id int)"
+
+
+@pytest.mark.parametrize("sql", [
+    f"{ONE}; COMMIT; CREATE TABLE public.two ()",
+    f"{ONE}; SELECT 1",
+    "COMMIT",
+    "  ROLLBACK",
+    "/* CREATE TABLE */ COMMIT AND CHAIN",
+    "SET row_security = on",
+    "CREATE ROLE intruder",
+    "ALTER SYSTEM SET work_mem = '1MB'",
+    "DO $$BEGIN NULL; END$$",
+    "COPY (SELECT 1) TO PROGRAM 'cat'",
+    "SELECT pg_catalog.set_config('a.b', 'c', false)",
+])  # fmt: skip
+@pytest.mark.parametrize("after_data", [False, True])
+@pytest.mark.parametrize("tolerate", [False, True])
+def test_a_forged_statement_is_one_statement_of_a_kind_that_backups_have(
+    database: str, repository: Repository, sql: str, after_data: bool, tolerate: bool
+) -> None:
+    manifest = _manifest(repository, _table("zero", "CREATE TABLE public.zero ()"),
+                         _table("one", sql, after_data=after_data))  # fmt: skip
+    if tolerate and after_data and sql.startswith(ONE):
+        result = restore(repository, manifest, database, tolerate=True)
+        assert [fault.reason for fault in result.faults] == [
+            "cannot insert multiple commands into a prepared statement (42601)"
+        ]
+        assert _tables(database) == ["zero"]
+        return
+    with pytest.raises((RestoreError, IntegrityError), match=r"multiple commands|forged"):
+        restore(repository, manifest, database, tolerate=tolerate)
+    assert _tables(database) == []

@@ -27,8 +27,10 @@ _TABLES = """
 def rich_schema(version: int) -> str:
     """SQL that fills an empty database of that major version with one of everything."""
     folder = Path(__file__).parent / "sql"
-    newer = [folder / f"since_{v}.sql" for v in (15, 17, 18) if version >= v]
-    return "\n".join(path.read_text() for path in (folder / "rich.sql", *newer))
+    newer = [folder / f"since_{v}.sql" for v in (15, 16, 17, 18) if version >= v]
+    return "\n".join(
+        path.read_text() for path in (folder / "rich.sql", folder / "corners.sql", *newer)
+    )
 
 
 def run(url: str, sql: str) -> None:

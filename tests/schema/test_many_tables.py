@@ -14,6 +14,7 @@ from convault.schema.catalogs import Catalogs
 from tests.schema.judge import dataset_of, run
 from tests.soak import count
 
+pytestmark = pytest.mark.soak
 TABLES = count(250, 1000)
 SECONDS_PER_TABLE = 0.02
 """Measured: 0.002 on an idle machine with two cores."""

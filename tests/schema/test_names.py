@@ -50,6 +50,7 @@ def pair(
     return new_database(cluster), new_database(cluster)
 
 
+@pytest.mark.soak
 @given(
     name=st.lists(names, min_size=14, max_size=14, unique=True),
     text=texts.filter(lambda text: len(text.encode()) < 63),

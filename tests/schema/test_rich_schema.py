@@ -49,6 +49,7 @@ def test_psql_runs_the_script_in_an_empty_database(
     assert pg_dump(target) == pg_dump(source)
 
 
+@pytest.mark.soak
 def test_the_order_of_the_tables_does_not_matter(
     database: str, cluster: EmbeddedPostgres, new_database: NewDatabase
 ) -> None:

@@ -120,13 +120,15 @@ def test_a_position_that_may_not_be_read_is_refused(
 
 
 def test_more_sequences_than_one_query_reads(
-    database: str, cluster: EmbeddedPostgres, new_database: NewDatabase
+    database: str,
+    cluster: EmbeddedPostgres,
+    new_database: NewDatabase,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    columns = ", ".join(f"c{number} serial" for number in range(450))
+    monkeypatch.setattr("convault.schema.sequences._READ_AT_ONCE", 10)
+    columns = ", ".join(f"c{number} serial" for number in range(25))
     run(database, f"CREATE TABLE t ({columns})")
     run(database, "INSERT INTO t DEFAULT VALUES; INSERT INTO t DEFAULT VALUES")
-    statements = read(database)
     target = new_database(cluster)
-    write(target, statements)
-    assert set(read(target)) == set(statements)
-    assert rows(target, "SELECT nextval('t_c449_seq')") == [(3,)]
+    write(target, read(database))
+    assert rows(target, "SELECT nextval('t_c0_seq'), nextval('t_c24_seq')") == [(3, 3)]

@@ -9,7 +9,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 
 import psycopg
 import pyarrow as pa
@@ -17,7 +17,19 @@ import pytest
 
 from convault.errors import LockNotAvailable, SnapshotLost, SourceError, SourceUnavailable
 from convault.sources.base import Snapshot
-from tests.sources.reading import TABLES, read, run, source, table, whole
+from convault.sources.postgres import PostgresSource
+from convault.sources.readers import Readers
+from tests.sources.reading import (
+    CONVERSATIONS,
+    MESSAGES,
+    TABLES,
+    read,
+    read_all,
+    run,
+    source,
+    table,
+    whole,
+)
 
 CANARY = "canary-93bc"
 LARGE = TABLES + f"""
@@ -89,16 +101,19 @@ def test_a_worker_that_is_lost_between_two_reads(database: str, snapshot: Snapsh
 def test_an_exporter_that_is_lost_takes_the_snapshot_along(
     database: str, snapshot: Snapshot
 ) -> None:
+    """A connection that was opened before reads on, and is of the same moment; none can follow."""
+    batches, rows = begun(snapshot)
     end(database, processes(database)[0])
     for attempt in (
         snapshot.check_alive,
-        lambda: read(snapshot, whole(snapshot, "messages")),
+        lambda: read(snapshot, whole(snapshot, "conversations")),
         lambda: snapshot.count(table(snapshot, "messages")),
         snapshot.check_alive,
     ):
         with pytest.raises(SnapshotLost, match="start again") as caught:
             attempt()
         assert not caught.value.transient
+    assert rows + sum(batch.num_rows for batch in batches) == 40
 
 
 def test_all_connections_lost_at_once_is_the_snapshots_end(
@@ -156,28 +171,82 @@ def test_a_value_that_cannot_be_computed_is_not_quoted(database: str) -> None:
         snapshot.check_alive()
 
 
-def test_somebody_who_waits_for_a_table_does_not_hang_a_reader(
-    database: str, snapshot: Snapshot
-) -> None:
-    """ALTER TABLE waits for the exporter's lock, and a new reader would wait behind it for ever:
-    no deadlock that Postgres could see."""
+@contextmanager
+def waiting_for_messages(url: str) -> Iterator[None]:
+    """Somebody who wants the table for themselves waits for our locks; let through at the end."""
 
     def alter() -> None:
-        with closing(psycopg.connect(database, autocommit=True)) as other:
+        with closing(psycopg.connect(url, autocommit=True)) as other:
             other.execute("ALTER TABLE messages ADD late int")
 
     waiting = threading.Thread(target=alter)
     waiting.start()
     try:
         deadline = time.monotonic() + 10
-        while run(database, "SELECT 1 FROM pg_locks WHERE NOT granted") == []:
+        while run(url, "SELECT 1 FROM pg_locks WHERE NOT granted") == []:
             assert time.monotonic() < deadline
             time.sleep(0.01)
-        with pytest.raises(LockNotAvailable, match=r"public\.messages") as caught:
-            read(snapshot, whole(snapshot, "messages"))
+        yield
+    finally:
+        end(url, *processes(url))
+        waiting.join()
+
+
+def test_somebody_who_waits_for_a_table_holds_up_nobody(database: str, snapshot: Snapshot) -> None:
+    with waiting_for_messages(database):
+        assert len(read(snapshot, whole(snapshot, "messages"))) == 40
+        assert len(read(snapshot, whole(snapshot, "conversations"))) == 20
+        assert snapshot.count(table(snapshot, "messages")) == 40
+
+
+def test_somebody_who_waits_for_a_table_does_not_hang_a_further_reader(
+    database: str, snapshot: Snapshot
+) -> None:
+    """ALTER TABLE waits for the exporter's lock, and a new reader would wait behind it for ever:
+    no deadlock that Postgres could see."""
+    batches, rows = begun(snapshot)
+    with waiting_for_messages(database):
+        with pytest.raises(LockNotAvailable) as caught:
+            read(snapshot, whole(snapshot, "conversations"))
         assert caught.value.transient
         snapshot.check_alive()
-        assert snapshot.count(table(snapshot, "messages")) == 40
-    finally:
-        end(database, processes(database)[0])  # lets the other go on
-        waiting.join()
+        assert rows + sum(batch.num_rows for batch in batches) == 40
+
+
+def test_as_many_readers_as_will_be_needed_are_there_from_the_start(database: str) -> None:
+    run(database, LARGE)
+    wanted = PostgresSource(
+        database, root=CONVERSATIONS, messages=MESSAGES, lock_timeout=0.5, readers=3
+    )
+    with wanted.snapshot() as snapshot, waiting_for_messages(database):
+        reading = [begun(snapshot) for _ in range(3)]
+        for batches, rows in reading:
+            assert rows + sum(batch.num_rows for batch in batches) == 40
+
+
+def test_somebody_who_comes_between_the_locks_is_let_through(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The exporter holds its lock, the readers none yet: the attempt is given up, and the next one
+    finds the table as they made it."""
+    run(database, TABLES)
+    original = Readers.open
+    waiting: list[threading.Thread] = []
+
+    def alter() -> None:
+        run(database, "ALTER TABLE messages ADD late int")
+
+    def opened(readers: Readers, number: int) -> None:
+        if not waiting:
+            waiting.append(threading.Thread(target=alter))
+            waiting[0].start()
+            while run(database, "SELECT 1 FROM pg_locks WHERE NOT granted") == []:
+                time.sleep(0.01)
+        original(readers, number)
+
+    monkeypatch.setattr(Readers, "open", opened)
+    with source(database, lock_timeout=1).snapshot() as snapshot:
+        assert [c.name for c in table(snapshot, "messages").columns][-1] == "late"
+        assert len(read_all(snapshot)["messages"]) == 500
+        assert len(processes(database)) == 2
+    waiting[0].join()

@@ -186,6 +186,7 @@ def test_tables_without_columns_or_rows(any_cluster: EmbeddedPostgres,
     assert rows["empty"] == []
 
 
+@pytest.mark.soak
 @settings(
     max_examples=count(10, 200),
     deadline=None,

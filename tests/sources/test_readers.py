@@ -62,6 +62,9 @@ def test_connections_are_kept_between_reads_and_none_is_left_behind(database: st
     assert len(list(left)) < 50
 
 
+LARGE_ROWS = count(30, 100)
+"""of 10 MB each; counted here, because a test does not see the environment"""
+
 READ_ALL = """
 import json, resource, sys
 from convault.models import TableName
@@ -85,25 +88,25 @@ print(json.dumps([found, bytes_, largest, grown]))
 """In a process of its own, because a process only tells its peak; ru_maxrss counts KiB on Linux."""
 
 
+@pytest.mark.soak
 def test_memory_stays_flat_however_large_the_rows_are(database: str) -> None:
     """They all lie on one heap page, so no bound in pages or rows would hold."""
-    rows = count(30, 100)
     run(database, TABLES)
     run(database, f"""
         ALTER TABLE messages ALTER body SET STORAGE EXTERNAL;
         TRUNCATE messages;
         INSERT INTO messages SELECT g, 1, repeat('0123456789', 1000000)
-        FROM generate_series(1, {rows}) g
+        FROM generate_series(1, {LARGE_ROWS}) g
     """)  # fmt: skip
     with source(database).snapshot() as snapshot:
         messages = table(snapshot, "messages")
         assert snapshot.heap_bytes(messages) == snapshot.page_bytes
-        assert snapshot.total_bytes(messages) > rows * 10_000_000
+        assert snapshot.total_bytes(messages) > LARGE_ROWS * 10_000_000
     done = subprocess.run(
         [sys.executable, "-c", READ_ALL], input=database, capture_output=True, text=True, check=True
     )
     found, bytes_, largest, grown = json.loads(done.stdout)
-    assert found == rows
-    assert bytes_ > rows * 10_000_000
+    assert found == LARGE_ROWS
+    assert bytes_ > LARGE_ROWS * 10_000_000
     assert largest < 15_000_000
     assert grown < 60_000_000, f"{grown} bytes more while {bytes_} were read"

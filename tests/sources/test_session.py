@@ -10,7 +10,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from convault.embedded.server import EmbeddedPostgres
-from convault.sources.session import connection_string, milliseconds
+from convault.sources.session import connect, connection_string, milliseconds
 from tests.sources.reading import TABLES, read, read_all, run, source, whole
 
 
@@ -56,6 +56,41 @@ def test_the_session_settings_do_not_come_from_the_role(
             "2024-02-03 04:05:06+00", "1 day 02:00:00", "\\x00ff", "0.30000000000000004",
             "$12.50", None,
         )  # fmt: skip
+
+
+def test_literals_of_the_schema_do_not_depend_on_the_role(
+    role: Callable[..., str], database: str
+) -> None:
+    run(database, TABLES + r"""
+        ALTER TABLE messages ALTER body SET DEFAULT 'C:\new''s', ADD tags text[] DEFAULT '{NULL}';
+    """)  # fmt: skip
+    url = role("SET standard_conforming_strings = off", "SET array_nulls = off")
+    with source(database).snapshot() as usual, source(url).snapshot() as odd:
+        assert odd.statements == usual.statements
+        assert any(r"'C:\new''s'" in statement.sql for statement in odd.statements)
+    with closing(connect(url)) as connection:
+        tags = connection.execute("SELECT '{NULL}'::text[]").fetchone()
+        assert tags == ([None],)
+
+
+def test_a_role_that_quotes_all_names_reads_the_same(
+    role: Callable[..., str], database: str
+) -> None:
+    run(database, TABLES + "CREATE TYPE mood AS ENUM ('ok'); ALTER TABLE messages ADD mood mood")
+    url = role("SET quote_all_identifiers = on")
+    with source(database).snapshot() as usual, source(url).snapshot() as odd:
+        assert odd.dataset == usual.dataset
+        assert odd.statements == usual.statements
+        assert read_all(odd) == read_all(usual)
+
+
+def test_options_of_the_url_are_kept() -> None:
+    for url, expected in (
+        ("postgresql://h/d", "-c a=1"),
+        ("postgresql://h/d?options=-c%20b%3D2", "-c b=2 -c a=1"),
+    ):
+        assert conninfo_to_dict(connection_string(url, options="-c a=1"))["options"] == expected
+    assert "options" not in conninfo_to_dict(connection_string("postgresql://h/d"))
 
 
 def test_the_timeouts_of_the_role_end_no_backup(role: Callable[..., str], database: str) -> None:

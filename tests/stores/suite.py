@@ -146,6 +146,8 @@ class StoreSuite:
                 call(key)
         with pytest.raises(ValueError, match="not a key"):
             store.put(key, b"")
+        with pytest.raises(ValueError, match="not a key"):
+            store.replace(key, b"")
         assert list(store.list()) == []
 
     @pytest.mark.parametrize("prefix", BAD_PREFIXES)
@@ -162,6 +164,41 @@ class StoreSuite:
             store.get("a/b")
         assert store.put("a/b", b"another") is True or not self.answers_are_exact
         assert store.get("a/b") == b"another"
+
+    @pytest.mark.parametrize("other", [b"two", b"", b"longer than that"])
+    def test_replaces(self, store: Store, other: bytes) -> None:
+        store.put("a/b", b"one")
+        for _ in range(2):
+            store.replace("a/b", other)
+            assert store.get("a/b") == other
+        store.replace("new/folder/object", other)
+        assert store.get("new/folder/object") == other
+        sizes = {info.key: info.size for info in store.list()}
+        assert sizes == {"a/b": len(other), "new/folder/object": len(other)}
+        assert store.put("a/b", other) is False
+
+    def test_whoever_reads_what_is_replaced_finds_one_or_the_other(self, store: Store) -> None:
+        contents = {bytes([writer]) * 100_000 for writer in range(4)}
+        store.put("a/b", min(contents))
+        barrier = Barrier(8)
+
+        def write(data: bytes) -> None:
+            barrier.wait()
+            for _ in range(10):
+                store.replace("a/b", data)
+
+        def read(_: int) -> set[bytes]:
+            barrier.wait()
+            return {store.get("a/b") for _ in range(30)}
+
+        with ThreadPoolExecutor(8) as pool:
+            writing = [pool.submit(write, data) for data in contents]
+            found = set().union(*pool.map(read, range(4)))
+            for writer in writing:
+                writer.result()
+        assert found <= contents
+        assert store.get("a/b") in contents
+        assert [info.key for info in store.list()] == ["a/b"]
 
     def test_flush_may_be_repeated(self, store: Store) -> None:
         store.flush()

@@ -10,9 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
-from soak import count
 
 from convault.stores.folder import FolderStore
+from tests.soak import count
 
 KILLS = count(5, 50)  # here, because the environment of a test is cleared
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from faulty import FaultyStore, RetryingStore, fails_always, fails_once, loses_answers
 from obstore.store import MemoryStore
-from suite import StoreSuite
 
 from convault.errors import StoreUnavailable
 from convault.stores.base import Store
 from convault.stores.folder import FolderStore
 from convault.stores.objects import ObjectStore
+from tests.faulty import FaultyStore, RetryingStore, fails_always, fails_once, loses_answers
+from tests.stores.suite import StoreSuite
 
 
 def folder(path: Path) -> FolderStore:

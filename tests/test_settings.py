@@ -1,0 +1,49 @@
+"""Whose `.env` is read."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from convault import settings
+from convault.errors import ConfigurationError
+from convault.settings import load_settings
+
+NOBODY = 65534
+
+
+@pytest.fixture
+def env_file() -> Path:
+    settings.ENV_FILE.write_text("CONVAULT_STORE_URL=file:///from/env/file\n")
+    settings.ENV_FILE.chmod(0o600)
+    return settings.ENV_FILE
+
+
+def give_away(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the file another user's; where only root may do that, make us another user."""
+    if os.geteuid() == 0:
+        os.chown(path, NOBODY, -1)
+    else:
+        monkeypatch.setattr("os.geteuid", lambda: NOBODY)
+
+
+def test_ones_own_is_read(env_file: Path) -> None:
+    assert load_settings().store_url() == "file:///from/env/file"
+
+
+def test_that_of_another_user_is_refused(env_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    give_away(env_file, monkeypatch)
+    with pytest.raises(ConfigurationError, match="belongs to another user") as caught:
+        load_settings()
+    assert "from/env" not in caught.value.message
+    with pytest.raises(ConfigurationError, match="belongs to another user"):
+        settings.Settings().target_url("other")
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o606])
+def test_what_others_can_read_is_refused(env_file: Path, mode: int) -> None:
+    env_file.chmod(mode)
+    with pytest.raises(ConfigurationError, match=r"chmod 600 \.env"):
+        load_settings()
