@@ -14,8 +14,9 @@ import pytest
 
 from convault.embedded.server import EmbeddedPostgres, wheel_binaries
 
-pytest_plugins = ["tests.prefect_server"]
+pytest_plugins = ["tests.prefect_server", "tests.object_servers"]
 
+_SETTINGS = ("CONVAULT_", "SUPABASE_", "AWS_", "GOOGLE_", "AZURE_")
 SYSTEM_VERSIONS = {
     int(path.parent.name): path
     for path in Path("/usr/lib/postgresql").glob("*/bin")
@@ -112,6 +113,6 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     for name in list(os.environ):
         if name == "CONVAULT_SOAK":
             continue  # says how often, to `tests.soak.count`
-        if name.startswith(("CONVAULT_", "SUPABASE_")) or name == "DATABASE_URL":
+        if name.startswith(_SETTINGS) or name == "DATABASE_URL":
             monkeypatch.delenv(name)
     monkeypatch.setattr("convault.settings.ENV_FILE", tmp_path / ".env")

@@ -67,8 +67,11 @@ def _translate(error: BaseError, doing: str, where: str, service: Service) -> St
     broken = _first(_BROKEN, text)
     said = " ".join(filter(None, (status, code))) or type(error).__name__
     start = f"While {doing}, the store {where}"
-    if "NotPartial" in text:
+    # The second comes where obstore goes on with an answer that was cut off.
+    if "NotPartial" in text or "NoContentRange" in text:
         return RangeIgnored(f"{start} gave all bytes where some were asked for.", store=where)
+    if "UnexpectedRange" in text:
+        return StoreError(f"{start} gave other bytes than were asked for.", store=where)
     if code in _NO_CONTAINER:
         return container_missing(where, service)
     # Before the status: what the machine's metadata service answers says nothing of the store.

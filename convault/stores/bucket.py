@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 
@@ -20,8 +21,11 @@ ONE_REQUEST_BYTES = 40 * 1024 * 1024
 32 MiB stays below it, whatever compression and encryption add."""
 MULTIPART_BYTES = 8 * 1024 * 1024
 MULTIPART_REQUESTS = 4
-RESTARTS = 5
+RESTARTS = 3
 """How often a read of a whole object may break without giving another byte."""
+LOOKS = (0.0, 0.1, 0.3, 1.0)
+"""Seconds before each look for an object that must be there: where a server does not honour the
+condition, it is gone for a moment while another writer replaces it by the same bytes."""
 
 
 class BucketStore(ObjectStore):
@@ -69,12 +73,11 @@ class BucketStore(ObjectStore):
             return False
         except FileNotFoundError:
             raise container_missing(self._url, self._service) from None
-        stored = self._size(key)
+        stored = self._there(key)
         if stored != len(data):
             raise ObjectConflict(
-                f"{self._url} was given {key} with {len(data)} bytes and now holds "
-                f"{'nothing' if stored is None else f'{stored} bytes'}: somebody else writes or "
-                "deletes there. Let only one installation use it, and try again.",
+                f"{self._url} was given {key} with {len(data)} bytes and now holds {stored}: "
+                "somebody else writes there. Let only one installation use it, and try again.",
                 key=key,
             )
         return True
@@ -106,14 +109,17 @@ class BucketStore(ObjectStore):
             return None
 
     def _there(self, key: str) -> int:
-        try:
-            return self.head(key).size
-        except ObjectMissing:
-            raise StoreUnavailable(
-                f"{self._url} refused {key} as being there and then did not have it: another "
-                "writer is at work on it. Try again.",
-                key=key,
-            ) from None
+        for seconds in LOOKS:
+            time.sleep(seconds)
+            with self._failures(f"looking at {key}"):
+                size = self._size(key)
+            if size is not None:
+                return size
+        raise StoreUnavailable(
+            f"{self._url} took {key} or refused it as being there, and then did not have it: "
+            "somebody else writes or deletes there. Try again.",
+            key=key,
+        )
 
     def _pieces(self, key: str, start: int, stop: int) -> Iterator[bytes]:
         position = start

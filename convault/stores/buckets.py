@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import parse_qsl, quote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from obstore.exceptions import BaseError
 from obstore.store import AzureStore, GCSStore, S3Store
@@ -24,13 +24,19 @@ if TYPE_CHECKING:  # obstore has these for type checkers alone
 
 MAX_PREFIX = 256
 """characters; with the longest key it stays below the 1,024 bytes that S3 allows"""
-CONNECT_SECONDS = 5
-REQUEST_SECONDS = 120
-"""For one request, body and answer: an object of 40 MiB needs 2.8 Mbit/s."""
-RETRIES = 4
-"""of a request, by obstore: broken connections, 5xx, 408 and 429; nothing else"""
-RETRY_SECONDS = 60
-"""after which a request is not tried again"""
+
+
+class Patience(NamedTuple):
+    """How long a store is waited for before it is StoreUnavailable."""
+
+    connect: float = 5.0
+    """seconds"""
+    request: float = 120.0
+    """seconds for one request, body and answer: an object of 40 MiB needs 2.8 Mbit/s"""
+    retries: int = 4
+    """of a request, by obstore: broken connections, 5xx, 408 and 429; nothing else"""
+    retrying: float = 60.0
+    """seconds after which a request is not tried again"""
 
 
 class Address(NamedTuple):
@@ -50,7 +56,7 @@ class Address(NamedTuple):
         return f"{path}?{query}" if query else path
 
 
-def open_bucket(url: str) -> BucketStore:
+def open_bucket(url: str, patience: Patience = Patience()) -> BucketStore:  # noqa: B008
     """The store at `s3://bucket/prefix`, `gs://bucket/prefix` or `az://container/prefix`; nothing
     is asked of it yet. ConfigurationError says what is wrong, and repeats no secret."""
     address = parse(url)
@@ -63,12 +69,12 @@ def open_bucket(url: str) -> BucketStore:
     }
     client: ClientConfig = {
         "allow_http": endpoint.startswith("http://"),
-        "connect_timeout": timedelta(seconds=CONNECT_SECONDS),
-        "timeout": timedelta(seconds=REQUEST_SECONDS),
+        "connect_timeout": timedelta(seconds=patience.connect),
+        "timeout": timedelta(seconds=patience.request),
     }
     retry: RetryConfig = {
-        "max_retries": RETRIES,
-        "retry_timeout": timedelta(seconds=RETRY_SECONDS),
+        "max_retries": patience.retries,
+        "retry_timeout": timedelta(seconds=patience.retrying),
         "backoff": {
             "init_backoff": timedelta(milliseconds=200),
             "max_backoff": timedelta(seconds=5),
@@ -96,7 +102,7 @@ def parse(url: str) -> Address:
             f"{wanted}, where the {service.container} is made of a-z, 0-9 and -, without a user, "
             "a password or a port."
         )
-    prefix = parts.path.strip("/")
+    prefix = unquote(parts.path).strip("/")
     if parts.fragment or (prefix and not is_key(prefix)) or len(prefix) > MAX_PREFIX:
         raise ConfigurationError(
             f"{wanted}, where the prefix is a folder of at most {MAX_PREFIX} ASCII characters "

@@ -32,6 +32,13 @@ _SHARED = settings(max_examples=30, deadline=None)
 class StoreSuite:
     answers_are_exact = True
     """False where an answer may be lost: then `put` may say False although it wrote the object"""
+    creates_at_once = True
+    """False where the server does not tell of two writers of one key who came first: then the last
+    one wins, still with all of its bytes"""
+
+    def put_empty(self, store: Store, key: str) -> None:
+        """How 1,100 objects are made; for a server to which three requests each are too slow."""
+        store.put(key, b"")
 
     def test_implements_the_protocol(self, store: Store) -> None:
         assert isinstance(store, Store)
@@ -136,7 +143,7 @@ class StoreSuite:
     def test_lists_to_the_end(self, store: Store) -> None:
         keys = {f"many/{number:04d}" for number in range(1100)}
         with ThreadPoolExecutor(8) as pool:
-            list(pool.map(lambda key: store.put(key, b""), keys))
+            list(pool.map(lambda key: self.put_empty(store, key), keys))
         assert sorted(info.key for info in store.list("many/")) == sorted(keys)
 
     @pytest.mark.parametrize("key", BAD_KEYS)
@@ -221,7 +228,9 @@ class StoreSuite:
                 wrote = list(pool.map(write, range(8)))
             stored = store.get(f"new{number}/folder/object")
             assert stored == bytes([stored[0]]) * 100_000
-            if self.answers_are_exact:
+            if not self.creates_at_once:
+                assert any(wrote)
+            elif self.answers_are_exact:
                 assert sum(wrote) == 1
                 assert wrote[stored[0]]
             else:
