@@ -8,11 +8,10 @@ import io
 import random
 import tarfile
 
-from handmade import BACKUP, CONVERSATIONS, MESSAGES, new_backup, rows
-
 from convault.archive import Archive
 from convault.repository import Repository
 from convault.stores import open_store
+from tests.handmade import BACKUP, CONVERSATIONS, MESSAGES, new_backup, rows
 
 
 def test_any_range_of_an_archive_in_a_bucket(bucket_url: str) -> None:

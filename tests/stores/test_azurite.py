@@ -16,11 +16,11 @@ from datetime import UTC, datetime
 
 import httpx
 import pytest
-from suite import StoreSuite
 
 from convault.errors import ObjectMissing, StoreError
 from convault.stores import open_store
 from convault.stores.base import Store
+from tests.stores.suite import StoreSuite
 
 ENDPOINT = os.environ.get("CONVAULT_AZURITE", "")
 ACCOUNT = "devstoreaccount1"

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from between import Between, Fault, Request, between
 
 from convault.errors import StoreError, StoreUnavailable
 from convault.stores import open_store
@@ -17,6 +16,7 @@ from convault.stores.bucket import BucketStore
 from convault.stores.buckets import Patience, open_bucket
 from tests.object_servers import ObjectServer
 from tests.prefect_server import free_port
+from tests.stores.between import Between, Fault, Request, between
 
 DATA = random.Random(5).randbytes(3_000_000)
 HASTY = Patience(connect=5, request=10, retries=2, retrying=5)

@@ -9,7 +9,6 @@ from typing import Any
 
 import obstore
 import pytest
-from suite import StoreSuite
 
 from convault import settings
 from convault.errors import ObjectConflict, ObjectMissing, StoreError, StoreUnavailable
@@ -17,6 +16,7 @@ from convault.stores import open_store
 from convault.stores.base import Store
 from convault.stores.bucket import BucketStore
 from tests.object_servers import ObjectServer
+from tests.stores.suite import StoreSuite
 
 CALLS: dict[str, Callable[[Store], Any]] = {
     "put": lambda store: store.put("new", b"12345"),
