@@ -13,8 +13,10 @@ from uuid import UUID
 from convault import layout
 from convault.catalog import Catalog, open_catalog
 from convault.errors import CatalogError, ConfigurationError, ObjectMissing, RepositoryError
+from convault.models import BackupOptions
 from convault.reconcile import Change, reconcile
 from convault.repository import Repository
+from convault.scope import scope_of
 from convault.settings import Settings
 from convault.sources.base import Source
 from convault.sources.postgres import PostgresSource
@@ -30,12 +32,12 @@ class Installation:
     catalog: Catalog
     repository: Repository
 
-    def source(self) -> Source:
-        """Where rows come from. ConfigurationError without DATABASE_URL; nothing is connected."""
+    def source(self, options: BackupOptions) -> Source:
+        """Where the rows of such a backup come from. ConfigurationError without DATABASE_URL;
+        nothing is connected."""
         return PostgresSource(
             self.settings.source_url(),
-            root=self.settings.root_table,
-            messages=self.settings.messages_table,
+            scope=scope_of(self.settings, options),
             lock_timeout=self.settings.convault_lock_timeout,
             readers=self.settings.convault_workers,
         )

@@ -99,7 +99,7 @@ class Run:
         """Hold a snapshot of the source. Only taking it is tried again when the source cannot be
         reached; a lock that could not be had is not, because those who wait for a lock make others
         wait."""
-        source = self.installation.source()
+        source = self.installation.source(self.options)
         taking = Retrying(
             retry=retry_if_exception_type(SourceUnavailable),
             stop=stop_after_attempt(3),

@@ -26,6 +26,7 @@ from convault.errors import (
     RepositoryError,
 )
 from convault.installation import Installation, initialise, open_installation
+from convault.models import BackupOptions
 from convault.reconcile import ChangeKind
 from convault.settings import Settings
 from convault.sources.base import Source
@@ -78,7 +79,7 @@ def test_init_sets_up_what_is_missing(settings: Settings) -> None:
     installation = open_installation(settings)
     assert installation.repository.repository_id == report.repository_id
     assert installation.catalog.repository_id() == report.repository_id
-    assert isinstance(installation.source(), Source)
+    assert isinstance(installation.source(BackupOptions()), Source)
 
 
 def test_init_again_changes_nothing(settings: Settings, tmp_path: Path) -> None:
@@ -290,7 +291,12 @@ def test_nothing_of_an_installation_shows_a_password(
     given = settings.model_copy(update={"database_url": SecretStr(url)})
     report = initialise(given)
     installation = open_installation(given)
-    shown = [repr(report), repr(installation), repr(installation.source()), *report.done]
+    shown = [
+        repr(report),
+        repr(installation),
+        repr(installation.source(BackupOptions())),
+        *report.done,
+    ]
     shown += [str(vars(installation.repository)), repr(installation.catalog)]
     assert not any(secret in text for text in shown)
     with psycopg.connect(url) as connection:

@@ -26,6 +26,7 @@ from convault.errors import (
 )
 from convault.models import Dataset, Range, SourceFacts, Statement, Table, TableName
 from convault.omissions import Outsider, warnings
+from convault.scope import Scope
 from convault.sources.failures import translated
 from convault.sources.outsiders import read_outsiders
 from convault.sources.proof import leads_to, lock_query, locked_query, moved
@@ -64,15 +65,11 @@ class Size:
 class PostgresSource:
     """Implements `sources.base.Source`. Connects when a snapshot is asked for, not before."""
 
-    def __init__(
-        self, url: str, *, root: TableName, messages: TableName, lock_timeout: float,
-        readers: int = 1,
-    ) -> None:  # fmt: skip
+    def __init__(self, url: str, *, scope: Scope, lock_timeout: float, readers: int = 1) -> None:
         """`lock_timeout` is in seconds. `readers` is how many threads will read at the same time;
         more can, but somebody who waits for a table to be free keeps them from being opened."""
         self._url = url
-        self._root = root
-        self._messages = messages
+        self._scope = scope
         self._lock_timeout = lock_timeout
         self._readers = readers
 
@@ -147,13 +144,11 @@ class PostgresSource:
         """The facts of a snapshot that shows the very tables that are locked in it, and connections
         to read it that hold the locks as well."""
         for _ in range(ATTEMPTS):
-            found = find(exporter, self._root, self._messages)
+            found = find(exporter, self._scope)
             begin(exporter, self._lock_timeout)
             if lock(exporter, found):
                 facts = fix(exporter)
-                if holds(exporter, found) and (
-                    find_again(exporter, self._root, self._messages) == found
-                ):
+                if holds(exporter, found) and find_again(exporter, self._scope) == found:
                     readers = self._opened(exporter, facts, found)
                     if readers is not None:
                         return facts, found, readers
@@ -164,7 +159,7 @@ class PostgresSource:
         )
 
 
-def find(connection: _Connection, root: TableName, messages: TableName) -> Dataset:
+def find(connection: _Connection, scope: Scope) -> Dataset:
     """The dataset's tables, in a transaction of their own, which is over afterwards."""
     with connection.transaction():
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
@@ -173,7 +168,7 @@ def find(connection: _Connection, root: TableName, messages: TableName) -> Datas
             connection.info.parameter_status("server_encoding") or "",
         )
         require_whole_pages(connection)
-        found = read_dataset(connection, root, messages)
+        found = read_dataset(connection, scope)
         require_rights(connection, found.tables)
     return found
 
@@ -228,9 +223,9 @@ def holds(connection: _Connection, dataset: Dataset) -> bool:
     return connection.execute(locked_query(dataset.tables).encode()).fetchone() == (True,)
 
 
-def find_again(connection: _Connection, root: TableName, messages: TableName) -> Dataset:
+def find_again(connection: _Connection, scope: Scope) -> Dataset:
     """The dataset as the snapshot shows it."""
-    return read_dataset(connection, root, messages)
+    return read_dataset(connection, scope)
 
 
 def measure(connection: _Connection, dataset: Dataset) -> tuple[int, dict[TableName, Size]]:

@@ -15,6 +15,7 @@ from convault.dataset import Relation, close_over, require_messages
 from convault.errors import UnsupportedSource
 from convault.formats.postgres_types import encoding_of
 from convault.models import Column, Dataset, ForeignKey, Table, TableName
+from convault.scope import Scope
 
 _RELATIONS = """
     SELECT n.nspname, c.relname, c.oid, c.relkind, c.relispartition, coalesce(a.amname, '')
@@ -76,9 +77,7 @@ class _Row:
     access_method: str
 
 
-def read_dataset(
-    connection: psycopg.Connection[Any], root: TableName, messages: TableName
-) -> Dataset:
+def read_dataset(connection: psycopg.Connection[Any], scope: Scope) -> Dataset:
     """The dataset as the connection's transaction sees it.
 
     Raises MissingTable, and UnsupportedSource for foreign tables and tables that have no heap.
@@ -98,9 +97,9 @@ def read_dataset(
         if table in names and target in names
     ]
     closure = close_over(
-        root, (Relation(r.name, above.get(r.oid, ()), r.is_partition) for r in rows), keys
+        scope.root, (Relation(r.name, above.get(r.oid, ()), r.is_partition) for r in rows), keys
     )
-    require_messages(messages, root, closure, names.values())
+    require_messages(scope.messages, scope.root, closure, names.values())
     wanted = {row.name: row for row in rows}
     chosen = [wanted[name] for name in closure]
     _refuse_what_has_no_pages(chosen)
@@ -108,7 +107,7 @@ def read_dataset(
     columns = _columns(connection, oids)
     primary = dict(connection.execute(_PRIMARY_KEYS, (oids,)).fetchall())
     return Dataset(
-        root=root,
+        root=scope.root,
         tables=tuple(
             Table(
                 name=row.name,

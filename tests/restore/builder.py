@@ -15,6 +15,7 @@ from convault.manifest import Manifest
 from convault.models import BackupFormat, BackupOptions, Part, Range, Table, TableName
 from convault.ranges import cut
 from convault.repository import Repository
+from convault.scope import Scope
 from convault.sources.base import Snapshot
 from convault.sources.postgres import PostgresSource
 
@@ -34,7 +35,7 @@ def back_up(
     format: BackupFormat = BackupFormat.JSON,
 ) -> Manifest:
     """Small parts by default, so that a small table has several. The manifest is not stored."""
-    source = PostgresSource(url, root=root, messages=messages, lock_timeout=10)
+    source = PostgresSource(url, scope=Scope(root, messages), lock_timeout=10)
     options = BackupOptions(compression_level=level, format=format)
     with source.snapshot() as snapshot:
         parts = []

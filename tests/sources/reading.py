@@ -8,6 +8,7 @@ import psycopg
 
 from convault.models import Range, Table, TableName
 from convault.ranges import cut
+from convault.scope import Scope
 from convault.sources.base import Snapshot
 from convault.sources.postgres import PostgresSource
 
@@ -38,7 +39,7 @@ def run(url: str, sql: str) -> list[Row]:
 
 
 def source(url: str, *, lock_timeout: float = 10) -> PostgresSource:
-    return PostgresSource(url, root=CONVERSATIONS, messages=MESSAGES, lock_timeout=lock_timeout)
+    return PostgresSource(url, scope=Scope(CONVERSATIONS, MESSAGES), lock_timeout=lock_timeout)
 
 
 def table(snapshot: Snapshot, name: str) -> Table:

@@ -27,6 +27,7 @@ from convault.errors import (
     UnsupportedSource,
 )
 from convault.models import TableName
+from convault.scope import Scope
 from convault.sources.failures import translated
 from convault.sources.postgres import PostgresSource
 from convault.sources.refusals import require_server
@@ -161,7 +162,7 @@ def test_messages_that_nothing_ties_to_the_root(database: str) -> None:
 def test_other_tables_can_be_named(database: str) -> None:
     run(database, TABLES + "ALTER TABLE conversations RENAME TO chats")
     renamed = PostgresSource(
-        database, root=TableName("public", "chats"), messages=MESSAGES, lock_timeout=5
+        database, scope=Scope(TableName("public", "chats"), MESSAGES), lock_timeout=5
     )
     with renamed.snapshot() as snapshot:
         assert set(read_all(snapshot)) == {"chats", "messages"}
@@ -193,9 +194,10 @@ def test_a_role_that_may_not_use_the_schema(database: str, role: Role) -> None:
                   "GRANT SELECT ON ALL TABLES IN SCHEMA crm, public TO PUBLIC")  # fmt: skip
     url = role(reads_all=False)
     crm = PostgresSource(
-        url, root=TableName("public", "conversations"), messages=TableName("crm", "messages"),
+        url,
+        scope=Scope(TableName("public", "conversations"), TableName("crm", "messages")),
         lock_timeout=5,
-    )  # fmt: skip
+    )
     with pytest.raises(MissingPrivilege, match=r"crm\.messages"), crm.snapshot():
         pytest.fail("there was no snapshot to be had")
 

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pytest
 
 from convault.errors import LockNotAvailable, SnapshotLost, SourceError, SourceUnavailable
+from convault.scope import Scope
 from convault.sources.base import Snapshot
 from convault.sources.postgres import PostgresSource
 from convault.sources.readers import Readers
@@ -216,7 +217,7 @@ def test_somebody_who_waits_for_a_table_does_not_hang_a_further_reader(
 def test_as_many_readers_as_will_be_needed_are_there_from_the_start(database: str) -> None:
     run(database, LARGE)
     wanted = PostgresSource(
-        database, root=CONVERSATIONS, messages=MESSAGES, lock_timeout=0.5, readers=3
+        database, scope=Scope(CONVERSATIONS, MESSAGES), lock_timeout=0.5, readers=3
     )
     with wanted.snapshot() as snapshot, waiting_for_messages(database):
         reading = [begun(snapshot) for _ in range(3)]

@@ -69,10 +69,12 @@ READ_ALL = """
 import json, resource, sys
 from convault.models import TableName
 from convault.ranges import cut
+from convault.scope import Scope
 from convault.sources.postgres import PostgresSource
 
 conversations, messages = TableName("public", "conversations"), TableName("public", "messages")
-source = PostgresSource(sys.stdin.read(), root=conversations, messages=messages, lock_timeout=10)
+scope = Scope(conversations, messages)
+source = PostgresSource(sys.stdin.read(), scope=scope, lock_timeout=10)
 with source.snapshot() as snapshot:
     found, bytes_, largest, start = 0, 0, 0, None
     (range_,) = cut(messages, 8192, snapshot.page_bytes, 2048)
