@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-from convault import layout
+from convault import index, layout
 from convault.errors import (
     NotFoundError,
     ObjectConflict,
@@ -161,7 +161,8 @@ class Repository:
         """Store the index of a backup that is being made, as `put_member` stores its files;
         `tables` are those that it covers."""
         beside = self._put_beside(backup_id, layout.INDEX_NAME, data)
-        return IndexEntry.model_validate({**beside, "tables": tuple(tables)})
+        digests = index.blocks(data)
+        return IndexEntry.model_validate({**beside, "tables": tuple(tables), "blocks": digests})
 
     def _put_beside(self, backup_id: UUID, path: str, data: bytes) -> dict[str, Any]:
         key = layout.member_key(backup_id, path)

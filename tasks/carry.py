@@ -12,6 +12,7 @@ from prefect import task
 
 from convault.belonging import belonging
 from convault.errors import ConvaultError
+from convault.index import key_column
 from convault.models import BackupOptions, Chunk, ChunkReceipt, Part, Range, StepSeconds
 from convault.repository import Repository
 from convault.sources.base import Snapshot
@@ -93,7 +94,8 @@ def carry(chunk: Chunk, work: Work) -> ChunkReceipt:
 
 def _carry_range(range_: Range, work: Work, timed: _Stopwatch) -> list[Part]:
     dataset = work.snapshot.dataset
-    columns = dataset.table(range_.table).columns
+    table = dataset.table(range_.table)
+    columns, key = table.columns, key_column(table)
     belongs = belonging(dataset, range_.table)
     reader = RangeReader(work.snapshot, range_, work.piece_bytes)
     parts: list[Part] = []
@@ -106,7 +108,7 @@ def _carry_range(range_: Range, work: Work, timed: _Stopwatch) -> list[Part]:
                 break
             work.tally.add("fetch", range_, rows.content.num_rows, "rows")
             with timed("serialize"):
-                documents = serialize(rows, columns, belongs, work.options, work.part_bytes)
+                documents = serialize(rows, columns, belongs, key, work.options, work.part_bytes)
             rows.release()
             for document in documents:
                 with timed("compress"):

@@ -35,7 +35,7 @@ class Packed:
 def compress(document: Load[Grouped], options: BackupOptions) -> Load[Packed]:
     """One part. No retries: it depends on nothing but its input."""
     format_ = format_of(options.format)
-    plain, runs = document.content
+    plain = document.content.document
     stored = format_.store(plain, options.compression_level)
     data = stored.data
     plain_sha256 = sha256(plain.data).hexdigest()
@@ -48,6 +48,6 @@ def compress(document: Load[Grouped], options: BackupOptions) -> Load[Packed]:
             plain_bytes=len(plain.data),
             rows=plain.rows,
             suffix=format_.suffix(options.compression_level),
-            conversations=index.entries(runs, stored.frames),
+            conversations=index.entries(document.content, stored),
         ),
     )

@@ -70,12 +70,15 @@ def _store(
         return []
     format_, level = format_of(options.format), options.compression_level
     belongs = belonging(snapshot.dataset, table.name)
-    ordered, keys = index.arranged(pa.Table.from_batches(batches), table.columns, belongs)
+    key = index.key_column(table)
+    ordered, keys = index.arranged(pa.Table.from_batches(batches), table.columns, belongs, key)
     documents = format_.serialize(ordered, table.columns, part_bytes, level)
     parts = []
-    for ordinal, (document, runs) in enumerate(index.grouped(documents, keys)):
-        plain, rows, _ = document
-        stored, _, frames = format_.store(document, level)
+    own_keys = index.own_keys(ordered, table.columns, key)
+    for ordinal, grouped in enumerate(index.grouped(documents, keys, own_keys)):
+        plain, rows, _ = grouped.document
+        document = format_.store(grouped.document, level)
+        stored = document.data
         digest = sha256(stored).hexdigest()
         key = repository.part_key(table.name, digest, format_.suffix(level))
         repository.store.put(key, stored)
@@ -90,7 +93,7 @@ def _store(
                 plain_digest,
                 len(plain),
                 rows,
-                index.entries(runs, frames),
+                index.entries(grouped, document),
             )
         )
     return parts
