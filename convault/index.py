@@ -13,6 +13,7 @@ import io
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from itertools import accumulate
+from math import isqrt
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -37,11 +38,13 @@ _ENTRIES = pl.Schema(
     }
 )
 """of one part. A row without a conversation tells of a frame"""
-_GROUP_ROWS = 1 << 14
-"""of a row group of the index: few enough that reading one conversation's costs little"""
+_ROWS_PER_DESCRIPTION = 180
+"""Rows of the index that take as many bytes as the footer's description of a row group, about: who
+looks for one conversation reads one group and all descriptions, so that as many rows in a group as
+this makes of the whole cost least"""
 _DIGEST_BYTES = 16
 """of a frame's SHA-256: as hard to hit as to guess a key of 128 bits"""
-BLOCK_BYTES = 1 << 16
+BLOCK_BYTES = 1 << 14
 """of the index that has a digest of its own in the manifest, so that a piece of it is proven"""
 _NUMBERS = frozenset({"smallint", "integer", "bigint", "uuid"})
 """Types of keys whose equal values have equal texts, and which say nothing of anybody: a text may
@@ -230,7 +233,8 @@ def _unpacked(data: bytes) -> pl.DataFrame:
 
 def _as_parquet(frame: pl.DataFrame) -> bytes:
     buffer = io.BytesIO()
+    rows = max(1024, isqrt(_ROWS_PER_DESCRIPTION * frame.height))
     frame.write_parquet(
-        buffer, compression="zstd", compression_level=3, row_group_size=_GROUP_ROWS, statistics=True
+        buffer, compression="zstd", compression_level=3, row_group_size=rows, statistics=True
     )
     return buffer.getvalue()

@@ -80,6 +80,7 @@ class Guards:
         ).fetchall()
         self._relations = list({row[0]: _Relation(*row) for row in rows}.values())
         self._undone: list[str] = []
+        self._closed = True
 
     @property
     def names(self) -> list[str]:
@@ -116,20 +117,26 @@ class Guards:
             names = ", ".join(f"ONLY {relation.name}" for relation in self._relations)
             self._connection.execute(f"LOCK TABLE {names} IN SHARE ROW EXCLUSIVE MODE".encode())
 
+    def open_eyes(self) -> None:
+        """From here on row security hides nothing from this role, which owns the tables: where it
+        is forced on owners too, that waits. Nobody else reads such a table meanwhile. May be
+        repeated."""
+        closed, self._closed = self._closed, False
+        for r in self._relations if closed else ():
+            if r.forced and r.owned:
+                self._alter(
+                    f"ALTER TABLE ONLY {r.name} NO FORCE ROW LEVEL SECURITY",
+                    f"ALTER TABLE ONLY {r.name} FORCE ROW LEVEL SECURITY",
+                )
+
     def raise_(self) -> None:
-        """From here on nothing fires and nothing hides, and foreign keys wait."""
+        """From here on nothing fires, and foreign keys wait."""
         self.check()
         for relation, name, state, kind, _ in self._firing():
             self._alter(
                 f"ALTER TABLE ONLY {relation} DISABLE {kind} {quoted(name)}",
                 f"ALTER TABLE ONLY {relation} {_AGAIN[state]} {kind} {quoted(name)}",
             )
-        for r in self._relations:
-            if r.forced and r.owned:
-                self._alter(
-                    f"ALTER TABLE ONLY {r.name} NO FORCE ROW LEVEL SECURITY",
-                    f"ALTER TABLE ONLY {r.name} FORCE ROW LEVEL SECURITY",
-                )
         owned = {relation.oid for relation in self._relations if relation.owned}
         keys = self._connection.execute(_KEYS, self._oids()).fetchall()
         for relation, name, oid in keys:

@@ -93,6 +93,8 @@ class LiveTables:
         with target.refusals("to say what its tables are"):
             self._guards = Guards(self._connection, list(members))
             self._guards.check()
+            if self._options.selects:
+                self._guards.open_eyes()  # what is referenced is looked for among live rows
             for number, (into, tables) in enumerate(members.items()):
                 self._staged[into] = self._stage(number, match(self._connection, into, tables))
                 self._keys[into] = [
@@ -158,6 +160,7 @@ class LiveTables:
 
     def finish(self) -> Merged:
         """Merge what waits into the live tables, as the mode says."""
+        self._guards.open_eyes()
         merge = Merge(
             self._connection, self._manifest, self._staged, self._guards, self._options,
             self._confirm,
@@ -172,10 +175,20 @@ class LiveTables:
         self._require_privileges(match)
         selected, along = (f"pg_temp.convault_{kind}_{number}" for kind in ("rows", "along"))
         for place in (selected, along):
+            # LIKE, as it reads no row: a SELECT might be refused for row security.
+            name = place.removeprefix("pg_temp.")
             self._connection.execute(
-                f"CREATE TEMPORARY TABLE {place.removeprefix('pg_temp.')} AS SELECT {match.names}"
-                f" FROM {match.table} WITH NO DATA".encode()
+                f"CREATE TEMPORARY TABLE {name} (LIKE {match.name.quoted})".encode()
             )
+            kept = set(match.columns)
+            for column in match.all_columns:
+                if column not in kept:
+                    change = f"DROP COLUMN {quoted(column.name)}"
+                elif column.not_null:
+                    change = f"ALTER COLUMN {quoted(column.name)} DROP NOT NULL"
+                else:
+                    continue
+                self._connection.execute(f"ALTER TABLE {place} {change}".encode())
         return Staged(match, selected, along)
 
     def _require_privileges(self, match: Match) -> None:

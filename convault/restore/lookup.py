@@ -40,11 +40,24 @@ class Index:
         self._entry = entry
         self._blocks = _Blocks(store, entry)
         with self._readable():
-            self._file = pq.ParquetFile(pa.PythonFile(self._blocks, mode="r"))
+            metadata = self._metadata()
+            self._file = pq.ParquetFile(pa.PythonFile(self._blocks, mode="r"), metadata=metadata)
         names = self._file.schema_arrow.names
         self._place = {name: names.index(name) for name in names}
         self.has_frames = "digest" in self._place
         """whether it tells of frames; those of early backups do not"""
+
+    def _metadata(self) -> Any:
+        """The footer and no more, where Arrow would read 64 KiB to find it."""
+        total = self._entry.bytes
+        end = self._blocks.bytes(max(0, total - 8), total)
+        start = total - 8 - int.from_bytes(end[:4], "little")
+        if start < 4 or end[4:] != b"PAR1":
+            raise IntegrityError(
+                f"{self._entry.key} is damaged: it is not Parquet. Nothing was loaded.",
+                key=self._entry.key,
+            )
+        return pq.read_metadata(pa.BufferReader(b"PAR1" + self._blocks.bytes(start, total)))
 
     def conversations(self, keys: Collection[str]) -> pl.DataFrame:
         """What it says of these conversations: columns conversation, part, first_frame, frames,
@@ -166,7 +179,7 @@ class _Blocks(io.RawIOBase):
     def read(self, size: int = -1) -> bytes:
         end = self._entry.bytes if size < 0 else min(self._position + size, self._entry.bytes)
         start, self._position = self._position, max(end, self._position)
-        return self._bytes(start, end) if start < end else b""
+        return self.bytes(start, end) if start < end else b""
 
     def fetch(self, start: int, end: int) -> None:
         """Have the blocks of bytes [start, end), in as few requests as there are gaps."""
@@ -180,7 +193,8 @@ class _Blocks(io.RawIOBase):
             self._get(missing[0], missing[0] + run)
             missing = missing[run:]
 
-    def _bytes(self, start: int, end: int) -> bytes:
+    def bytes(self, start: int, end: int) -> bytes:
+        """Bytes [start, end), proven."""
         self.fetch(start, end)
         first = start // BLOCK_BYTES
         data = b"".join(self._blocks[n] for n in range(first, -(-end // BLOCK_BYTES)))

@@ -113,6 +113,7 @@ class Merge:
         outside = Guards(self._connection, [name for o in plan.outsiders for name in o.tables])
         outside.check()
         outside.lock()
+        outside.open_eyes()
         if kept is not None:
             for staged in self._staged.values():
                 self._keep(kept, staged)
@@ -131,8 +132,10 @@ class Merge:
             self._insert(staged)
         self._guards.lower()
         outside.lower()
-        for staged in self._staged.values():
-            sequences.advance(self._connection, staged.match.oid, [staged.selected, staged.along])
+        for name, staged in self._staged.items():
+            if plan.changes[name].inserted or plan.changes[name].overwritten:
+                places = [staged.selected, staged.along]
+                sequences.advance(self._connection, staged.match.oid, places)
         return None if kept is None else kept.restore_id
 
     def _plan(self) -> _Plan:

@@ -65,6 +65,6 @@ def code_of(script: Iterable[Statement]) -> str:
 _SAYS = {
     Signature.UNSIGNED: "is not signed",
     Signature.WRONG: "is not signed with this installation's key",
-    Signature.UNCHECKED: "has a signature that cannot be checked, as CONVAULT_SIGNING_KEY is not set",
+    Signature.UNCHECKED: "has a signature that cannot be checked without CONVAULT_SIGNING_KEY",
     Signature.SIGNED: "is signed",
 }

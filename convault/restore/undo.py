@@ -55,6 +55,7 @@ def _undo(connection: psycopg.Connection[Any], restore_id: UUID) -> dict[TableNa
     guards = Guards(connection, list(dict.fromkeys(table.match.name for table in tables)))
     guards.check()
     guards.lock()
+    guards.open_eyes()
     guards.raise_()
     changes: dict[TableName, Changes] = {}
     removed = {table.rows: _remove_new(connection, table) for table in reversed(tables)}

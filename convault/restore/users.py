@@ -129,6 +129,7 @@ def _make_stubs(connection: psycopg.Connection[Any], reference: Reference) -> No
     columns = ", ".join(map(quoted, key.referenced_columns))
     values = ", ".join(f"r.{quoted(column)}" for column in key.columns)
     guards = Guards(connection, [key.references])
+    guards.open_eyes()
     guards.raise_()
     connection.execute(
         f"INSERT INTO {key.references.quoted} ({columns})"

@@ -73,7 +73,7 @@ def _index(repository: Repository, manifest: Manifest) -> pl.DataFrame:
     assert manifest.index is not None
     data = repository.store.get(manifest.index.key)
     assert (len(data), sha256(data).hexdigest()) == (manifest.index.bytes, manifest.index.sha256)
-    blocks = [data[start : start + 65536] for start in range(0, len(data), 65536)]
+    blocks = [data[start : start + 16384] for start in range(0, len(data), 16384)]
     assert manifest.index.blocks == tuple(sha256(block).hexdigest() for block in blocks)
     return pl.read_parquet(io.BytesIO(data)).filter(pl.col("conversation").is_not_null())
 
