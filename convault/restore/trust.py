@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
 from enum import StrEnum
 
@@ -68,3 +69,13 @@ _SAYS = {
     Signature.UNCHECKED: "has a signature that cannot be checked without CONVAULT_SIGNING_KEY",
     Signature.SIGNED: "is signed",
 }
+
+
+def signature_of(manifest: bytes) -> Signature:
+    """What can be said of a manifest as it is stored. Nothing signs manifests yet, so that a
+    signature is none that this version could check."""
+    try:
+        signed = "signature" in json.loads(manifest)
+    except (ValueError, TypeError):
+        signed = False
+    return Signature.UNCHECKED if signed else Signature.UNSIGNED

@@ -371,9 +371,8 @@ def test_copies_are_out_of_reach_of_api_roles(owned_18: str, repository: Reposit
                  f" bool_and(relrowsecurity) FROM pg_class c WHERE relkind = 'r'"
                  f" AND relnamespace = '{schema}'::regnamespace")  # fmt: skip
     assert found == [(False, False, True)]
-    with psycopg.connect(as_role(superuser(owned_18), role)) as connection:
-        with pytest.raises(psycopg.errors.InsufficientPrivilege):
-            connection.execute(f"SELECT * FROM {schema}.rows_0".encode())
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        rows(as_role(superuser(owned_18), role), f"SELECT * FROM {schema}.rows_0")
     undo(owned_18, result.restore_id)
     run(superuser(owned_18), f"DROP OWNED BY {role}", f"DROP ROLE {role}")
 
@@ -425,7 +424,8 @@ def test_who_may_not_keep_a_trigger_from_firing_is_refused(
     # Without triggers there is nothing to prevent.
     into(repository, manifest, writer, mode="skip")
     assert rows(owned_18, "SELECT count(*) FROM tags") == [(4,)]
-    run(owned_18, "CREATE FUNCTION send() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
+    run(owned_18, "CREATE FUNCTION send() RETURNS trigger LANGUAGE plpgsql"
+        " AS 'BEGIN RETURN NULL; END'",
         "CREATE TRIGGER sends AFTER INSERT ON tags FOR EACH ROW EXECUTE FUNCTION send()",
         "DELETE FROM tags")  # fmt: skip
     with pytest.raises(RestoreError, match=r"trigger sends of public\.tags would fire"):

@@ -23,7 +23,7 @@ from tests.restore.test_index import TABLES
 from tests.soak import count
 
 WANTED = "md5('7')::uuid"
-MORE = f"""
+MORE = """
 CREATE TABLE public.contacts (id integer PRIMARY KEY, name text NOT NULL);
 INSERT INTO public.contacts SELECT n, 'contact ' || n FROM generate_series(1, 5000) n;
 ALTER TABLE public.conversations ADD COLUMN contact_id integer REFERENCES public.contacts,
@@ -88,19 +88,14 @@ def test_a_conversation_comes_with_what_it_references(
     result = selected(repository, manifest, target, conversations=[str(wanted).upper()])
     assert rows(target, HELD) == rows(source, CLOSURE)
     # Parents of the conversation, up to the first; the contacts and channels of these.
-    chain = (
-        f"SELECT id FROM conversations WHERE id IN (SELECT md5(n::text)::uuid FROM"
-        f" generate_series(1, 7) n) OR id IN (SELECT conversation_id FROM messages)"
-    )
     assert {row[0] for row in rows(target, "SELECT id FROM conversations")} >= {
-        row[0] for row in rows(source, f"SELECT md5(n::text)::uuid FROM generate_series(1,7) n")
+        row[0] for row in rows(source, "SELECT md5(n::text)::uuid FROM generate_series(1,7) n")
     }
     assert rows(
         target,
         "SELECT count(*) FROM contacts c WHERE NOT EXISTS (SELECT FROM"
         " conversations WHERE contact_id = c.id)",
     ) == [(0,)]
-    assert chain
     assert sum(result.rows.values()) < 1500
     broken = rows(target, "SELECT conname FROM pg_constraint WHERE contype = 'f'"
                           " AND NOT convalidated")  # fmt: skip
