@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from convault.errors import OptionsError
@@ -133,6 +133,13 @@ class Dataset:
         raise KeyError(str(name))
 
 
+def _several(needs: object) -> object:
+    """Manifests of 0.1.0 name one thing, or null."""
+    if needs is None or isinstance(needs, list):
+        return tuple(needs or ())
+    return (needs,) if isinstance(needs, str) else needs
+
+
 @dataclass(frozen=True, slots=True)
 class Statement:
     """One SQL statement of the schema. Statements of a backup stand in the order they must run."""
@@ -140,16 +147,19 @@ class Statement:
     kind: str
     """schema, extension, collation, text search, type, function, sequence, table, partition,
     column default, column setting, row security, primary key, index, constraint, foreign key,
-    sequence value, statistics, comment"""
+    sequence value, statistics, trigger, policy, comment, privilege"""
     name: str
     """of the object, schema-qualified, for people and for filters"""
     sql: str
     """no trailing semicolon"""
     after_data: bool
     """runs after the rows are loaded"""
-    needs: str | None = None
-    """a relation, function or type outside the backup that must exist (`auth.users`, `auth.uid()`);
-    left out where it does not"""
+    needs: Annotated[tuple[str, ...], BeforeValidator(_several)] = ()
+    """what must be there that is not part of the backup: relations (`auth.users`), functions
+    (`auth.uid()`), types, operators, roles (`role anon`), extensions that the target can install
+    (`extension moddatetime`); left out where one of them is not"""
+    redacted: tuple[str, ...] = ()
+    """kinds of secrets that a marker stands for in `sql`, once each (`convault.secrets`)"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from typing import Any
 import psycopg
 import pyarrow as pa
 
+from convault import secrets
 from convault.belonging import belonging
 from convault.errors import (
     LockNotAvailable,
@@ -265,7 +266,7 @@ class PostgresSnapshot:
         self.dataset = dataset
         self.statements = statements
         self.not_included = tuple(outsider.name for outsider in outsiders)
-        self.warnings = warnings(dataset, outsiders)
+        self.warnings = (*warnings(dataset, outsiders), *secrets.warnings(statements))
         self._page_bytes = page_bytes
         self._sizes = sizes
         self._exporter = exporter

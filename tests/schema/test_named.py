@@ -72,9 +72,9 @@ def test_the_dead_ends_of_names_refuse_nothing(database: str) -> None:
     statements = read(database, "public.t")
     needs = {s.name: s.needs for s in statements if s.kind == "function"}
     assert needs == {
-        "public.f()": None,
-        "public.sum_up()": "public.total(integer)",
-        "public.reads()": "public.elsewhere",
+        "public.f()": (),
+        "public.sum_up()": ("public.total(integer)",),
+        "public.reads()": ("public.elsewhere",),
     }
     assert not [s for s in statements if s.kind == "comment"]
     default = find(statements, "table", "public.t").sql
