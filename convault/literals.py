@@ -8,8 +8,8 @@ looks like a literal there is taken for one.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 _DEPTH = 4
 """how deep literals within literals are looked for: SQL that a function puts together and runs"""
@@ -23,23 +23,32 @@ class Text:
     starts: Sequence[int]
     ends: Sequence[int]
     code: bool = False
-    """it is, or may be, the source of a function: not every word in it is a value"""
+    """it is the source of a function: not every word in it is a value"""
+    torn: Mapping[int, Sequence[tuple[int, int]]] = field(default_factory=dict)
+    """the places of characters that are written in several, by the start of the first: an escape
+    within SQL that is itself put together"""
 
     def part(self, start: int, end: int) -> Text:
         """The characters from `start` to before `end`."""
-        return Text(self.text[start:end], self.starts[start:end], self.ends[start:end])
+        return Text(
+            self.text[start:end], self.starts[start:end], self.ends[start:end], torn=self.torn
+        )
 
     def spans(self, start: int, end: int) -> list[tuple[int, int]]:
         """The places in the SQL of the characters from `start` to before `end`: several, where
         literals are concatenated."""
         found: list[tuple[int, int]] = []
         for begins, ends in zip(self.starts[start:end], self.ends[start:end], strict=True):
-            if found and found[-1][1] == begins:
-                found[-1] = (found[-1][0], ends)
-            else:
-                found.append((begins, ends))
+            for place in self.torn.get(begins, ((begins, ends),)):
+                if found and found[-1][1] == place[0]:
+                    found[-1] = (found[-1][0], place[1])
+                else:
+                    found.append(place)
         return found
 
+
+_LONGEST = 200
+"""characters between two literals that are concatenated"""
 
 _TOKEN = re.compile(
     r"""
@@ -58,9 +67,12 @@ _TOKEN = re.compile(
 _MAY_HOLD_MORE = re.compile(r"['\"$]|--|/\*")
 
 _CAST = r"::\s*[\w.\"]+(?:\s+(?:varying|precision|with(?:out)? time zone))?(?:\(\d+\))?(?:\[\])*"
-_BETWEEN_PARTS = re.compile(rf"(?:\s|\)|{_CAST})*(?:\|\||\+)[\s(]*|\s*\n\s*")
-_BETWEEN_ARGUMENTS = re.compile(rf"(?:\s|\)|{_CAST})*,[\s(]*")
-_CONCAT = re.compile(r"\bconcat\s*\(\s*$", re.IGNORECASE)
+_BETWEEN_PARTS = re.compile(
+    rf"(?:\s|\)|{_CAST})*(?P<by>\|\||\+|,)(?P<called>(?:\s|\(|concat\s*\()*)|\s*\n\s*",
+    re.IGNORECASE,
+)
+_SOURCE_OF_FUNCTION = re.compile(r"\b(?:AS|DO)\s+$", re.IGNORECASE)
+_CONCAT = re.compile(r"\bconcat\s*\([\s(]*$", re.IGNORECASE)
 _COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
 
 _ESCAPES = {
@@ -82,7 +94,8 @@ def texts(sql: str) -> Iterator[Text]:
 
 def _within(source: Text, depth: int) -> Iterator[Text]:
     chain: list[Text] = []
-    begun = ended = position = 0
+    arguments = False
+    ended = position = 0
     while token := _TOKEN.search(source.text, position):
         position = token.end()
         kind = token.lastgroup
@@ -93,17 +106,26 @@ def _within(source: Text, depth: int) -> Iterator[Text]:
             yield source.part(token.start() + 1, token.end() - 1)
         elif kind in _ESCAPES or kind == "dollars":
             literal, position = _literal(source, token)
-            if chain and not _joined(source.text, begun, ended, token.start()):
-                yield _together(chain)
+            if _SOURCE_OF_FUNCTION.search(source.text[max(0, token.start() - 9) : token.start()]):
+                literal = replace(literal, code=True)
+            joined = _joined(source.text[ended : token.start()], arguments)
+            if chain and joined is None:
+                yield from _with_more(_together(chain), depth)
                 chain = []
             if not chain:
-                begun = token.start()
+                called = source.text[max(0, token.start() - 50) : token.start()]
+                arguments = _CONCAT.search(called) is not None
+            arguments = arguments or bool(joined)
             chain.append(literal)
             ended = position
-            if depth < _DEPTH and _MAY_HOLD_MORE.search(literal.text):
-                yield from _within(literal, depth + 1)
     if chain:
-        yield _together(chain)
+        yield from _with_more(_together(chain), depth)
+
+
+def _with_more(text: Text, depth: int) -> Iterator[Text]:
+    yield text
+    if depth < _DEPTH and _MAY_HOLD_MORE.search(text.text):
+        yield from _within(text, depth + 1)
 
 
 def _literal(source: Text, token: re.Match[str]) -> tuple[Text, int]:
@@ -112,8 +134,7 @@ def _literal(source: Text, token: re.Match[str]) -> tuple[Text, int]:
     if kind == "dollars":
         end = source.text.find(token["dollars"], token.end())
         end = len(source.text) if end < 0 else end
-        body = source.part(token.end(), end)
-        return Text(body.text, body.starts, body.ends, code=True), end + len(token["dollars"])
+        return source.part(token.end(), end), end + len(token["dollars"])
     start, end = token.start(kind) + 1, token.end() - 1
     raw = source.part(start, end)
     escapes = list(_ESCAPES[kind].finditer(raw.text))
@@ -122,16 +143,22 @@ def _literal(source: Text, token: re.Match[str]) -> tuple[Text, int]:
     characters: list[str] = []
     starts: list[int] = []
     ends: list[int] = []
+    torn = dict(raw.torn)
     at = 0
     for escape in escapes:
         characters.append(raw.text[at : escape.start()] + _meant(escape[0]))
-        starts += [*raw.starts[at : escape.start()], raw.starts[escape.start()]]
-        ends += [*raw.ends[at : escape.start()], raw.ends[escape.end() - 1]]
+        places = raw.spans(*escape.span())
+        starts += [*raw.starts[at : escape.start()], places[0][0]]
+        ends += [*raw.ends[at : escape.start()], places[0][1]]
+        torn.pop(places[0][0], None)
+        if len(places) > 1:
+            torn[places[0][0]] = places
         at = escape.end()
     characters.append(raw.text[at:])
-    return Text("".join(characters), [*starts, *raw.starts[at:]], [*ends, *raw.ends[at:]]), (
-        token.end()
+    text = Text(
+        "".join(characters), [*starts, *raw.starts[at:]], [*ends, *raw.ends[at:]], torn=torn
     )
+    return text, token.end()
 
 
 def _meant(escape: str) -> str:
@@ -152,15 +179,14 @@ def _character(number: int) -> str:
     return chr(number) if number <= 0x10FFFF else "\N{REPLACEMENT CHARACTER}"
 
 
-def _joined(text: str, begun: int, ended: int, start: int) -> bool:
-    """Whether a literal that starts at `start` goes on with the value of the one before."""
-    between = _COMMENT.sub(lambda c: "\n" if c[0].startswith("--") else " ", text[ended:start])
-    if len(between) > 200:
-        return False
-    if _BETWEEN_PARTS.fullmatch(between):
-        return True
-    called = _CONCAT.search(text[max(0, begun - 50) : begun])
-    return called is not None and _BETWEEN_ARGUMENTS.fullmatch(between) is not None
+def _joined(between: str, arguments: bool) -> bool | None:
+    """None when the literal after `between` does not go on with the value of the one before it;
+    else whether `concat` is called there. With `arguments` it was called before."""
+    between = _COMMENT.sub(lambda c: "\n" if c[0].startswith("--") else " ", between)
+    found = _BETWEEN_PARTS.fullmatch(between) if len(between) <= _LONGEST else None
+    if found is None or (found["by"] == "," and not arguments):
+        return None
+    return "concat" in (found["called"] or "").lower()
 
 
 def _together(chain: Sequence[Text]) -> Text:
@@ -171,4 +197,5 @@ def _together(chain: Sequence[Text]) -> Text:
         [start for part in chain for start in part.starts],
         [end for part in chain for end in part.ends],
         code=any(part.code for part in chain),
+        torn={start: places for part in chain for start, places in part.torn.items()},
     )

@@ -7,6 +7,8 @@ as it is. Pure.
 
 from __future__ import annotations
 
+import base64
+import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -17,9 +19,10 @@ from convault.models import Statement
 MARKER = "REDACTED-BY-CONVAULT"
 
 _JWT = re.compile(
-    r"(?<![A-Za-z0-9])eyJ[\w-]{5,}(?:\.[\w-]{4,}\.[\w-]+|\.\.[\w-]+\.[\w-]+)(?:\.[\w-]+)*", re.ASCII
+    r"(?P<header>eyJ[\w-]{5,})(?:\.[\w-]{4,}\.[\w-]+|\.\.[\w-]+\.[\w-]+)(?:\.[\w-]+)*", re.ASCII
 )
-"""Three segments, or the five of an encrypted one; the first is JSON that begins with `{"`."""
+"""Three segments, or the five of an encrypted one; the first is JSON that begins with `{"`, which
+`moneyJar.amount.cents` is not."""
 
 _SUPABASE_KEY = re.compile(r"(?<![A-Za-z0-9])sb_secret_(?P<token>[\w-]+)", re.ASCII)
 
@@ -106,13 +109,24 @@ def _found(sql: str) -> list[tuple[int, int, str, str]]:
 def _secrets(text: Text) -> Iterator[tuple[int, int, str]]:
     """Start and end of each secret in the text, and its kind."""
     for match in _JWT.finditer(text.text):
-        yield *match.span(), "JWT"
+        before = text.text[: match.start()][-1:]
+        if not (before.isascii() and before.isalnum()) or _is_object(match["header"]):
+            yield *match.span(), "JWT"
     for match in _SUPABASE_KEY.finditer(text.text):
         if _is_supabase_key(match["token"], code=text.code):
             yield *match.span(), "sb_secret_ key"
     for match in _BEARER.finditer(text.text):
         if _is_bearer_token(match, code=text.code):
             yield *match.span("token"), "bearer token"
+
+
+def _is_object(header: str) -> bool:
+    try:
+        return isinstance(
+            json.loads(base64.urlsafe_b64decode(header + "=" * (-len(header) % 4))), dict
+        )
+    except ValueError:
+        return False
 
 
 def _is_bearer_token(match: re.Match[str], *, code: bool) -> bool:

@@ -33,7 +33,9 @@ def schema_statements(graph: Graph) -> dict[Key, list[Statement]]:
 def extension_statements(catalogs: Catalogs, graph: Graph) -> dict[Key, list[Statement]]:
     """CREATE EXTENSION for each, in the version that the target offers; one that only triggers and
     policies need, where it offers any."""
-    things = {key.oid: thing for key, thing in graph.things.items() if key.catalog == "pg_extension"}
+    things = {
+        key.oid: thing for key, thing in graph.things.items() if key.catalog == "pg_extension"
+    }
     return {
         Key("pg_extension", row.oid): [
             Statement(

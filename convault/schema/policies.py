@@ -36,9 +36,7 @@ def role(name: str) -> str:
     return f"role {name}"
 
 
-def policy_statements(
-    catalogs: Catalogs, graph: Graph, not_made: Set[Key]
-) -> list[Statement]:
+def policy_statements(catalogs: Catalogs, graph: Graph, not_made: Set[Key]) -> list[Statement]:
     """CREATE POLICY for each, after the rows, with its comment. It needs its roles, and what lies
     outside that its expressions name. One that names a function among `not_made` is left out with
     a warning."""

@@ -87,9 +87,7 @@ def privilege_statements(
         key = Key(row.catalog, row.oid)
         to = row.quoted_role or ("CURRENT_USER" if row.of_owner else "PUBLIC")
         needs = (*graph.outside(key), *([role(row.role)] if row.role is not None else ()))
-        change = changes.setdefault(
-            (key, row.column, to), _Change(key, to, needs, row.column)
-        )
+        change = changes.setdefault((key, row.column, to), _Change(key, to, needs, row.column))
         if row.by_default and not row.held:
             change.revoked.append(row.privilege)
         elif row.grantable:

@@ -39,9 +39,7 @@ _TRIGGERS = """
 _STATES = {"O": "ENABLE", "D": "DISABLE", "R": "ENABLE REPLICA", "A": "ENABLE ALWAYS"}
 
 
-def trigger_statements(
-    catalogs: Catalogs, graph: Graph, not_made: Set[Key]
-) -> list[Statement]:
+def trigger_statements(catalogs: Catalogs, graph: Graph, not_made: Set[Key]) -> list[Statement]:
     """CREATE TRIGGER for each of the tables' own, with its state and comments. One whose function
     is among `not_made` is left out with a warning.
 
@@ -54,7 +52,8 @@ def trigger_statements(
         if not_made and not not_made.isdisjoint(graph.closure([root], stop=graph.tables)):
             if row.own:
                 _logger.warning(
-                    "The trigger %s was left out: its function could not be.", graph.things[root].name
+                    "The trigger %s was left out: its function could not be.",
+                    graph.things[root].name,
                 )
             continue
         statements += _statements(row, graph, graph.outside(root))

@@ -116,6 +116,34 @@ def pg_dump(url: str) -> str:
     return "\n".join([line for line in lines if line not in rights] + rights)
 
 
+_RIGHTS = """
+    SELECT held.object, grantee::regrole::text, privilege_type, is_grantable FROM (
+        SELECT oid::regclass::text AS object,
+            coalesce(relacl, acldefault((CASE relkind WHEN 'S' THEN 's' ELSE 'r' END)::"char", relowner))
+            AS acl, relnamespace AS schema FROM pg_class WHERE relkind IN ('r', 'p', 'S')
+        UNION ALL
+        SELECT attrelid::regclass::text || '.' || attname, attacl, relnamespace
+        FROM pg_attribute JOIN pg_class c ON c.oid = attrelid WHERE attacl IS NOT NULL
+        UNION ALL
+        SELECT oid::regprocedure::text, coalesce(proacl, acldefault('f', proowner)), pronamespace
+        FROM pg_proc
+        UNION ALL
+        SELECT oid::regtype::text, coalesce(typacl, acldefault('T', typowner)), typnamespace
+        FROM pg_type WHERE typtype IN ('d', 'e', 'r') OR typrelid IN
+            (SELECT oid FROM pg_class WHERE relkind = 'c')
+        UNION ALL
+        SELECT oid::regnamespace::text, coalesce(nspacl, acldefault('n', nspowner)), oid
+        FROM pg_namespace
+    ) held CROSS JOIN LATERAL aclexplode(acl)
+    WHERE schema::regnamespace::text !~ '^(pg_|information_schema)'
+"""
+
+
+def rights(url: str) -> set[tuple[str, str, str, bool]]:
+    """What everybody (`-` is PUBLIC) may do with what: object, role, privilege, grantable."""
+    return set(rows(url, _RIGHTS))
+
+
 def psql(url: str, script: Path) -> None:
     """Run a script as a user would; fails with what psql said."""
     done = subprocess.run(
