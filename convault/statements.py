@@ -69,6 +69,11 @@ class Outcome:
     faults: list[Fault] = field(default_factory=list)
 
 
+def known(statement: Statement) -> bool:
+    """Whether it begins as the statements of backups do."""
+    return _KNOWN.match(statement.sql) is not None
+
+
 def run(
     connection: psycopg.Connection[Any], statements: Iterable[Statement], *, tolerate: bool
 ) -> Outcome:
@@ -81,7 +86,7 @@ def run(
     """
     listed, outcome = list(statements), Outcome()
     for statement in listed:
-        if not _KNOWN.match(statement.sql):
+        if not known(statement):
             raise IntegrityError(
                 f"The manifest has a statement that no backup has, as {_name(statement)!r}: it was "
                 "damaged or forged. Nothing was changed."
