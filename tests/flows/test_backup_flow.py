@@ -12,6 +12,7 @@ import pytest
 
 from convault.catalog import BackupRecord, BackupStatus
 from convault.errors import CatalogError, IncompleteBackup, NotFoundError, RepositoryError
+from convault.installation import initialise
 from convault.models import BackupFormat, BackupOptions
 from convault.progress import Progress, listening
 from convault.sources.postgres import PostgresSnapshot
@@ -150,6 +151,18 @@ def test_a_store_that_is_no_repository_is_refused_and_the_row_says_why(
     assert row.status is BackupStatus.FAILED
     assert "not a repository" in (row.error or "")
     assert not (application.store / "data").exists()
+
+
+def test_a_repository_of_format_0_is_refused_until_init_has_made_it_new(
+    application: Application,
+) -> None:
+    marker = application.store / "convault.json"
+    marker.write_bytes(marker.read_bytes().replace(b'"format": 1', b'"format": 0'))
+    with pytest.raises(RepositoryError, match="run `convault init`"):
+        backup()
+    assert not (application.store / "data").exists()
+    initialise(application.settings)
+    assert backup().status is BackupStatus.COMPLETED
 
 
 def test_rows_that_were_counted_but_not_stored_fail_the_backup(
