@@ -257,8 +257,8 @@ class SourceFacts:
     """of the cluster's write-ahead log; None where the role may not ask"""
     database_oid: int | None = None
     wal_position: str = ""
-    """as `pg_lsn` writes it: where the log was inserted to when the snapshot was fixed; on a standby,
-    replayed to. '' where the role may not ask"""
+    """as `pg_lsn` writes it: where the log was inserted to when the snapshot was fixed; on a
+    standby, replayed to. '' where the role may not ask"""
     next_xid: int | None = None
     """the first transaction (64 bits, pg_snapshot_xmax) that the snapshot knows nothing of"""
     started_at: str = ""

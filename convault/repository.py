@@ -117,9 +117,9 @@ class Repository:
         the older one must not take the repository for its own when newer backups are in it."""
         if self._marker.format != FORMAT:
             raise RepositoryError(
-                f"{self.store.url} is a repository of format {self._marker.format}. Its backups can "
-                f"be read as they are; before a new one is made, run `convault init`, which makes "
-                f"it format {FORMAT}.",
+                f"{self.store.url} is a repository of format {self._marker.format}. Its backups "
+                "can be read as they are; before a new one is made, run `convault init`, which "
+                f"makes it format {FORMAT}.",
                 store=self.store.url,
             )
 

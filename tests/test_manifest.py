@@ -263,7 +263,9 @@ def objects_in(node: Any) -> list[dict[str, Any]]:
         return [found for item in node for found in objects_in(item)]
     if not isinstance(node, dict):
         return []
-    below = [found for key, value in node.items() if key != "options" for found in objects_in(value)]
+    below = [
+        found for key, value in node.items() if key != "options" for found in objects_in(value)
+    ]
     return [node, *below]
 
 
@@ -271,7 +273,13 @@ def test_fields_that_are_not_known_are_passed_over_wherever_they_stand() -> None
     def add(content: Any) -> None:
         with_index()(content)
         content["tables"][1]["ranges"] = [
-            {"first_page": n * 10, "end_page": n * 10 + 10, "rows": part.rows, "key": None}
+            {
+                "first_page": n * 10,
+                "end_page": n * 10 + 10,
+                "rows": part.rows,
+                "key": None,
+                "reason": "because",
+            }
             for n, part in enumerate(MANIFEST.tables[1].parts)
         ]
 
