@@ -152,6 +152,17 @@ def with_index(**values: object) -> Callable[[Any], object]:
     return lambda c: c.update(index=whole | values)
 
 
+def with_ranges(*pages: tuple[int, int | None], **values: object) -> Callable[[Any], object]:
+    """Ranges of the table with three parts, of these pages."""
+    rows = {part.first_page: part.rows for part in MANIFEST.tables[1].parts}
+    ranges = [
+        {"first_page": first, "end_page": end, "rows": rows.get(first, 0), "key": None,
+         "reason": "because"} | values
+        for first, end in pages
+    ]  # fmt: skip
+    return lambda c: c["tables"][1].update(ranges=ranges)
+
+
 SHA = MANIFEST.tables[1].parts[1].sha256
 OTHER = MANIFEST.tables[1].parts[0].sha256
 HOSTILE = ["/etc/passwd", "../x", f"data/messages/../{SHA}.ndjson.zst", f"data//{SHA}.ndjson.zst",
@@ -178,6 +189,13 @@ BROKEN: dict[str, Callable[[Any], object]] = {
     "format as a boolean": lambda c: c.update(format=True),
     "not a number": lambda c: c["options"].update(compressionLevel=float("nan")),
     "infinity": lambda c: c["options"].update(compressionLevel=float("inf")),
+    "a range over another": with_ranges((0, 10), (9, 20), (20, 30)),
+    "a range that ends nowhere before another": with_ranges((0, 10), (10, None), (20, 30)),
+    "a part in no range": with_ranges((0, 10), (10, 20)),
+    "a range of other rows": with_ranges((0, 10), (10, 20), (20, 30), rows=1),
+    "a range without a key and a reason": with_ranges((0, 10), (10, 20), (20, 30), reason=""),
+    "a range with a key and a reason": with_ranges((0, 10), (10, 20), (20, 30), key=SHA),
+    "a range with half a key": with_ranges((0, 10), (10, 20), (20, 30), key=SHA[1:], reason=""),
     "one object of two sizes": lambda c: c["tables"][1]["parts"][0].update(stored_bytes=1),
     "parts swapped": lambda c: c["tables"][1]["parts"].reverse(),
     "table twice": lambda c: c["tables"].append(c["tables"][3]),
@@ -272,16 +290,7 @@ def objects_in(node: Any) -> list[dict[str, Any]]:
 def test_fields_that_are_not_known_are_passed_over_wherever_they_stand() -> None:
     def add(content: Any) -> None:
         with_index()(content)
-        content["tables"][1]["ranges"] = [
-            {
-                "first_page": n * 10,
-                "end_page": n * 10 + 10,
-                "rows": part.rows,
-                "key": None,
-                "reason": "because",
-            }
-            for n, part in enumerate(MANIFEST.tables[1].parts)
-        ]
+        with_ranges((0, 10), (10, 20), (20, 30))(content)
 
     def add_more(content: Any) -> None:
         add(content)

@@ -62,6 +62,26 @@ def test_the_index_is_committed_with_the_backup(application: Application) -> Non
     assert found["rows"].sum() == 50 + 2000
 
 
+def test_every_range_is_recorded_with_its_key(application: Application) -> None:
+    repository = application.installation().repository
+    first, second = (repository.manifest(backup().id) for _ in range(2))
+    application.execute("UPDATE channels SET name = 'telegram' WHERE id = 2")
+    third = repository.manifest(backup().id)
+    facts = first.source
+    assert None not in (facts.timeline, facts.database_oid, facts.next_xid)
+    assert "" not in (facts.system_identifier, facts.wal_position, facts.started_at)
+    for table in first.tables:
+        assert sum(entry.rows for entry in table.ranges) == table.rows
+        pages = {(part.first_page, part.end_page) for part in table.parts}
+        assert {(entry.first_page, entry.end_page) for entry in table.ranges} == pages
+        assert all(entry.key and not entry.reason for entry in table.ranges)
+    assert len(first.tables[-1].ranges) > 3
+    assert [table.ranges for table in second.tables] == [table.ranges for table in first.tables]
+    changed = [table.name.name for table, before in zip(third.tables, first.tables, strict=True)
+               if table.ranges != before.ranges]  # fmt: skip
+    assert changed == ["channels"]
+
+
 def test_metrics_tell_what_was_read_and_stored(application: Application) -> None:
     record = backup()
     manifest = application.installation().repository.manifest(record.id)
