@@ -27,9 +27,9 @@ INSERT INTO conversations (title, open, "Mood", place, tags, span, spans, create
         CASE WHEN n % 3 > 0 THEN ARRAY[NULL, '', '{"a",b}', n::text] END,
         span(n, n + 0.5), '{[1,3),[5,9)}', '2024-01-01'::timestamptz + n * interval '1 hour'
     FROM generate_series(1, 30) n;
-INSERT INTO messages SELECT n, 1 + n % 30, '2023-11-01'::timestamptz + n * interval '1 hour',
+INSERT INTO messages SELECT n, 1 + n % 30, '2023-11-01'::timestamptz + n * interval '3 hours',
     CASE n % 4 WHEN 0 THEN NULL WHEN 1 THEN '' ELSE repeat(md5(n::text) || E'\r\n,"', n % 9) END
-    FROM generate_series(1, 3000) n;
+    FROM generate_series(1, 1200) n;
 INSERT INTO "Caixa de entrada"."Ação ""1""%/\" VALUES
     (1, '', -32768), (NULL, NULL, NULL), (2, E'"\r\n,', 7), (3, 'NULL', 0), (3, E'\\N', 0);
 INSERT INTO only_nulls SELECT NULL FROM generate_series(1, 3);
