@@ -14,6 +14,7 @@ from typing import Any
 import psycopg
 
 from convault.errors import RestoreError
+from convault.formats.postgres_types import quoted
 from convault.models import Statement
 from convault.restore import target
 
@@ -116,19 +117,26 @@ def provided(
             + ". Nothing was changed. Have somebody who may run this there, then try again:\n"
             + "\n".join(lack.sql for lack in hard)
         )
-    return made, (*lacks, *_functions(connection, script))
+    return made, (*lacks, *_roles_and_functions(connection, script))
 
 
-def _functions(connection: psycopg.Connection[Any], script: Iterable[Statement]) -> Iterable[Lack]:
-    for name in sorted({s.needs for s in script if s.needs in _AUTH}):
-        if name is not None and not target.exists(connection, name):
-            type_, body = _AUTH[name]
-            yield Lack(
-                "function",
-                name,
-                "CREATE SCHEMA IF NOT EXISTS auth; "
-                f"CREATE FUNCTION {name} RETURNS {type_} LANGUAGE sql STABLE AS $$ {body} $$;",
-            )
+def _roles_and_functions(
+    connection: psycopg.Connection[Any], script: Iterable[Statement]
+) -> Iterable[Lack]:
+    for name in sorted({need for statement in script for need in statement.needs}):
+        role = name.removeprefix("role ")
+        if (role == name and name not in _AUTH) or target.exists(connection, name):
+            continue
+        if role != name:
+            yield Lack("role", role, f"CREATE ROLE {quoted(role)} NOLOGIN;")
+            continue
+        type_, body = _AUTH[name]
+        yield Lack(
+            "function",
+            name,
+            "CREATE SCHEMA IF NOT EXISTS auth; "
+            f"CREATE FUNCTION {name} RETURNS {type_} LANGUAGE sql STABLE AS $$ {body} $$;",
+        )
 
 
 _INSTEAD = {

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 
 from convault.dataset import is_managed
 from convault.errors import RestoreError
@@ -22,6 +23,7 @@ LEFT_OUT = frozenset(
 """Kinds of statements that are for the live place: in a copy nothing reacts to rows, and nobody but
 its owner reaches them."""
 
+_OF_LEFT_OUT = re.compile(r"COMMENT ON (TRIGGER|POLICY|RULE|VIEW)\b")
 _NAME = r'[A-Za-z_\x80-\U0010ffff][\w$]*|"(?:[^"]|"")+"'
 _TOKEN = re.compile(
     rf"(?P<dollar>\$(?P<tag>[A-Za-z_]\w*)?\$.*?\$(?P=tag)?\$)|(?P<dollar0>\$\$.*?\$\$)"
@@ -47,14 +49,12 @@ def renamed(statements: Iterable[Statement], manifest: Manifest, schema: str) ->
     made = [Statement("schema", schema, f"CREATE SCHEMA {quoted(schema)}", after_data=False)]
     secured: set[str] = set()
     for statement in statements:
-        if statement.kind in LEFT_OUT:
+        if statement.kind in LEFT_OUT or _OF_LEFT_OUT.match(statement.sql):
             continue
         if statement.kind == "schema" and _plain(statement.name) in old:
             continue
         sql = rename(statement.sql, old, schema, bodies=statement.kind == "function")
-        made.append(
-            Statement(statement.kind, statement.name, sql, statement.after_data, statement.needs)
-        )
+        made.append(replace(statement, sql=sql))
         if statement.kind == "row security":
             secured.add(statement.name)
     place = next((n for n, s in enumerate(made) if s.after_data), len(made))

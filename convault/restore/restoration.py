@@ -14,7 +14,7 @@ import psycopg
 from convault.errors import OptionsError, RestoreError
 from convault.formats.base import Rows
 from convault.manifest import Manifest, TableEntry
-from convault.models import TableName
+from convault.models import Statement, TableName
 from convault.progress import report
 from convault.repository import Repository
 from convault.restore import lacking, renaming, target, users
@@ -89,6 +89,7 @@ class Restoration:
         self._started = time.monotonic()
         self._stack = ExitStack()
         self._lacking: tuple[Lack, ...] = ()
+        self._redacted: tuple[Statement, ...] = ()
         self._loaded: dict[TableName, int] = defaultdict(int)
         self._done = 0
         self._connection: psycopg.Connection[Any]
@@ -163,6 +164,7 @@ class Restoration:
             seconds=time.monotonic() - self._started,
             left_out=tuple(self._tables.outcome.left_out),
             faults=tuple(self._tables.outcome.faults),
+            redacted=self._redacted,
             recomputed=self._tables.recomputed,
             changes=changes,
             restore_id=restore_id,
@@ -196,6 +198,7 @@ class Restoration:
             script, self._lacking = lacking.provided(
                 connection, script, tolerate=options.tolerate_constraints
             )
+        self._redacted = tuple(s for s in script if s.redacted)
         return CreatedTables(
             connection, self.manifest, script,
             schema=options.into_schema, tolerate=options.tolerate_constraints,

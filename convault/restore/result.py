@@ -29,9 +29,12 @@ class RestoreResult:
     """per table, as counted in the target; of live tables, the backup's rows that are there now"""
     seconds: float
     left_out: tuple[Statement, ...]
-    """statements about a relation outside the dataset that the target does not have"""
+    """statements that need something outside the backup that the target does not have; `needs` has
+    only what is missing"""
     faults: tuple[Fault, ...]
     """statements that the target refused"""
+    redacted: tuple[Statement, ...]
+    """statements that ran, or were left out, with a marker where the source has a secret"""
     recomputed: dict[TableName, int]
     """rows that have other values in their generated columns than in the backup, where any have"""
     changes: dict[TableName, Changes] = field(default_factory=dict)
