@@ -12,6 +12,7 @@ from pathlib import Path
 
 from convault.embedded.server import EmbeddedPostgres
 from convault.errors import BusyError, ConfigurationError
+from convault.home import home
 
 _NOT_MEANT_FOR_THE_DEMO = ("CONVAULT_", "SUPABASE_", "PREFECT_", "PG", "DATABASE_URL")
 _KEPT = {"CONVAULT_DEBUG"}
@@ -61,18 +62,8 @@ class DemoHome:
 
 
 def default_folder() -> Path:
-    """`demo` in CONVAULT_HOME, or in the user's data folder. For root it is below /var/lib:
-    Postgres runs as `nobody` then, who cannot enter /root."""
-    home = os.environ.get("CONVAULT_HOME")
-    if home:
-        if not Path(home).is_absolute():
-            raise ConfigurationError("CONVAULT_HOME must be an absolute path.")
-        return Path(home) / "demo"
-    if os.geteuid() == 0:
-        return Path("/var/lib/convault/demo")
-    from platformdirs import user_data_dir
-
-    return Path(user_data_dir("convault")) / "demo"
+    """`demo` in the folder of `home`."""
+    return home() / "demo"
 
 
 @contextmanager

@@ -10,8 +10,10 @@ from prefect import task
 
 from convault import commit
 from convault.catalog.base import BackupRecord, Catalog, Lease
+from convault.encryption import Encryptor
 from convault.models import BackupOptions, Part, TableName
 from convault.repository import Repository
+from convault.signature import SigningKeys
 from convault.sources.base import Snapshot
 from tasks.boundary import contained
 from tasks.load import Load
@@ -30,6 +32,8 @@ def record(
     counts: Mapping[TableName, int],
     parts: Load[Sequence[Part]],
     metrics: Load[dict[str, Any]],
+    encryptor: Encryptor | None = None,
+    signing: SigningKeys = SigningKeys(),  # noqa: B008  it cannot be changed
 ) -> BackupRecord:
     """Commit (see `convault.commit`); the row as it is then. Every step of it may be repeated.
 
@@ -44,6 +48,7 @@ def record(
         dataset=seen.dataset,
         options=options,
         statements=seen.statements,
+        encrypted=encryptor is not None,
     )
     manifest = commit.build_manifest(
         backup_id=backup_id,
@@ -55,8 +60,10 @@ def record(
         counts=counts,
         parts=parts.content,
         members=members,
-        index=commit.write_index(repository, backup_id, seen.dataset, parts.content),
+        index=commit.write_index(repository, backup_id, seen.dataset, parts.content, encryptor),
+        encryption=None if encryptor is None else encryptor.facts,
     )
     return commit.commit(
-        repository, catalog.content, lease.content, manifest, metrics=metrics.content
-    )
+        repository, catalog.content, lease.content, manifest,
+        metrics=metrics.content, keys=signing,
+    )  # fmt: skip

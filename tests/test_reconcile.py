@@ -322,11 +322,11 @@ class Interrupted(Repository):
 
     meanwhile: Callable[[], object]
 
-    def backup_ids(self) -> list[UUID]:
+    def revisions(self) -> dict[UUID, int]:
         self.meanwhile()
-        ids = super().backup_ids()
+        found = super().revisions()
         self.meanwhile()
-        return ids
+        return found
 
 
 def meanwhile(repository: Repository, act: Callable[[], object]) -> Repository:

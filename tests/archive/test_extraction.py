@@ -61,7 +61,9 @@ def test_extracts_what_was_archived(tmp_path: Path) -> None:
     }
     assert found == expected
     total = sum(member.size for member in ARCHIVE.members)
-    assert done == Extracted(tmp_path / "out", MANIFEST, len(expected), total)
+    assert done == Extracted(
+        tmp_path / "out", MANIFEST, len(expected), total, Signature.UNSIGNED, 0
+    )
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
