@@ -52,10 +52,10 @@ def rekey(
         if backup is None
         else [backup_named(installation, backup)]
     )
+    identities = identities_of(settings, identity)
     done = []
     try:
         with progress.shown():
-            identities = identities_of(settings, identity)
             done = [
                 _one(installation, backup_id, recipients, identities, trust=trust)
                 for backup_id in ids

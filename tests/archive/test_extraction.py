@@ -30,6 +30,7 @@ from convault.errors import (
     StoreError,
 )
 from convault.extraction import Extracted, extract
+from convault.signature import Signature
 from tests.handmade import BACKUP, CONVERSATIONS, new_backup, new_repository, rows
 
 REPOSITORY = new_repository()
