@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import stat
 from pathlib import Path
 
@@ -94,7 +93,7 @@ def test_a_link_stays_a_link(env: Path, tmp_path: Path) -> None:
     put_variable(env, "B", "2")
     assert env.is_symlink()
     assert (tmp_path / "real.env").read_text() == "A=1\nB=2\n"
-    assert sorted(os.listdir(tmp_path)) == [".env", "real.env"]
+    assert {path.name for path in tmp_path.iterdir()} == {".env", "real.env"}
 
 
 def test_a_file_that_others_can_read_gets_no_key(env: Path) -> None:
