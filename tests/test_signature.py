@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import json
@@ -100,7 +101,7 @@ def test_the_first_key_signs_and_all_of_them_prove(level: int) -> None:
 
 
 def test_keys_are_hex_or_base64_with_commas_between() -> None:
-    base64_ = __import__("base64").b64encode(SECRETS[1]).decode()
+    base64_ = base64.b64encode(SECRETS[1]).decode()
     url_safe = base64_.replace("+", "-").replace("/", "_").rstrip("=")
     for text in (base64_, url_safe):
         parsed = SigningKeys.parse(f"{SECRETS[0].hex()}, {text}")
