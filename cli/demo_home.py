@@ -59,7 +59,8 @@ class DemoHome:
         """The environment in which every command works on the demo's school. It holds the signing
         key, which is made when it is first asked for."""
         if not self.signing_key.exists():
-            with self.signing_key.open("x", opener=_private) as file:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+            with os.fdopen(os.open(self.signing_key, flags, 0o600), "w") as file:
                 file.write(new_key())
         found = {
             "DATABASE_URL": self.postgres.url("school"),
@@ -82,10 +83,6 @@ class DemoHome:
                 shutil.rmtree(folder)
         for file in (self.signing_key, self.identity):
             file.unlink(missing_ok=True)
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
 
 
 def default_folder() -> Path:

@@ -128,7 +128,7 @@ def show(as_json: AsJson = False) -> None:
 def add(public_key: PublicKey, label: Label = "", as_json: AsJson = False) -> None:
     """Encrypt new backups to a public key as well. Earlier ones stay as they are: see rekey.
 
-    Example: convault keys add age1q47k6a6v9qh08s4gqlkjr4lnsam7q9utde8wkd424gapdwshkess0k4kfu
+    Example: convault keys add age1q47k6a6v9qh0...
     """
     from convault import age
 
@@ -151,7 +151,7 @@ def retire(
     Whoever has its identity can still read the backups that were made before; `convault rekey
     --all` writes them anew.
 
-    Example: convault keys retire age1q47k6a6v9qh08s4gqlkjr4lnsam7q9utde8wkd424gapdwshkess0k4kfu
+    Example: convault keys retire age1q47k6a6v9qh0...
     """
     from convault import age
 

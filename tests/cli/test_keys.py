@@ -216,7 +216,7 @@ def processes_watched() -> Iterator[set[bytes]]:
     over = threading.Event()
 
     def watch() -> None:
-        while not over.wait(0.05):
+        while not over.wait(0.2):
             for path in Path("/proc").glob("[0-9]*/cmdline"):
                 if path.parent.name != str(os.getpid()):
                     with suppress(OSError):  # it ended meanwhile
