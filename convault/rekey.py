@@ -7,11 +7,13 @@ next rekey goes on where this one was (`rekey_journal`); of two at once, one wri
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 from convault import index, readme_encrypted
@@ -28,7 +30,14 @@ from convault.errors import (
 )
 from convault.layout import INDEX_NAMES, part_path
 from convault.loading import read_stored
-from convault.manifest import IndexEntry, Manifest, MemberEntry, PartEntry, TableEntry
+from convault.manifest import (
+    FORMAT,
+    IndexEntry,
+    Manifest,
+    MemberEntry,
+    PartEntry,
+    TableEntry,
+)
 from convault.models import TableName
 from convault.progress import report
 from convault.rekey_journal import Journal, Rewritten, journal_of
@@ -74,7 +83,9 @@ def rekey(
     IntegrityError, StoreError, BusyError (another rekey of it works here), ObjectConflict (another
     one, elsewhere, was quicker). Then the backup is what it was.
     """
+    repository.require_current()
     manifest, data = repository.stored_manifest(backup_id)
+    _require_known(manifest, data)
     found, signing = _signing(data, keys, backup_id, trust=trust)
     wanted = tuple(sorted(set(recipients)))
     if is_for(manifest, wanted):
@@ -143,6 +154,28 @@ def _signing(
     return found, keys if found is Signature.SIGNED or trust else SigningKeys()
 
 
+def _require_known(manifest: Manifest, data: bytes) -> None:
+    """RepositoryError when the manifest says more than this version knows: readers pass that over,
+    but a new revision would lose it."""
+    if not _holds(manifest.model_dump(mode="json"), json.loads(data)["convault"]):
+        raise RepositoryError(
+            f"Backup {manifest.backup_id} was written by a later version, and its manifest holds "
+            "what this one does not know and would lose: upgrade Convault. Nothing was changed.",
+            backup=manifest.backup_id,
+        )
+
+
+def _holds(known: Any, found: Any) -> bool:
+    """Whether every member of every object in `found` is in `known` too."""
+    if isinstance(found, dict):
+        return isinstance(known, dict) and all(
+            name in known and _holds(known[name], value) for name, value in found.items()
+        )
+    if isinstance(found, list) and isinstance(known, list):
+        return all(_holds(*pair) for pair in zip(known, found, strict=True))
+    return True
+
+
 def _rewrite(
     repository: Repository, manifest: Manifest, opener: Opener, journal: Journal, workers: int
 ) -> dict[str, Rewritten]:
@@ -203,6 +236,7 @@ def _revised(
     entry = _index(repository, manifest, opener, encryptor, rewritten)
     new = manifest.model_copy(
         update={
+            "format": FORMAT,
             "revision": manifest.revision + 1,
             "encryption": encryptor.facts,
             "tables": tuple(_table(t, rewritten, encryptor) for t in manifest.tables),

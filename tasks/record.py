@@ -11,7 +11,7 @@ from prefect import task
 from convault import commit
 from convault.catalog.base import BackupRecord, Catalog, Lease
 from convault.encryption import Encryptor
-from convault.models import BackupOptions, Part, TableName
+from convault.models import BackupOptions, Part, RangeKey, TableName
 from convault.repository import Repository
 from convault.signature import SigningKeys
 from convault.sources.base import Snapshot
@@ -31,15 +31,17 @@ def record(
     snapshot: Load[Snapshot],
     counts: Mapping[TableName, int],
     parts: Load[Sequence[Part]],
+    keys: Load[Sequence[RangeKey]],
     metrics: Load[dict[str, Any]],
     encryptor: Encryptor | None = None,
     signing: SigningKeys = SigningKeys(),  # noqa: B008  it cannot be changed
 ) -> BackupRecord:
     """Commit (see `convault.commit`); the row as it is then. Every step of it may be repeated.
 
-    IncompleteBackup when the parts are not what was counted.
+    IncompleteBackup when the parts are not what was counted, or what the keys were made of.
     """
     commit.check_counts(counts, parts.content)
+    commit.check_keys(keys.content, parts.content)
     seen = snapshot.content
     members = commit.write_members(
         repository,
@@ -59,6 +61,7 @@ def record(
         statements=seen.statements,
         counts=counts,
         parts=parts.content,
+        keys=keys.content,
         members=members,
         index=commit.write_index(repository, backup_id, seen.dataset, parts.content, encryptor),
         encryption=None if encryptor is None else encryptor.facts,

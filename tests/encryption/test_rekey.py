@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import stat
 import threading
 from collections.abc import Sequence
@@ -23,9 +24,11 @@ from convault.errors import (
     IntegrityError,
     NotFoundError,
     ObjectConflict,
+    RepositoryError,
     SignatureError,
     WrongIdentity,
 )
+from convault.manifest import FORMAT
 from convault.reconcile import ChangeKind, reconcile
 from convault.rekey import left_behind
 from convault.rekey_journal import journal_of
@@ -133,6 +136,30 @@ def test_no_backup() -> None:
     repository.store.delete(repository.manifest_key(BACKUP))
     with pytest.raises(NotFoundError):
         rekeyed(repository, Path("/nowhere"))
+
+
+def test_what_a_later_version_wrote_is_not_lost(journals: Path) -> None:
+    repository = old_backup(keys=NO_KEYS)
+    package = json.loads(repository.manifest_bytes(BACKUP))
+    package["convault"]["tables"][1]["parts"][0]["moon"] = "full"
+    changed = json.dumps(package, ensure_ascii=False, indent=1).encode() + b"\n"
+    repository.store.replace(repository.manifest_key(BACKUP), changed)
+    check_whole(repository, OLD)
+    with pytest.raises(RepositoryError, match="upgrade Convault"):
+        rekeyed(repository, journals)
+    assert repository.revisions() == {BACKUP: 1}
+
+
+def test_a_backup_of_format_0_becomes_one_of_this_format(journals: Path) -> None:
+    repository = old_backup(keys=NO_KEYS, to=())
+    package = json.loads(repository.manifest_bytes(BACKUP))
+    package["convault"]["format"] = 0
+    for name in ("revision", "encryption", "features", "files", "erasures"):
+        del package["convault"][name]
+    changed = json.dumps(package, ensure_ascii=False, indent=1).encode() + b"\n"
+    repository.store.replace(repository.manifest_key(BACKUP), changed)
+    rekeyed(repository, journals, with_=())
+    assert check_whole(repository, NEW).format == FORMAT
 
 
 # Signatures: whoever could forge a manifest must not get it signed
