@@ -46,7 +46,7 @@ def backup(
     wanted = wanted_options(options, format_, compression_level)
     settings = load_settings()
     settings.source_url()
-    opened(settings)  # refused here, rather than when Prefect has started
+    opened(settings).encryptor()  # refused here, rather than when Prefect has started
     with progress.shown():
         record = run_flow(load_flow(), wanted)
     if as_json:

@@ -23,12 +23,14 @@ from cli.output import (
     say,
     size,
 )
+from cli.signatures import in_words, signatures
 from convault.catalog.base import BackupRecord, BackupStatus
 from convault.errors import NotFoundError
 from convault.settings import load_settings
 
 if TYPE_CHECKING:
     from convault.manifest import Manifest, TableEntry
+    from convault.repository import Repository
 
 _STEPS = ("snapshot", "chunk", "fetch", "serialize", "compress", "upload", "count", "record")
 """of the flow, in their order: jsonb keeps none"""
@@ -49,7 +51,9 @@ def list_(
     records = installation.catalog.list()
     unlisted = set(installation.repository.backup_ids()) - {record.id for record in records}
     if as_json:
-        print_json([as_object(record) for record in records[:limit]])
+        shown = records[:limit]
+        states = signatures(installation, [record.id for record in shown])
+        print_json([{**as_object(r), "signature": states.get(r.id)} for r in shown])
     elif records:
         print_records(records[:limit], settings.convault_timezone)
     else:
@@ -68,9 +72,9 @@ def show(backup: BackupName, as_json: AsJson = False) -> None:
     backup_id = backup_named(installation, backup)
     repository = installation.repository
     try:
-        manifest = repository.manifest(backup_id)
+        manifest, data = repository.stored_manifest(backup_id)
     except NotFoundError:
-        manifest = None
+        manifest, data = None, b""
     try:
         record = installation.catalog.get(backup_id)
     except NotFoundError:
@@ -84,7 +88,8 @@ def show(backup: BackupName, as_json: AsJson = False) -> None:
                 "backup": None if record is None else as_object(record),
                 "contents": None if manifest is None else contents(manifest),
                 "store": store,
-                "manifest_key": None if manifest is None else repository.manifest_key(backup_id),
+                "signature": None if manifest is None else installation.signing.check(data),
+                "manifest_key": None if manifest is None else _key(repository, manifest),
             }
         )
         return
@@ -94,7 +99,8 @@ def show(backup: BackupName, as_json: AsJson = False) -> None:
     if manifest is not None:
         facts += _manifest_facts(manifest)
         facts.append(("store", store))
-        facts.append(("manifest", repository.manifest_key(backup_id)))
+        facts.append(("manifest", _key(repository, manifest)))
+        facts.append(("signature", in_words(data, installation.signing)))
     print_facts(facts)
     if record is None:
         say("The catalog does not list it yet: run `convault init`.")
@@ -167,6 +173,8 @@ def print_contents(manifest: Manifest) -> None:
 
 def contents(manifest: Manifest) -> dict[str, Any]:
     """What a backup holds, for programs. Sizes in bytes."""
+    from convault.recipients import recipients_of
+
     return {
         "created_at": manifest.created_at.isoformat(),
         "source": {
@@ -177,6 +185,14 @@ def contents(manifest: Manifest) -> dict[str, Any]:
             "snapshot": manifest.source.snapshot,
         },
         "options": manifest.options,
+        "revision": manifest.revision,
+        "encryption": None
+        if manifest.encryption is None
+        else {
+            "scheme": manifest.encryption.scheme,
+            "recipients": list(recipients_of(manifest)),
+            "access": manifest.encryption.access,
+        },
         "rows": manifest.rows,
         "plain_bytes": manifest.plain_bytes,
         "stored_bytes": manifest.stored_bytes,
@@ -222,11 +238,21 @@ def _row_facts(record: BackupRecord, zone: tzinfo) -> Iterable[tuple[str, str]]:
 
 
 def _manifest_facts(manifest: Manifest) -> Iterable[tuple[str, str]]:
+    from convault.recipients import recipients_of
+
     source = manifest.source
     yield "source", f"{source.database} on {source.host}, Postgres {source.server_version}"
     yield "system", source.system_identifier
     yield "snapshot", f"{source.snapshot} of {source.taken_at}"
     yield "options", json.dumps(manifest.options)
+    if manifest.encryption is not None:
+        yield from (("encrypted to", recipient) for recipient in recipients_of(manifest))
+    if manifest.revision > 1:
+        yield "revision", str(manifest.revision)
+
+
+def _key(repository: Repository, manifest: Manifest) -> str:
+    return repository.manifest_key(manifest.backup_id, manifest.revision)
 
 
 def _metric(name: str, value: Any) -> str:

@@ -20,7 +20,8 @@ MANAGED_SCHEMAS = frozenset(
 because the place that is restored into has its own. Source: Supabase's documentation."""
 
 OWN_TABLES = frozenset(
-    TableName("public", name) for name in ("backups", "backup_repositories", "convault_migrations")
+    TableName("public", name)
+    for name in ("backups", "backup_recipients", "backup_repositories", "convault_migrations")
 )
 """Convault's own catalog, which may live in the database that it backs up."""
 

@@ -10,7 +10,7 @@ Holds no value of a row but such keys, and those of other tables only where they
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from itertools import accumulate
 from math import isqrt
@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from convault.belonging import Belonging
+from convault.errors import IntegrityError
 from convault.formats.base import Document, Frame
 from convault.models import Column, Part, Table
 
@@ -219,6 +220,20 @@ def build(parts: Iterable[Part]) -> bytes:
     )
     ordered = whole.sort("conversation", "part", "first_frame", "offset", nulls_last=True)
     return _as_parquet(ordered.select("conversation", "part", *_ENTRIES.names()[1:]))
+
+
+def renamed(data: bytes, keys: Mapping[str, str]) -> bytes:
+    """The index, from `build`, of a backup whose parts were stored anew: `keys` leads from the old
+    key of each part to the new one. IntegrityError when it names others, or is no index."""
+    try:
+        whole = pl.read_parquet(io.BytesIO(data))
+        moved = whole.with_columns(part=pl.col("part").replace_strict(keys, return_dtype=pl.String))
+        ordered = moved.sort("conversation", "part", "first_frame", "offset", nulls_last=True)
+    except pl.exceptions.PolarsError:
+        raise IntegrityError(
+            "The index of the backup does not fit its parts: it was damaged or forged."
+        ) from None
+    return _as_parquet(ordered)
 
 
 def _packed(frame: pl.DataFrame) -> bytes:

@@ -38,14 +38,15 @@ def restore(
     given = Given(backup_id, target)
     with Restoration(
         given.store, given.manifest, given.target_url, options,
+        identities=given.identities,
         trusted=admitted(given, options, trust=trust, agree=agree),
         confirm=lambda question: agree,
     ) as restoration:  # fmt: skip
         restoration.prepare()
         for piece in restoration.pieces():
             step = Load(str(piece), piece)
-            stored = download(step, given.store)
-            plain = decompress(step, stored)
+            stored = download(step, given.store, restoration.opener)
+            plain = decompress(step, stored, restoration.opener)
             rows = deserialize(step, plain)
             load(step, rows, restoration)
         result = restoration.finish()

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from prefect import task
 
 from convault.belonging import belonging
+from convault.encryption import Encryptor
 from convault.errors import ConvaultError
 from convault.index import key_column
 from convault.models import BackupOptions, Chunk, ChunkReceipt, Part, Range, StepSeconds
@@ -37,6 +38,7 @@ class Work:
         options: BackupOptions,
         part_bytes: int,
         tally: Tally,
+        encryptor: Encryptor | None = None,
     ) -> None:
         """`part_bytes`: plain bytes of a part at most. Rows are fetched until three quarters of
         that, as Arrow: written as JSON they grow somewhat, and of ranges of the default size most
@@ -47,6 +49,7 @@ class Work:
         self.part_bytes = part_bytes
         self.piece_bytes = max(1, part_bytes * 3 // 4)
         self.tally = tally
+        self.encryptor = encryptor
         self._stopped = threading.Event()
 
     def stop(self) -> None:
@@ -112,7 +115,7 @@ def _carry_range(range_: Range, work: Work, timed: _Stopwatch) -> list[Part]:
             rows.release()
             for document in documents:
                 with timed("compress"):
-                    packed = compress(document, work.options)
+                    packed = compress(document, work.options, work.encryptor)
                 document.release()
                 work.tally.add("serialize", range_, packed.content.plain_bytes, "bytes")
                 work.tally.add("compress", range_, len(packed.content.data), "bytes")

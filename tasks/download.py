@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from prefect import task
 
+from convault.encryption import Opener
 from convault.restore import pieces
 from convault.restore.pieces import Piece, Stored
 from convault.stores.base import Store
@@ -14,6 +15,6 @@ from tasks.policy import POLICY
 
 @task(name="download", task_run_name="download {piece}", retries=0, **POLICY)
 @contained
-def download(piece: Load[Piece], store: Store) -> Load[Stored]:
-    """The stored bytes, proven. No retries of the task: reading one object has its own."""
-    return Load(str(piece), pieces.download(store, piece.content))
+def download(piece: Load[Piece], store: Store, opener: Opener) -> Load[Stored]:
+    """The stored bytes, proven and decrypted. No retries of the task: reading has its own."""
+    return Load(str(piece), pieces.download(store, piece.content, opener))

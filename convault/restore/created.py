@@ -15,8 +15,8 @@ from convault.formats.postgres_types import quoted
 from convault.manifest import Manifest, TableEntry
 from convault.models import Statement, TableName
 from convault.restore import statements, target
+from convault.restore.copying import copy
 from convault.restore.generated import Expected, expected
-from convault.restore.loading import copy
 from convault.restore.pieces import Piece
 from convault.restore.script import top_of
 from convault.restore.statements import Outcome

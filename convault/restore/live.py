@@ -15,8 +15,8 @@ from convault.formats.postgres_types import quoted
 from convault.manifest import Manifest, TableEntry
 from convault.models import ForeignKey, TableName
 from convault.restore import target
+from convault.restore.copying import copy
 from convault.restore.guards import Guards
-from convault.restore.loading import copy
 from convault.restore.matching import Match, match
 from convault.restore.merging import Merge, Merged, Staged
 from convault.restore.options import Mode, RestoreOptions

@@ -15,6 +15,8 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from convault import age
+from convault.encryption import Opener
 from convault.errors import IntegrityError
 from convault.index import BLOCK_BYTES
 from convault.manifest import IndexEntry
@@ -36,9 +38,9 @@ class FrameRow(NamedTuple):
 class Index:
     """Reads the index of one backup. IntegrityError when it is not what was stored; StoreError."""
 
-    def __init__(self, store: Store, entry: IndexEntry) -> None:
+    def __init__(self, store: Store, entry: IndexEntry, opener: Opener) -> None:
         self._entry = entry
-        self._blocks = _Blocks(store, entry)
+        self._blocks = _Blocks(store, entry, opener)
         with self._readable():
             metadata = self._metadata()
             self._file = pq.ParquetFile(pa.PythonFile(self._blocks, mode="r"), metadata=metadata)
@@ -49,7 +51,7 @@ class Index:
 
     def _metadata(self) -> Any:
         """The footer and no more, where Arrow would read 64 KiB to find it."""
-        total = self._entry.bytes
+        total = self._blocks.size()
         end = self._blocks.bytes(max(0, total - 8), total)
         start = total - 8 - int.from_bytes(end[:4], "little")
         if start < 4 or end[4:] != b"PAR1":
@@ -151,13 +153,14 @@ class _Translated:
 class _Blocks(io.RawIOBase):
     """The index as a file of which blocks are fetched when they are read, and proven."""
 
-    def __init__(self, store: Store, entry: IndexEntry) -> None:
+    def __init__(self, store: Store, entry: IndexEntry, opener: Opener) -> None:
         self._store = store
         self._entry = entry
         self._blocks: dict[int, bytes] = {}
         self._position = 0
+        self._size = entry.bytes
         if not entry.blocks:
-            self._whole()
+            self._whole(opener)
 
     def readable(self) -> bool:
         return True
@@ -169,15 +172,15 @@ class _Blocks(io.RawIOBase):
         return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._entry.bytes}
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}
         self._position = base[whence] + offset
         return self._position
 
     def size(self) -> int:
-        return self._entry.bytes
+        return self._size
 
     def read(self, size: int = -1) -> bytes:
-        end = self._entry.bytes if size < 0 else min(self._position + size, self._entry.bytes)
+        end = self._size if size < 0 else min(self._position + size, self._size)
         start, self._position = self._position, max(end, self._position)
         return self.bytes(start, end) if start < end else b""
 
@@ -211,10 +214,13 @@ class _Blocks(io.RawIOBase):
                 raise self._damaged()
             self._blocks[number] = block
 
-    def _whole(self) -> None:
+    def _whole(self, opener: Opener) -> None:
         data = b"".join(self._store.stream(self._entry.key))
         if len(data) != self._entry.bytes or sha256(data).hexdigest() != self._entry.sha256:
             raise self._damaged()
+        if self._entry.path.endswith(age.SUFFIX):
+            data = opener.decrypted(self._entry.key, data)
+        self._size = len(data)
         for number in range(-(-len(data) // BLOCK_BYTES)):
             self._blocks[number] = data[number * BLOCK_BYTES : (number + 1) * BLOCK_BYTES]
 

@@ -6,27 +6,25 @@ them. Nothing is handed on before its digest was found to be the backup's.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, NamedTuple
 
 import polars as pl
-from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
-from convault.errors import ConvaultError, IntegrityError, ObjectMissing
+from convault.encryption import Opener
+from convault.errors import IntegrityError
 from convault.formats import compression
 from convault.formats.base import Rows
 from convault.formats.csv import header
 from convault.formats.parquet import Parquet
 from convault.formats.registry import format_of_name
 from convault.index import digest_of_frame
+from convault.loading import damaged, read_range, read_stored
 from convault.manifest import PartEntry, TableEntry
 from convault.stores.base import Store
 
-_ATTEMPTS = 4
-"""of reading one object, when the store cannot be reached"""
 _FRAME_LIMIT = 1 << 30
 """plain bytes that frames of a part may have together, whatever they say of themselves"""
 
@@ -93,24 +91,21 @@ class Piece:
 
 
 class Stored(NamedTuple):
-    """Bytes of a piece as they lie in the store, proven."""
+    """Bytes of a piece as they lie in the store, proven, and decrypted."""
 
     pieces: tuple[bytes, ...]
     """one: the part. Several: each run, then the footer if there is one"""
 
 
-def download(store: Store, piece: Piece) -> Stored:
-    """The stored bytes. IntegrityError names the object whose digest or size is not the
-    manifest's (or the index's, for frames), StoreError is the store's."""
+def download(store: Store, piece: Piece, opener: Opener) -> Stored:
+    """The stored bytes, decrypted if they are encrypted. IntegrityError names the object whose
+    digest or size is not the manifest's (or the index's, for frames), StoreError is the store's."""
     part = piece.part
     if piece.runs is None:
-        stored = _read(store, part, 0, None)
-        if len(stored) != part.stored_bytes or hashlib.sha256(stored).hexdigest() != part.sha256:
-            raise damaged(part, "its bytes are not those that were stored")
-        return Stored((stored,))
+        return Stored((opener.opened(part, read_stored(store, part)),))
     found = []
     for run in (*piece.runs, *((piece.footer,) if piece.footer else ())):
-        data = _read(store, part, run.offset, run.offset + run.length)
+        data = read_range(store, part, run.offset, run.offset + run.length)
         place = 0
         for digest, length in zip(run.digests, run.lengths, strict=True):
             if digest_of_frame(data[place : place + length]) != digest:
@@ -122,17 +117,11 @@ def download(store: Store, piece: Piece) -> Stored:
     return Stored(tuple(found))
 
 
-def decompress(piece: Piece, stored: Stored) -> bytes:
+def decompress(piece: Piece, stored: Stored, opener: Opener) -> bytes:
     """The plain bytes of the part, or a document of the frames alone. IntegrityError."""
     part = piece.part
     if piece.runs is None:
-        pieces = compression.decompressed(
-            stored.pieces, name=part.key, plain_bytes=part.plain_bytes
-        )
-        plain = b"".join(pieces)
-        if hashlib.sha256(plain).hexdigest() != part.plain_sha256:
-            raise damaged(part, "its content is not that which was stored")
-        return plain
+        return b"".join(opener.plain(part, stored.pieces[0]))
     if format_of_name(part.key).name == "parquet":
         # With holes where other row groups are, which nobody reads.
         whole = bytearray(part.stored_bytes)
@@ -173,11 +162,6 @@ def deserialize(piece: Piece, plain: bytes) -> Iterator[Rows]:
         )
 
 
-def damaged(part: PartEntry, what: str) -> IntegrityError:
-    """The error that names a part."""
-    return IntegrityError(f"{part.key} is damaged: {what}. Nothing was loaded.", key=part.key)
-
-
 def _end(run: Run) -> int:
     return run.first_frame + len(run.digests)
 
@@ -212,30 +196,3 @@ def row_text(row: Mapping[Any, str | None]) -> str:
         return value
 
     return f"({','.join(map(field, row.values()))})"
-
-
-def _read(store: Store, part: PartEntry, start: int, end: int | None) -> bytes:
-    """At most one byte more than there should be: enough to see that there are too many."""
-    attempts = Retrying(
-        retry=retry_if_exception(lambda e: isinstance(e, ConvaultError) and e.transient),
-        stop=stop_after_attempt(_ATTEMPTS),
-        wait=wait_exponential_jitter(multiplier=0.2, max=10, jitter=0.2),
-        reraise=True,
-    )
-    most = (part.stored_bytes if end is None else end) - start
-
-    def stream() -> Iterator[bytes]:
-        return store.stream(part.key) if end is None else store.stream(part.key, start, end)
-
-    try:
-        return attempts(lambda: b"".join(_pieces(stream(), most)))
-    except ObjectMissing:
-        raise damaged(part, "it is missing") from None
-
-
-def _pieces(stream: Iterable[bytes], left: int) -> Iterator[bytes]:
-    for piece in stream:
-        yield piece
-        left -= len(piece)
-        if left < 0:
-            return

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any, Protocol
 from uuid import UUID
 
 import psycopg
 
+from convault.age import Identity
+from convault.encryption import unlocked
 from convault.errors import OptionsError, RestoreError
 from convault.formats.base import Rows
+from convault.loading import check_objects
 from convault.manifest import Manifest, TableEntry
 from convault.models import Statement, TableName
 from convault.progress import report
@@ -21,7 +24,6 @@ from convault.restore import lacking, renaming, target, users
 from convault.restore.created import CreatedTables
 from convault.restore.lacking import Lack
 from convault.restore.live import LiveTables
-from convault.restore.loading import check_objects
 from convault.restore.options import MissingUsers, Mode, RestoreOptions
 from convault.restore.pieces import Piece, Role, decompress, deserialize, download
 from convault.restore.result import Changes, RestoreResult
@@ -74,11 +76,13 @@ class Restoration:
         target_url: str,
         options: RestoreOptions | None = None,
         *,
+        identities: Sequence[Identity] = (),
         trusted: bool = True,
         confirm: Confirm = refused,
     ) -> None:
-        """`trusted`: the archive's signature was right; otherwise no SQL of it runs as a superuser.
-        `confirm` is asked before rows go that the backup does not hold."""
+        """`identities` open an encrypted backup. `trusted`: the archive's signature was right;
+        otherwise no SQL of it runs as a superuser. `confirm` is asked before rows go that the
+        backup does not hold. EncryptionError tells what is missing to read the rows."""
         self.options = options or RestoreOptions()
         self.options.check()
         self.store = store
@@ -94,12 +98,13 @@ class Restoration:
         self._done = 0
         self._connection: psycopg.Connection[Any]
         self._tables: CreatedTables | LiveTables
-        self._selection = Selection(store, manifest, self.options)
+        self.opener = unlocked(manifest, identities)
+        self._selection = Selection(store, manifest, self.options, self.opener)
 
     def __enter__(self) -> Restoration:
         self._selection.check()
         if self._selection.everything:
-            check_objects(self.store, self.manifest.objects(), self.manifest.backup_id)
+            check_objects(self.store, self.manifest)
         self._connection = self._stack.enter_context(
             target.transaction(self._target_url, dry_run=self.options.dry_run)
         )
@@ -230,14 +235,16 @@ def restore(
     options: RestoreOptions | None = None,
     *,
     tolerate: bool = False,
+    identities: Sequence[Identity] = (),
     trusted: bool = True,
     confirm: Confirm = refused,
 ) -> RestoreResult:
     """All of a `Restoration` in this process; `tolerate` is short for `tolerate_constraints`."""
     wanted = options or RestoreOptions(tolerate_constraints=tolerate)
     return restore_from(
-        repository.store, manifest, target_url, wanted, trusted=trusted, confirm=confirm
-    )
+        repository.store, manifest, target_url, wanted,
+        identities=identities, trusted=trusted, confirm=confirm,
+    )  # fmt: skip
 
 
 def restore_from(
@@ -246,13 +253,15 @@ def restore_from(
     target_url: str,
     options: RestoreOptions,
     *,
+    identities: Sequence[Identity] = (),
     trusted: bool = True,
     confirm: Confirm = refused,
 ) -> RestoreResult:
     """The same, from whatever holds the objects of the backup: a repository's store, a tar."""
     with Restoration(
-        store, manifest, target_url, options, trusted=trusted, confirm=confirm
-    ) as restoration:
+        store, manifest, target_url, options,
+        identities=identities, trusted=trusted, confirm=confirm,
+    ) as restoration:  # fmt: skip
         restoration.prepare()
         for piece in restoration.pieces():
             _carry(restoration, piece)
@@ -261,5 +270,6 @@ def restore_from(
 
 def _carry(restoration: Restoration, piece: Piece) -> None:
     """In a frame of its own, so that nothing of a piece is left when the next one begins."""
-    plain = decompress(piece, download(restoration.store, piece))
+    opener = restoration.opener
+    plain = decompress(piece, download(restoration.store, piece, opener), opener)
     restoration.load(piece, deserialize(piece, plain))

@@ -10,13 +10,14 @@ import polars as pl
 import psycopg
 
 from convault.belonging import belonging, key_columns, way_to_root
+from convault.encryption import Opener
 from convault.errors import NotFoundError, OptionsError
 from convault.formats.base import Rows
 from convault.formats.postgres_types import quoted, value_expression
 from convault.manifest import Manifest, TableEntry
 from convault.models import Column, Dataset, ForeignKey, Table, TableName
 from convault.restore import target
-from convault.restore.loading import copy
+from convault.restore.copying import copy
 from convault.restore.lookup import Index
 from convault.restore.options import RestoreOptions
 from convault.restore.pieces import Piece, Role, Wanted
@@ -35,10 +36,13 @@ _TIMES = ("timestamp", "date")
 class Selection:
     """Plans one restore's reading."""
 
-    def __init__(self, store: Store, manifest: Manifest, options: RestoreOptions) -> None:
+    def __init__(
+        self, store: Store, manifest: Manifest, options: RestoreOptions, opener: Opener
+    ) -> None:
         self._store = store
         self._manifest = manifest
         self._options = options
+        self._opener = opener
         self._entries = {table.name: table for table in manifest.tables}
         self._dataset = _dataset(manifest)
         self._index: Index | None = None
@@ -369,7 +373,7 @@ class Selection:
     def _opened(self) -> Index:
         if self._index is None:
             assert self._manifest.index is not None
-            self._index = Index(self._store, self._manifest.index)
+            self._index = Index(self._store, self._manifest.index, self._opener)
         return self._index
 
     def _root_key(self, table: TableEntry) -> list[Column]:

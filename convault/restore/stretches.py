@@ -20,7 +20,7 @@ def runs_of(
     """The frames with these numbers as runs, and the footer that Parquet needs; (None, None) where
     all of the part is to be read: nothing is known of its frames, or most of them are wanted, or
     it is encrypted as a whole."""
-    if numbers is None or not frames or part.key.endswith(".age"):
+    if numbers is None or not frames or part.encrypted:
         return None, None
     by_number = {frame.number: frame for frame in frames}
     if not set(numbers) <= by_number.keys():

@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
-from enum import StrEnum
 
-from convault.errors import RestoreError
+from convault.errors import RestoreError, SignatureError
 from convault.manifest import Manifest
 from convault.models import Statement
 from convault.restore.options import RestoreOptions
 from convault.restore.script import holds_code, script_of
-
-
-class Signature(StrEnum):
-    """What the signature of a manifest says."""
-
-    SIGNED = "signed"
-    UNSIGNED = "unsigned"
-    WRONG = "wrong"
-    UNCHECKED = "unchecked"
-    """there is one, and no key here to check it with"""
+from convault.signature import Signature
 
 
 def admit(
@@ -33,13 +22,13 @@ def admit(
 ) -> bool:
     """Whether SQL of the archive may run as any role: True for a signed one.
 
-    RestoreError for one that is not, unless `trust`; then its code is shown to `confirm`, which
-    has to agree, unless `data_only` leaves it out.
+    SignatureError for one that is not, unless `trust`; then its code is shown to `confirm`, which
+    has to agree (RestoreError), unless `data_only` leaves it out.
     """
     if signature is Signature.SIGNED:
         return True
     if not trust:
-        raise RestoreError(
+        raise SignatureError(
             f"Backup {manifest.backup_id} {_SAYS[signature]}, so whoever can write to the store "
             "may have made it, with SQL of their own in it. Nothing was restored: see where it "
             "comes from, and use --trust to restore it all the same, best with --data-only, which "
@@ -69,13 +58,3 @@ _SAYS = {
     Signature.UNCHECKED: "has a signature that cannot be checked without CONVAULT_SIGNING_KEY",
     Signature.SIGNED: "is signed",
 }
-
-
-def signature_of(manifest: bytes) -> Signature:
-    """What can be said of a manifest as it is stored. Nothing signs manifests yet, so that a
-    signature is none that this version could check."""
-    try:
-        signed = "signature" in json.loads(manifest)
-    except (ValueError, TypeError):
-        signed = False
-    return Signature.UNCHECKED if signed else Signature.UNSIGNED

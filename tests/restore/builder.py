@@ -10,6 +10,7 @@ import pyarrow as pa
 from convault import index
 from convault.belonging import belonging
 from convault.commit import build_manifest, write_index
+from convault.encryption import Encryptor
 from convault.formats.registry import format_of
 from convault.manifest import Manifest
 from convault.models import BackupFormat, BackupOptions, Part, Range, Table, TableName
@@ -33,6 +34,7 @@ def back_up(
     range_pages: int = 16,
     level: int = 3,
     format: BackupFormat = BackupFormat.JSON,
+    encryptor: Encryptor | None = None,
 ) -> Manifest:
     """Small parts by default, so that a small table has several. The manifest is not stored."""
     source = PostgresSource(url, scope=Scope(root, messages), lock_timeout=10)
@@ -45,7 +47,7 @@ def back_up(
             for range_ in cut(
                 table.name, snapshot.heap_bytes(table), snapshot.page_bytes, range_pages
             ):
-                parts += _store(repository, snapshot, table, range_, options, part_bytes)
+                parts += _store(repository, snapshot, table, range_, options, part_bytes, encryptor)
         backup_id = uuid4()
         return build_manifest(
             backup_id=backup_id,
@@ -57,13 +59,14 @@ def back_up(
             counts={table.name: snapshot.count(table) for table in snapshot.dataset.tables},
             parts=parts,
             members=[],
-            index=write_index(repository, backup_id, snapshot.dataset, parts),
+            index=write_index(repository, backup_id, snapshot.dataset, parts, encryptor),
+            encryption=None if encryptor is None else encryptor.facts,
         )
 
 
 def _store(
     repository: Repository, snapshot: Snapshot, table: Table, range_: Range,
-    options: BackupOptions, part_bytes: int,
+    options: BackupOptions, part_bytes: int, encryptor: Encryptor | None,
 ) -> list[Part]:  # fmt: skip
     batches = list(snapshot.read(range_))
     if not batches:
@@ -79,10 +82,13 @@ def _store(
         plain, rows, _ = grouped.document
         document = format_.store(grouped.document, level)
         stored = document.data
+        suffix, plain_digest = format_.suffix(level), sha256(plain).hexdigest()
+        if encryptor is not None:
+            suffix, plain_digest = f"{suffix}.age", encryptor.digest(plain)
+            stored = encryptor.encrypt(stored)
         digest = sha256(stored).hexdigest()
-        key = repository.part_key(table.name, digest, format_.suffix(level))
+        key = repository.part_key(table.name, digest, suffix)
         repository.store.put(key, stored)
-        plain_digest = sha256(plain).hexdigest()
         parts.append(
             Part(
                 range_,
@@ -94,6 +100,7 @@ def _store(
                 len(plain),
                 rows,
                 index.entries(grouped, document),
+                None if encryptor is None else encryptor.digest_key.id,
             )
         )
     return parts

@@ -1,45 +1,17 @@
-"""Rows into tables, by COPY; and that every object is there before the first of them."""
+"""Rows into tables, by COPY."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Sequence
 from typing import Any
-from uuid import UUID
 
 import psycopg
 
-from convault.errors import IntegrityError, ObjectMissing, RestoreError
+from convault.errors import RestoreError
 from convault.formats.base import Rows
 from convault.formats.copy_text import numbered, to_copy_text
 from convault.manifest import PartEntry
 from convault.models import Column
-from convault.stores.base import Store
-
-_LOOKUPS = 8
-"""objects that are looked up at the same time"""
-
-
-def check_objects(store: Store, sizes: Mapping[str, int], backup_id: UUID) -> None:
-    """Look up objects. IntegrityError names those that are missing or have another size than the
-    manifest says."""
-
-    def fault(key: str, size: int) -> str | None:
-        try:
-            found = store.head(key).size
-        except ObjectMissing:
-            return f"{key} is missing"
-        return None if found == size else f"{key} has {found} bytes instead of {size}"
-
-    with ThreadPoolExecutor(_LOOKUPS) as pool:
-        faults = [found for found in pool.map(fault, sizes, sizes.values()) if found]
-    if faults:
-        more = f", and {len(faults) - 3} more" if len(faults) > 3 else ""
-        raise IntegrityError(
-            f"Backup {backup_id} is damaged: {'; '.join(faults[:3])}{more}. Nothing was "
-            "loaded; `convault list` shows the other backups.",
-            backup=backup_id,
-        )
 
 
 def copy(
