@@ -139,10 +139,12 @@ def _roles_and_functions(
         )
 
 
+_WITHOUT_CASE = "provider = icu, locale = 'und-u-ks-level2', deterministic = false"
 _INSTEAD = {
     "uuid-ossp": "uuid_generate_v4() stands in by Postgres' own gen_random_uuid()",
     "pgcrypto": "gen_random_uuid() stands in by Postgres' own",
-    "citext": "a domain over text that is compared without regard to case stands in",
+    "citext": "a domain over text stands in, compared without regard to case if this Postgres has "
+    "ICU, and with regard to it if not",
 }
 
 
@@ -160,21 +162,30 @@ def _stand_in(connection: psycopg.Connection[Any], extension: str, schema: str) 
         return [function("gen_random_uuid")]
     if extension != "citext":
         return []
-    icu = connection.execute(
-        "SELECT FROM pg_catalog.pg_collation WHERE collprovider = 'i' LIMIT 1"
-    ).fetchone()
     domain = f"CREATE DOMAIN {schema}.citext AS pg_catalog.text"
-    if icu is None:
+    if not _has_icu(connection):
         return [Statement("type", f"{schema}.citext", domain, after_data=False)]
     collation = f"{schema}.citext_without_case"
     return [
         Statement(
             "collation", collation,
-            f"CREATE COLLATION {collation} (provider = icu, locale = 'und-u-ks-level2',"
-            " deterministic = false)", after_data=False,
+            f"CREATE COLLATION {collation} ({_WITHOUT_CASE})", after_data=False,
         ),
         Statement("type", f"{schema}.citext", f"{domain} COLLATE {collation}", after_data=False),
     ]  # fmt: skip
+
+
+def _has_icu(connection: psycopg.Connection[Any]) -> bool:
+    """Whether this Postgres was built with ICU, without which no text is compared without case."""
+    connection.execute("SAVEPOINT convault_icu")
+    try:
+        connection.execute(f"CREATE COLLATION pg_temp.convault_icu ({_WITHOUT_CASE})".encode())
+        return True
+    except (psycopg.errors.FeatureNotSupported, psycopg.errors.InsufficientPrivilege):
+        return False
+    finally:
+        connection.execute("ROLLBACK TO SAVEPOINT convault_icu")
+        connection.execute("RELEASE SAVEPOINT convault_icu")
 
 
 def _unquoted(name: str) -> str:
