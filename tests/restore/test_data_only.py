@@ -61,9 +61,10 @@ def test_no_code_comes_and_every_row_does(
                         "pg_constraint WHERE contype = 'c' AND connamespace ="
                         " 'public'::regnamespace"):  # fmt: skip
             assert rows(target, f"SELECT count(*) FROM {catalog}") == [(0,)], catalog
-        keys = "SELECT contype::text, count(*) FROM pg_constraint WHERE contype IN ('p', 'f')"
-            " AND connamespace = 'public'::regnamespace" \
-               " GROUP BY 1 ORDER BY 1"  # fmt: skip
+        keys = (
+            "SELECT contype::text, count(*) FROM pg_constraint WHERE contype IN ('p', 'f')"
+            " AND connamespace = 'public'::regnamespace GROUP BY 1 ORDER BY 1"
+        )
         assert rows(target, keys) == [("f", 1), ("p", 2)]
         assert rows(target, "SELECT bool_and(relrowsecurity) FROM pg_class WHERE relkind = 'r'"
                             " AND relnamespace = 'public'::regnamespace") == [(True,)]  # fmt: skip
