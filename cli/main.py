@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from cli import archives, backups, demonstration, keys, listing, rekeying, restores, setup
+from cli import archives, backups, demonstration, keys, listing, recovery, rekeying, restores, setup
 from cli.output import say
 from convault import __version__
 from convault.errors import ConvaultError
@@ -39,6 +39,7 @@ app.command("show")(listing.show)
 app.command("download")(archives.download)
 app.command("extract")(archives.extract)
 app.command("restore")(restores.restore)
+app.command("recovery-sheet")(recovery.recovery_sheet)
 app.add_typer(keys.app, name="keys")
 app.command("rekey")(rekeying.rekey)
 

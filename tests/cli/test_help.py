@@ -26,6 +26,7 @@ COMMANDS = {
     if name and callback
 }
 EXPECTED = {
+    "recovery-sheet",
     "init", "demo", "backup", "list", "show", "download", "extract", "restore", "rekey",
     *(f"keys {name}" for name in ("new", "show", "add", "retire", "signing")),
 }  # fmt: skip
