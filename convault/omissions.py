@@ -20,6 +20,7 @@ def warnings(dataset: Dataset, outsiders: Iterable[Outsider]) -> tuple[str, ...]
     """A sentence for every outsider that seems to belong to a conversation: one of its columns is
     named after a table whose rows do (`message_id`, `messageId`). Had it the foreign key, it would
     be part of the dataset. Names only."""
+    left_out = {absent.table for absent in dataset.absent}
     named = {
         _squeezed(f"{word}_id"): table.name
         for table in belonging(dataset)
@@ -27,9 +28,10 @@ def warnings(dataset: Dataset, outsiders: Iterable[Outsider]) -> tuple[str, ...]
     }
     return tuple(
         f"{outsider.name} is not in the backup, although its column {column} looks like a reference"
-        f" to {named[_squeezed(column)]}: there is no foreign key. Add it if these rows belong to"
-        " the conversations."
+        f" to {named[_squeezed(column)]}: there is no foreign key. Add it, or declare it in"
+        " CONVAULT_RELATIONS, if these rows belong to the conversations."
         for outsider in outsiders
+        if outsider.name not in left_out
         for column in outsider.columns
         if _squeezed(column) in named
     )
@@ -38,7 +40,7 @@ def warnings(dataset: Dataset, outsiders: Iterable[Outsider]) -> tuple[str, ...]
 def belonging(dataset: Dataset) -> Sequence[Table]:
     """The root and what references it, directly or not, with partitions and heirs: a table with a
     foreign key to one of these is taken along, one with a key to any other is not."""
-    found = {dataset.root}
+    found = set() if dataset.root is None else {dataset.root}
     while True:
         parents_of_found = {
             parent for t in dataset.tables if t.name in found for parent in t.parents

@@ -17,7 +17,8 @@ from tasks.policy import POLICY, TAGS
 @task(name="chunk", tags=TAGS, retries=0, **POLICY)
 @contained
 def chunk(snapshot: Load[Snapshot], range_pages: int, chunk_bytes: int) -> Load[Sequence[Chunk]]:
-    """Every range of every table of the snapshot's dataset, packed into chunks of `chunk_bytes`.
+    """Every range of every table of the snapshot's dataset that has rows to read, packed into
+    chunks of `chunk_bytes`.
 
     No retries: it asks the snapshot for nothing that is not known already.
     """
@@ -31,6 +32,7 @@ def chunk(snapshot: Load[Snapshot], range_pages: int, chunk_bytes: int) -> Load[
             snapshot.content.page_bytes,
             range_pages,
         )
+        if snapshot.content.pages(range_) != 0
     ]
     return Load("chunks", ranges.pack(sized, chunk_bytes))
 
@@ -39,4 +41,6 @@ def bytes_of(range_: Range, table: Table, snapshot: Snapshot) -> int:
     """What a reader of the range may have to carry, estimated: its share of heap and TOAST."""
     pages = max(1, -(-snapshot.heap_bytes(table) // snapshot.page_bytes))
     end = pages if range_.end_page is None else range_.end_page
-    return snapshot.total_bytes(table) * (end - range_.first_page) // pages
+    read = snapshot.pages(range_)
+    share = end - range_.first_page if read is None else read
+    return snapshot.total_bytes(table) * share // pages

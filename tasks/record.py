@@ -44,6 +44,7 @@ def record(
         dataset=seen.dataset,
         options=options,
         statements=seen.statements,
+        selection=seen.selection,
     )
     manifest = commit.build_manifest(
         backup_id=backup_id,
@@ -55,6 +56,7 @@ def record(
         counts=counts,
         parts=parts.content,
         members=members,
+        selection=seen.selection,
         index=commit.write_index(repository, backup_id, seen.dataset, parts.content),
     )
     return commit.commit(
