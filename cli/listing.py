@@ -195,7 +195,8 @@ def contents(manifest: Manifest) -> dict[str, Any]:
         if manifest.selection is None
         else {**asdict(manifest.selection), "empty": manifest.selection.empty},
         "absent": [
-            {"schema": a.table.schema, "table": a.table.name, "reason": a.reason}
+            {"schema": a.table.schema, "table": a.table.name, "column": a.column,
+             "reason": a.reason}
             for a in manifest.absent
         ],
         "rows": manifest.rows,
@@ -268,7 +269,7 @@ def _manifest_facts(manifest: Manifest) -> Iterable[tuple[str, str]]:
             "nothing: this backup is empty" if selected.empty else (f"{matched} conversations"),
         )
     for absent in manifest.absent:
-        yield "left out", f"{absent.table} ({absent.reason})"
+        yield "left out", f"{absent.name} ({absent.reason})"
 
 
 def _metric(name: str, value: Any) -> str:

@@ -16,7 +16,7 @@ from convault.errors import RepositoryError
 from convault.formats.registry import format_of_name
 from convault.layout import fault_of
 from convault.layout import part_path as part_path
-from convault.models import Absent, Column, ForeignKey, Selection, SourceFacts, Statement, TableName
+from convault.models import Absence, Column, ForeignKey, Selection, SourceFacts, Statement, TableName
 
 FORMAT = 0
 """The repository format that this version writes, and the newest that it reads."""
@@ -101,8 +101,8 @@ class Manifest(_Stored):
     """None when there is no root, or it has no primary key"""
     selection: Selection | None = None
     """how rows were selected; None when every row of the tables is in the backup"""
-    absent: tuple[Absent, ...] = ()
-    """what would belong to the backup and was left out as asked"""
+    absent: tuple[Absence, ...] = ()
+    """tables and columns that were left out"""
 
     @property
     def file_name(self) -> str:

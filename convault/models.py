@@ -234,12 +234,19 @@ class ForeignKey:
 
 
 @dataclass(frozen=True, slots=True)
-class Absent:
-    """A table that would belong to the dataset, and was left out as asked."""
+class Absence:
+    """A table, or a column of a table, that would be part of the backup, and is not."""
 
     table: TableName
-    reason: str
-    """the option that asked for it"""
+    column: str | None
+    """None: the table as a whole, with its partitions"""
+    reason: Literal["excluded", "unreachable"]
+    """left out as asked for, or belonging to the backup only through what is left out"""
+
+    @property
+    def name(self) -> str:
+        """Of the table or the column."""
+        return str(self.table) if self.column is None else f"{self.table}.{self.column}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +257,7 @@ class Dataset:
     """None when the tables were named rather than found from conversations"""
     tables: tuple[Table, ...]
     foreign_keys: tuple[ForeignKey, ...]
-    absent: tuple[Absent, ...] = ()
+    absent: tuple[Absence, ...] = ()
 
     def table(self, name: TableName) -> Table:
         """The table of that name; KeyError when the dataset has none."""

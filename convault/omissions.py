@@ -20,7 +20,6 @@ def warnings(dataset: Dataset, outsiders: Iterable[Outsider]) -> tuple[str, ...]
     """A sentence for every outsider that seems to belong to a conversation: one of its columns is
     named after a table whose rows do (`message_id`, `messageId`). Had it the foreign key, it would
     be part of the dataset. Names only."""
-    left_out = {absent.table for absent in dataset.absent}
     named = {
         _squeezed(f"{word}_id"): table.name
         for table in belonging(dataset)
@@ -31,7 +30,6 @@ def warnings(dataset: Dataset, outsiders: Iterable[Outsider]) -> tuple[str, ...]
         f" to {named[_squeezed(column)]}: there is no foreign key. Add it, or declare it in"
         " CONVAULT_RELATIONS, if these rows belong to the conversations."
         for outsider in outsiders
-        if outsider.name not in left_out
         for column in outsider.columns
         if _squeezed(column) in named
     )

@@ -20,7 +20,7 @@ from convault.dataset import (
 )
 from convault.errors import OptionsError, UnsupportedSource
 from convault.formats.postgres_types import encoding_of
-from convault.models import Absent, Column, Dataset, ForeignKey, Table, TableName
+from convault.models import Absence, Column, Dataset, ForeignKey, Table, TableName
 from convault.patterns import matching
 from convault.scope import Scope
 from convault.sources.declared import read_declared
@@ -145,7 +145,7 @@ def read_dataset(connection: psycopg.Connection[Any], scope: Scope) -> Dataset:
 
 def _closure(
     scope: Scope, relations: list[Relation], keys: list[ForeignKey]
-) -> tuple[tuple[TableName, ...], tuple[Absent, ...]]:
+) -> tuple[tuple[TableName, ...], tuple[Absence, ...]]:
     """The names of the dataset's tables, and what was left out as asked."""
     if scope.tables:
         return close_over_named(matching(scope.tables, relations), relations, keys), ()
@@ -159,9 +159,13 @@ def _closure(
             "would be left. Set CONVAULT_MESSAGES_TABLE to the table of messages."
         )
     without = only_below([scope.messages], scope.root, relations, keys)
-    whole = set(close_over(scope.root, relations, keys))
-    absent = (Absent(name, "includeMessages") for name in without if name in whole)
-    return close_over(scope.root, relations, keys, excluded=without), tuple(absent)
+    partitions = {relation.name for relation in relations if relation.is_partition}
+    absent = tuple(
+        Absence(name, None, "excluded" if name == scope.messages else "unreachable")
+        for name in close_over(scope.root, relations, keys)
+        if name in without and name not in partitions
+    )
+    return close_over(scope.root, relations, keys, excluded=without), absent
 
 
 def _columns(connection: psycopg.Connection[Any], oids: list[int]) -> dict[int, list[Column]]:
