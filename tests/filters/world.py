@@ -48,10 +48,20 @@ CREATE TABLE campaigns (id bigint PRIMARY KEY, channel_id integer REFERENCES cha
 """
 
 _NEEDED = """
-WITH RECURSIVE needed (kind, id) AS (
+WITH RECURSIVE own_messages (id, sent_at) AS (
+    SELECT m.id, m.sent_at FROM messages m JOIN chosen c ON c.id = m.conversation_id
+), own_attachments (id) AS (
+    SELECT a.id FROM attachments a WHERE a.conversation_id IN (TABLE chosen)
+        OR a.conversation_id IS NULL AND (a.message_id, a.message_at) IN (TABLE own_messages)
+), own_comments (id) AS (
+    SELECT id FROM comments WHERE conversation_id IN (TABLE chosen)
+    UNION SELECT c.id FROM comments c JOIN own_comments o ON c.parent_id = o.id
+    WHERE c.conversation_id IS NULL
+), needed (kind, id) AS (
     (SELECT 'conversation', id::text FROM chosen
-     UNION ALL
-     SELECT 'message', m.id::text FROM messages m JOIN chosen c ON c.id = m.conversation_id)
+     UNION ALL SELECT 'message', id::text FROM own_messages
+     UNION ALL SELECT 'attachment', id::text FROM own_attachments
+     UNION ALL SELECT 'comment', id::text FROM own_comments)
     UNION
     SELECT x.kind, x.id FROM needed n CROSS JOIN LATERAL (
         SELECT 'conversation', c.parent_id::text FROM conversations c
@@ -62,31 +72,28 @@ WITH RECURSIVE needed (kind, id) AS (
         WHERE n.kind = 'message' AND m.id::text = n.id
         UNION ALL SELECT 'message', m.reply_to::text FROM messages m
         WHERE n.kind = 'message' AND m.id::text = n.id
+        UNION ALL SELECT 'conversation', a.conversation_id::text FROM attachments a
+        WHERE n.kind = 'attachment' AND a.id::text = n.id
+        UNION ALL SELECT 'message', a.message_id::text FROM attachments a
+        WHERE n.kind = 'attachment' AND a.id::text = n.id
+        UNION ALL SELECT 'conversation', c.conversation_id::text FROM comments c
+        WHERE n.kind = 'comment' AND c.id::text = n.id
+        UNION ALL SELECT 'comment', c.parent_id::text FROM comments c
+        WHERE n.kind = 'comment' AND c.id::text = n.id
     ) x (kind, id) WHERE x.id IS NOT NULL
 )
 """
+"""What belongs to a conversation says so itself; only what names no conversation belongs where its
+message or its parent does. Then, from there, whatever any of it refers to."""
 
 EXPECTED = {
     "conversations": f"{_NEEDED} SELECT id FROM needed WHERE kind = 'conversation'",
     "messages": f"{_NEEDED} SELECT id FROM needed WHERE kind = 'message'",
+    "attachments": f"{_NEEDED} SELECT id FROM own_attachments",
+    "comments": f"{_NEEDED} SELECT id FROM needed WHERE kind = 'comment'",
+    "scans": f"{_NEEDED} SELECT id FROM scans WHERE attachment_id IN (TABLE own_attachments)",
     "conversation_participants": "SELECT p.id FROM conversation_participants p"
     " JOIN chosen c ON c.id = p.conversation_id",
-    "attachments": """SELECT a.id FROM attachments a WHERE a.conversation_id IN (TABLE chosen)
-        OR a.conversation_id IS NULL AND (a.message_id, a.message_at) IN
-            (SELECT m.id, m.sent_at FROM messages m WHERE m.conversation_id IN (TABLE chosen))""",
-    "scans": """SELECT s.id FROM scans s JOIN attachments a ON a.id = s.attachment_id
-        WHERE a.conversation_id IN (TABLE chosen)
-        OR a.conversation_id IS NULL AND (a.message_id, a.message_at) IN
-            (SELECT m.id, m.sent_at FROM messages m WHERE m.conversation_id IN (TABLE chosen))""",
-    "comments": """WITH RECURSIVE own (id) AS (
-            SELECT id FROM comments WHERE conversation_id IN (TABLE chosen)
-            UNION SELECT c.id FROM comments c JOIN own ON c.parent_id = own.id
-            WHERE c.conversation_id IS NULL
-        ), above (id) AS (
-            SELECT id FROM own
-            UNION SELECT c.parent_id FROM comments c JOIN above ON c.id = above.id
-            WHERE c.parent_id IS NOT NULL
-        ) SELECT id FROM above""",
     "notes": "SELECT id FROM ONLY notes WHERE conversation_id IN (TABLE chosen)",
     "long_notes": "SELECT id FROM long_notes WHERE conversation_id IN (TABLE chosen)",
     "contacts": f"""{_NEEDED} SELECT contact_id FROM conversation_participants
