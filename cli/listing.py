@@ -195,8 +195,12 @@ def contents(manifest: Manifest) -> dict[str, Any]:
         if manifest.selection is None
         else {**asdict(manifest.selection), "empty": manifest.selection.empty},
         "absent": [
-            {"schema": a.table.schema, "table": a.table.name, "column": a.column,
-             "reason": a.reason}
+            {
+                "schema": a.table.schema,
+                "table": a.table.name,
+                "column": a.column,
+                "reason": a.reason,
+            }
             for a in manifest.absent
         ],
         "rows": manifest.rows,

@@ -76,9 +76,7 @@ PORTUGUESE = Words(
 def described(options: BackupOptions | Mapping[str, Any], words: Words = ENGLISH) -> str:
     """The filter in a few words, '' for none: how many ids, not which. `options` may be those of a
     row or a manifest, whatever their version."""
-    given: Mapping[str, Any] = (
-        options.to_json() if isinstance(options, BackupOptions) else options
-    )
+    given: Mapping[str, Any] = options.to_json() if isinstance(options, BackupOptions) else options
     told = [
         text.format(len(values))
         for name, text in words.counted.items()

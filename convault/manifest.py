@@ -16,7 +16,15 @@ from convault.errors import RepositoryError
 from convault.formats.registry import format_of_name
 from convault.layout import fault_of
 from convault.layout import part_path as part_path
-from convault.models import Absence, Column, ForeignKey, Selection, SourceFacts, Statement, TableName
+from convault.models import (
+    Absence,
+    Column,
+    ForeignKey,
+    Selection,
+    SourceFacts,
+    Statement,
+    TableName,
+)
 
 FORMAT = 0
 """The repository format that this version writes, and the newest that it reads."""

@@ -60,12 +60,13 @@ def test_several_and_none() -> None:
     "text",
     ["a.b", "a -> b", "a.b -> c", "a.b -> c.d -> e.f", "a(b, c) -> d.e", "a(b, b) -> c(d, e)",
      "a() -> b()", "a.b.c.d -> e.f", "a.b => c.d", "a.b -> c.d, e.f -> g.h", "a.b -> c.d e.f",
-     "a.b; DROP TABLE messages -> c.d", "a.b -> c.d)", '"a.b -> c.d', "a.'b' -> c.d", '"".b -> c.d'],
+     "a.b; DROP TABLE messages -> c.d", "a.b -> c.d)", '"a.b -> c.d', "a.'b' -> c.d",
+     '"".b -> c.d'],
 )  # fmt: skip
 def test_what_cannot_be_read_is_refused_when_settings_are_read(
     text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         parse_relations(text)
     monkeypatch.setenv("CONVAULT_RELATIONS", text)
     with pytest.raises(ConfigurationError, match="CONVAULT_RELATIONS"):
@@ -76,7 +77,7 @@ def test_a_column() -> None:
     assert parse_column("people.contact_id") == (TableName("public", "people"), "contact_id")
     assert parse_column('crm."People".id') == (TableName("crm", "People"), "id")
     for text in ("contact_id", "people(a, b)", "people.a -> b.c", "x.people.a.b"):
-        with pytest.raises(ValueError, match="must|cannot"):
+        with pytest.raises(ValueError, match=r"must|cannot"):
             parse_column(text)
 
 

@@ -56,9 +56,7 @@ def test_with_a_time_the_end_is_exclusive() -> None:
 
 @pytest.mark.parametrize("zone", ["America/Sao_Paulo", "Africa/Cairo", "America/St_Johns"])
 @given(day=st.dates(date(1975, 1, 2), date(2037, 1, 1)))
-def test_the_first_moment_of_a_day_is_of_it_and_the_one_before_is_not(
-    zone: str, day: date
-) -> None:
+def test_the_first_moment_of_a_day_is_of_it_and_the_one_before_is_not(zone: str, day: date) -> None:
     here = ZoneInfo(zone)
     start = day_start(day, here)
     assert start.astimezone(here).date() == day

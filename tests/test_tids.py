@@ -18,7 +18,12 @@ def series(rows: list[tuple[int, int]]) -> pl.Series:
 def copied(rows: list[tuple[int, int, int]]) -> bytes:
     """As the manual says that a binary COPY of (oid, tid) looks."""
     fields = b"".join(
-        b"\0\2" + b"\0\0\0\4" + oid.to_bytes(4, "big") + b"\0\0\0\6" + page.to_bytes(4, "big") + place.to_bytes(2, "big")
+        b"\0\2"
+        + b"\0\0\0\4"
+        + oid.to_bytes(4, "big")
+        + b"\0\0\0\6"
+        + page.to_bytes(4, "big")
+        + place.to_bytes(2, "big")
         for oid, page, place in rows
     )
     return b"PGCOPY\n\xff\r\n\0" + bytes(8) + fields + b"\xff\xff"

@@ -177,7 +177,8 @@ def fill(url: str, seed: int, *, conversations: int = 40, messages: int = 300) -
                     [(n, some(uuids, 0.9)) for n in range(40)],
                 )
             cursor.executemany(
-                "INSERT INTO scans VALUES (%s, %s)", [(n, some(list(range(120)))) for n in range(50)]
+                "INSERT INTO scans VALUES (%s, %s)",
+                [(n, some(list(range(120)))) for n in range(50)],
             )
             cursor.execute("INSERT INTO campaigns SELECT n, n FROM generate_series(0, 7) n")
 
