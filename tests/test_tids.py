@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,13 +20,7 @@ def series(rows: list[tuple[int, int]]) -> pl.Series:
 def copied(rows: list[tuple[int, int, int]]) -> bytes:
     """As the manual says that a binary COPY of (oid, tid) looks."""
     fields = b"".join(
-        b"\0\2"
-        + b"\0\0\0\4"
-        + oid.to_bytes(4, "big")
-        + b"\0\0\0\6"
-        + page.to_bytes(4, "big")
-        + place.to_bytes(2, "big")
-        for oid, page, place in rows
+        struct.pack(">hiIiIH", 2, 4, oid, 6, page, place) for oid, page, place in rows
     )
     return b"PGCOPY\n\xff\r\n\0" + bytes(8) + fields + b"\xff\xff"
 
