@@ -68,9 +68,10 @@ def test_the_rows_are_those_of_queries_by_hand(world: str, name: str) -> None:
         assert found["conversations"]
 
 
-@pytest.mark.parametrize("seed", range(count(2, 60)))
-def test_of_random_rows_too(cluster: EmbeddedPostgres, new_database: Make, seed: int) -> None:
-    url = new_database(cluster)
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(count(1, 30)))
+def test_of_random_rows_too(any_cluster: EmbeddedPostgres, new_database: Make, seed: int) -> None:
+    url = new_database(any_cluster)
     fill(url, seed)
     ids = [row[0] for row in run(url, "SELECT id::text FROM conversations")]
     for size in (1, 4):
