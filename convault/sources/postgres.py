@@ -16,7 +16,7 @@ from typing import Any
 import psycopg
 import pyarrow as pa
 
-from convault import tids
+from convault import secrets, tids
 from convault.belonging import belonging
 from convault.errors import (
     LockNotAvailable,
@@ -27,11 +27,13 @@ from convault.errors import (
 )
 from convault.models import Dataset, Range, SourceFacts, Statement, Table, TableName
 from convault.omissions import Outsider, warnings
+from convault.range_keys import Fingerprint, Provenance
 from convault.scope import Scope
 from convault.sources.failures import translated
 from convault.sources.filtering import root_conditions
 from convault.sources.outsiders import read_outsiders
 from convault.sources.proof import leads_to, lock_query, locked_query, moved
+from convault.sources.provenance import read_provenance
 from convault.sources.readers import Readers, snapshot_lost
 from convault.sources.refusals import (
     require_no_large_objects,
@@ -41,7 +43,7 @@ from convault.sources.refusals import (
 )
 from convault.sources.relations import read_dataset
 from convault.sources.selection import Selected, count_selected, select
-from convault.sources.server import system_identifier, who_holds
+from convault.sources.server import log_position, system_identifier, who_holds
 from convault.sources.session import (
     address,
     connect,
@@ -102,12 +104,21 @@ class PostgresSource:
                     meaning = read_facts(exporter, dataset)
                     statements = read_statements(exporter, dataset)
                     outsiders = read_outsiders(exporter, dataset)
+                    provenance = read_provenance(exporter, dataset)
                     page_bytes, sizes = measure(exporter, dataset)
                     selected = select(exporter, dataset, self._scope)
                 yield PostgresSnapshot(
-                    facts, dataset, statements, outsiders, page_bytes, sizes, exporter, readers,
+                    facts,
+                    dataset,
+                    statements,
+                    outsiders,
+                    provenance,
+                    page_bytes,
+                    sizes,
+                    exporter,
+                    readers,
                     selected,
-                )  # fmt: skip
+                )
             finally:
                 readers.close()
             self._require_unchanged(dataset, meaning)
@@ -218,10 +229,13 @@ def lock(connection: _Connection, dataset: Dataset) -> bool:
 
 def fix(connection: _Connection) -> SourceFacts:
     """Fix the snapshot by the first query of the transaction, and export it."""
-    snapshot, at, database = connection.execute(
-        "SELECT pg_catalog.pg_export_snapshot(), pg_catalog.statement_timestamp(),"
-        " pg_catalog.current_database()"
+    snapshot, at, database, oid, next_xid, started = connection.execute(
+        "SELECT pg_catalog.pg_export_snapshot(), pg_catalog.statement_timestamp(), datname, oid,"
+        " pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::pg_catalog.text,"
+        " pg_catalog.pg_postmaster_start_time()"
+        " FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()"
     ).fetchone()  # type: ignore[misc]
+    log = log_position(connection)  # only now: what the snapshot shows lies before it
     return SourceFacts(
         host=address(connection),
         database=database,
@@ -229,6 +243,11 @@ def fix(connection: _Connection) -> SourceFacts:
         server_version=connection.info.parameter_status("server_version") or "",
         snapshot=snapshot,
         taken_at=at.isoformat(),
+        timeline=log.timeline,
+        database_oid=oid,
+        wal_position=log.position,
+        next_xid=int(next_xid),
+        started_at=started.isoformat(),
     )
 
 
@@ -272,17 +291,21 @@ class PostgresSnapshot:
 
     def __init__(
         self, facts: SourceFacts, dataset: Dataset, statements: tuple[Statement, ...],
-        outsiders: Sequence[Outsider], page_bytes: int, sizes: dict[TableName, Size],
-        exporter: _Connection, readers: Readers, selected: Selected | None = None,
+        outsiders: Sequence[Outsider], provenance: dict[TableName, Provenance], page_bytes: int,
+        sizes: dict[TableName, Size], exporter: _Connection, readers: Readers,
+        selected: Selected | None = None,
     ) -> None:  # fmt: skip
         self.facts = facts
         self.dataset = dataset
         self.statements = statements
         self.not_included = tuple(outsider.name for outsider in outsiders)
         self.selection = None if selected is None else selected.facts
-        self.warnings = warnings(dataset, outsiders)
-        if selected is not None:
-            self.warnings += selected.warnings
+        self.warnings = (
+            *warnings(dataset, outsiders),
+            *secrets.warnings(statements),
+            *(() if selected is None else selected.warnings),
+        )
+        self._provenance = provenance
         self._page_bytes = page_bytes
         self._sizes = sizes
         self._exporter = exporter
@@ -342,6 +365,16 @@ class PostgresSnapshot:
         ).fetchone()
         assert row is not None
         return int(row[0]), bool(row[1])
+
+    def provenance(self, table: Table) -> Provenance:
+        """See `sources.base.Snapshot`."""
+        return self._provenance[table.name]
+
+    def fingerprint(self, range_: Range) -> Fingerprint:
+        """See `sources.base.Snapshot`."""
+        belongs = belonging(self.dataset, range_.table)
+        extra = belongs.expression if belongs is not None and belongs.elsewhere else None
+        return self._readers.fingerprint(self.dataset.table(range_.table), range_, extra)
 
     def check_alive(self) -> None:
         """See `sources.base.Snapshot`."""
