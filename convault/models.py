@@ -179,6 +179,20 @@ class Range:
 
 
 @dataclass(frozen=True, slots=True)
+class RangeKey:
+    """A range, and the key under which its rows are known again. Equal keys mean that the same rows
+    would be stored in the same way; docs/format.md, "Range keys"."""
+
+    range: Range
+    rows: int | None = None
+    """counted when the key was made; None without a key"""
+    key: str | None = None
+    """SHA-256, hex"""
+    reason: str = ""
+    """for people: why there is no key"""
+
+
+@dataclass(frozen=True, slots=True)
 class Chunk:
     """Ranges that one worker carries through fetch, serialize, compress, upload."""
 
@@ -249,3 +263,13 @@ class SourceFacts:
     """pg_export_snapshot()"""
     taken_at: str
     """when the snapshot was fixed, by the source's clock; ISO 8601 in UTC"""
+    timeline: int | None = None
+    """of the cluster's write-ahead log; None where the role may not ask"""
+    database_oid: int | None = None
+    wal_position: str = ""
+    """as `pg_lsn` writes it: where the log was inserted to when the snapshot was fixed; on a
+    standby, replayed to. '' where the role may not ask"""
+    next_xid: int | None = None
+    """the first transaction (64 bits, pg_snapshot_xmax) that the snapshot knows nothing of"""
+    started_at: str = ""
+    """when the server process was started; ISO 8601 in UTC"""
