@@ -92,9 +92,10 @@ def build_manifest(
     members: Sequence[MemberEntry],
     index: IndexEntry | None = None,
     parent_id: UUID | None = None,
+    digests: Mapping[TableName, str | None] | None = None,
 ) -> Manifest:
     """The manifest of these receipts: tables as in the dataset, parts in the order of their pages,
-    numbered per table. ValueError when the receipts are of other tables than the dataset, KeyError
+    numbered per table; `digests` of tables' rows (`convault.row_digest`), where they are known. ValueError when the receipts are of other tables than the dataset, KeyError
     when `counts` lacks one: `check_counts` comes before this."""
     by_table: dict[TableName, list[Part]] = defaultdict(list)
     for part in sorted(parts, key=lambda p: (p.range.table, p.range.first_page, p.ordinal)):
@@ -121,6 +122,7 @@ def build_manifest(
                 parents=table.parents,
                 rows=counts[table.name],
                 parts=tuple(_entry(p, number) for number, p in enumerate(by_table[table.name])),
+                digest=(digests or {}).get(table.name),
             )
             for table in dataset.tables
         ),

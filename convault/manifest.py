@@ -12,6 +12,7 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
+from convault import row_digest
 from convault.errors import RepositoryError
 from convault.formats.registry import format_of_name
 from convault.layout import fault_of
@@ -55,6 +56,8 @@ class TableEntry(_Stored):
     rows: Count
     """as counted in the snapshot, not summed from the parts"""
     parts: tuple[PartEntry, ...]
+    digest: Annotated[str, Field(pattern=row_digest.PATTERN)] | None = None
+    """of the rows, computed by the source in the snapshot (`convault.row_digest`)"""
 
 
 class MemberEntry(_Stored):

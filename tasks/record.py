@@ -12,6 +12,7 @@ from convault import commit
 from convault.catalog.base import BackupRecord, Catalog, Lease
 from convault.models import BackupOptions, Part, TableName
 from convault.repository import Repository
+from convault.row_digest import Counted
 from convault.sources.base import Snapshot
 from tasks.boundary import contained
 from tasks.load import Load
@@ -27,7 +28,7 @@ def record(
     catalog: Load[Catalog],
     lease: Load[Lease],
     snapshot: Load[Snapshot],
-    counts: Mapping[TableName, int],
+    counts: Mapping[TableName, Counted],
     parts: Load[Sequence[Part]],
     metrics: Load[dict[str, Any]],
 ) -> BackupRecord:
@@ -35,7 +36,8 @@ def record(
 
     IncompleteBackup when the parts are not what was counted.
     """
-    commit.check_counts(counts, parts.content)
+    rows = {table: counted.rows for table, counted in counts.items()}
+    commit.check_counts(rows, parts.content)
     seen = snapshot.content
     members = commit.write_members(
         repository,
@@ -52,7 +54,8 @@ def record(
         facts=seen.facts,
         dataset=seen.dataset,
         statements=seen.statements,
-        counts=counts,
+        counts=rows,
+        digests={table: counted.digest for table, counted in counts.items()},
         parts=parts.content,
         members=members,
         index=commit.write_index(repository, backup_id, seen.dataset, parts.content),

@@ -9,6 +9,7 @@ from typing import Protocol, runtime_checkable
 import pyarrow as pa
 
 from convault.models import Dataset, Range, SourceFacts, Statement, Table, TableName
+from convault.row_digest import Counted
 
 
 class Snapshot(Protocol):
@@ -51,6 +52,9 @@ class Snapshot(Protocol):
 
     def count(self, table: Table) -> int:
         """count(*) in the snapshot, without page ranges."""
+
+    def counted(self, table: Table) -> Counted:
+        """The same, and in the same scan the digest of the rows (`convault.row_digest`)."""
 
     def check_alive(self) -> None:
         """SnapshotLost unless the connection that holds the snapshot still answers."""

@@ -16,6 +16,7 @@ from typing import Any
 import psycopg
 import pyarrow as pa
 
+from convault import row_digest
 from convault.belonging import belonging
 from convault.errors import (
     LockNotAvailable,
@@ -26,6 +27,7 @@ from convault.errors import (
 )
 from convault.models import Dataset, Range, SourceFacts, Statement, Table, TableName
 from convault.omissions import Outsider, warnings
+from convault.row_digest import Counted
 from convault.scope import Scope
 from convault.sources.failures import translated
 from convault.sources.outsiders import read_outsiders
@@ -292,12 +294,21 @@ class PostgresSnapshot:
         return self._readers.read(self.dataset.table(range_.table), range_, skip_rows, extra)
 
     def count(self, table: Table) -> int:
-        """See `sources.base.Snapshot`. It waits for its turn on the exporter's connection, whose
-        lock on the table is already held and whose counts may run in parallel."""
+        """See `sources.base.Snapshot`."""
+        return int(self._scan(table, "")[0])
+
+    def counted(self, table: Table) -> Counted:
+        """See `sources.base.Snapshot`."""
+        rows, _, total = self._scan(table, f", {row_digest.aggregate(table.columns)}")
+        return Counted(int(rows), row_digest.from_sum(total))
+
+    def _scan(self, table: Table, more: str) -> tuple[Any, ...]:
+        """It waits for its turn on the exporter's connection, whose lock on the table is already
+        held and whose scans may run in parallel."""
         try:
             with translated(table=table.name):
                 row = self._exporter.execute(
-                    f"SELECT pg_catalog.count(*), {leads_to(table)}"
+                    f"SELECT pg_catalog.count(*), {leads_to(table)}{more}"
                     f" FROM ONLY {table.name.quoted}".encode()
                 ).fetchone()
         except MissingTable:
@@ -309,7 +320,7 @@ class PostgresSnapshot:
         assert row is not None
         if not row[1]:
             raise moved(table.name)
-        return int(row[0])
+        return tuple(row)
 
     def check_alive(self) -> None:
         """See `sources.base.Snapshot`."""
