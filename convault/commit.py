@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from enum import StrEnum
+from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
@@ -95,8 +96,9 @@ def build_manifest(
     digests: Mapping[TableName, str | None] | None = None,
 ) -> Manifest:
     """The manifest of these receipts: tables as in the dataset, parts in the order of their pages,
-    numbered per table; `digests` of tables' rows (`convault.row_digest`), where they are known. ValueError when the receipts are of other tables than the dataset, KeyError
-    when `counts` lacks one: `check_counts` comes before this."""
+    numbered per table; `digests` are of the tables' rows (`convault.row_digest`), where they are
+    known. ValueError when the receipts are of other tables than the dataset, KeyError when `counts`
+    lacks one: `check_counts` comes before this."""
     by_table: dict[TableName, list[Part]] = defaultdict(list)
     for part in sorted(parts, key=lambda p: (p.range.table, p.range.first_page, p.ordinal)):
         by_table[part.range.table].append(part)
@@ -194,7 +196,10 @@ def commit(
         repository.put_manifest(manifest)
     _begin(Step.RECORD)
     columns = completed_columns(
-        manifest, file_size=archive.size_of(manifest), completed_at=datetime.now(UTC)
+        manifest,
+        file_size=archive.size_of(manifest),
+        completed_at=datetime.now(UTC),
+        manifest_sha256=sha256(manifest.to_bytes()).hexdigest(),
     )
     try:
         return catalog.update(manifest.backup_id, **columns, metrics=metrics)
@@ -226,14 +231,20 @@ def record_failure(
     except (NotFoundError, RepositoryError, StoreError):
         # A store that cannot be asked now is asked by the next reconcile.
         return catalog.update(backup_id, status=BackupStatus.FAILED, error=message, metrics=metrics)
-    columns = completed_columns(whole.manifest, file_size=whole.size, completed_at=written)
+    columns = completed_columns(
+        whole.manifest,
+        file_size=whole.size,
+        completed_at=written,
+        manifest_sha256=whole.etag,
+    )
     return catalog.update(backup_id, **columns, metrics=metrics)
 
 
 def completed_columns(
-    manifest: Manifest, *, file_size: int, completed_at: datetime
+    manifest: Manifest, *, file_size: int, completed_at: datetime, manifest_sha256: str
 ) -> dict[str, Any]:
-    """What the row of a complete backup says. `file_size`: exact bytes of its tar."""
+    """What the row of a complete backup says. `file_size`: exact bytes of its tar;
+    `manifest_sha256`: of the manifest as it is stored, so that damage to it shows later."""
     return {
         "status": BackupStatus.COMPLETED,
         "file_name": manifest.file_name,
@@ -245,6 +256,7 @@ def completed_columns(
         "rows": manifest.rows,
         "stored_bytes": manifest.stored_bytes,
         "completed_at": completed_at,
+        "manifest_sha256": manifest_sha256,
     }
 
 

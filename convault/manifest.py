@@ -131,6 +131,14 @@ class Manifest(_Stored):
             sizes[self.index.key] = self.index.bytes
         return sizes
 
+    def digests(self) -> dict[str, str]:
+        """The SHA-256 of the stored bytes of each of `objects`, by key."""
+        found = {p.key: p.sha256 for t in self.tables for p in t.parts}
+        found.update({member.key: member.sha256 for member in self.members})
+        if self.index is not None:
+            found[self.index.key] = self.index.sha256
+        return found
+
     def to_bytes(self) -> bytes:
         """The data package as it is stored: UTF-8 JSON, the same bytes for the same manifest."""
         package = {
