@@ -185,7 +185,7 @@ class Manifest(_Stored):
         fault = fault_of(manifest)
         if fault is not None:
             raise RepositoryError(
-                f"{where} is malformed: {fault}. It was damaged or forged; `convault list` shows "
+                f"{where} is malformed: {fault[:300]}. It was damaged or forged; `convault list` shows "
                 "the other backups.",
                 manifest=where,
             )
