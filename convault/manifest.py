@@ -185,8 +185,8 @@ class Manifest(_Stored):
         fault = fault_of(manifest)
         if fault is not None:
             raise RepositoryError(
-                f"{where} is malformed: {fault[:300]}. It was damaged or forged; `convault list` shows "
-                "the other backups.",
+                f"{where} is malformed: {fault[:300]}. It was damaged or forged; `convault list` "
+                "shows the other backups.",
                 manifest=where,
             )
         return manifest

@@ -29,8 +29,8 @@ OBJECTS = {info.key: REPOSITORY.store.get(info.key) for info in REPOSITORY.store
 
 HOSTILE = st.sampled_from(
     ["../../etc/passwd", "/etc/passwd", "data/../convault.json", "convault.json", "a\0b", "a\nb",
-     "", ".", "C:\\x", "con", "\u202e", "é" * 300, "x" * 100_000, "9" * 400, 0, -1, 2**31, 2**32, 2**53,
-     2**63 - 1, 2**63, 2**64, 10**100, 0.5, 1e300, True, None, [], {}, [[]], [None] * 50]
+     "", ".", "C:\\x", "con", "\u202e", "é" * 300, "x" * 100_000, "9" * 400, 0, -1, 2**31, 2**32,
+     2**53, 2**63 - 1, 2**63, 2**64, 10**100, 0.5, 1e300, True, None, [], {}, [[]], [None] * 50]
 )  # fmt: skip
 SAFE_KEY = re.compile(r"(?:data|backups)/[a-z0-9=_-]+(?:/[a-zA-Z0-9=_-]+)?/[a-zA-Z0-9_.-]+")
 
