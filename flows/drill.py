@@ -46,7 +46,7 @@ def publish(report: DrillReport) -> None:
     """The checks as a table."""
     with tolerated():
         create_table_artifact(
-            table=[check.to_json() for check in report.checks],  # type: ignore[misc]
+            table=[check.to_json() for check in report.checks],
             key="drill",
             description=f"Backup {report.backup_id}: {report.summary}",
         )

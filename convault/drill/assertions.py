@@ -13,6 +13,7 @@ from convault.drill.report import Check, Outcome, passed_or_failed
 from convault.errors import ConfigurationError
 from convault.models import TableName
 from convault.sources.failures import reason, sqlstate
+from convault.sources.session import milliseconds
 
 _MAX_BYTES = 1024 * 1024
 _TOO_LATE = "57014"
@@ -116,9 +117,7 @@ def assertion_checks(
 def _rows(connection: psycopg.Connection[Any], query: str, root: TableName, timeout: float) -> int:
     with connection.transaction(force_rollback=True):
         connection.execute("SET TRANSACTION READ ONLY")
-        connection.execute(
-            f"SET LOCAL statement_timeout = {max(1, round(timeout * 1000))}".encode()
-        )
+        connection.execute(f"SET LOCAL statement_timeout = {milliseconds(timeout)}".encode())
         path = ", ".join('"' + s.replace('"', '""') + '"' for s in (root.schema, "public"))
         connection.execute("SELECT pg_catalog.set_config('search_path', %s, true)", (path,))
         # A cursor takes a query and nothing else, and of its rows no more than are asked for. The

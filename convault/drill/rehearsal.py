@@ -31,8 +31,8 @@ class Rehearsal:
 
 
 def rehearse(repository: Repository, manifest: Manifest, scratch: Scratch) -> Rehearsal:
-    """Restore the backup. Objects that are damaged, and a database that does not take them, are what
-    a drill is for: a failed check. StoreUnavailable, SourceError: nothing was found out."""
+    """Restore the backup. Objects that are damaged, or a database that does not take them, are
+    what a drill is for: a failed check. StoreUnavailable, SourceError: nothing was found out."""
     with translated(), closing(session.connect(scratch.url)) as connection:
         adapted = adapt(connection, manifest)
     try:

@@ -1,4 +1,4 @@
-"""Whether the restored tables hold the rows that the backup counted and digested in its snapshot."""
+"""Whether restored tables hold the rows that were counted and digested in the snapshot."""
 
 from __future__ import annotations
 
