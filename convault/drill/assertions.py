@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 
@@ -29,7 +29,8 @@ _TOKEN = re.compile(
     | [eE]'(?:[^'\\]|\\.|'')*'
     | '(?:[^']|'')*'
     | "(?:[^"]|"")*"
-    | (?<![\w$])\$(?P<tag>[^\W\d]\w*)?\$ .*? \$(?P=tag)?\$
+    | (?<![\w$])\$\$ .*? \$\$
+    | (?<![\w$])\$(?P<tag>[^\W\d]\w*)\$ .*? \$(?P=tag)\$
     | (?P<end> ; )
     | .
     """,
@@ -38,7 +39,15 @@ _TOKEN = re.compile(
 _BLOCK = re.compile(r"/\*|\*/")
 
 
-def read_assertions(path: Path) -> list[str]:
+class Assertion(NamedTuple):
+    """One of them."""
+
+    name: str
+    """for the report, which must not hold the query: its text may name somebody"""
+    sql: str
+
+
+def read_assertions(path: Path) -> list[Assertion]:
     """The queries in the file. ConfigurationError when it cannot be read, or holds none."""
     try:
         with path.open("rb") as file:
@@ -59,9 +68,10 @@ def read_assertions(path: Path) -> list[str]:
     return queries
 
 
-def split(text: str) -> Iterator[str]:
-    """The statements of an SQL text, without the semicolons between them and without comments."""
-    query, at = "", 0
+def split(text: str) -> Iterator[Assertion]:
+    """The statements of an SQL text, without the semicolons between them and without comments; the
+    first `--` comment before or in one is its name."""
+    name, query, at = "", "", 0
     while at < len(text):
         found = _token(text, at)
         at = found.end()
@@ -69,15 +79,17 @@ def split(text: str) -> Iterator[str]:
             at = _end_of_block(text, found.start())
             query += " "
         elif found["comment"]:
+            name = name or found["comment"].lstrip("-").strip()
             query += " "
         elif found["end"]:
             if query.strip():
-                yield query.strip()
+                yield Assertion(name, query.strip())
+                name = ""
             query = ""
         else:
             query += found[0]
     if query.strip():
-        yield query.strip()
+        yield Assertion(name, query.strip())
 
 
 def _token(text: str, at: int) -> re.Match[str]:
@@ -97,14 +109,15 @@ def _end_of_block(text: str, start: int) -> int:
 
 
 def assertion_checks(
-    connection: psycopg.Connection[Any], queries: Sequence[str], root: TableName, *, timeout: float
-) -> Iterator[Check]:
+    connection: psycopg.Connection[Any], queries: Sequence[Assertion], root: TableName,
+    *, timeout: float,
+) -> Iterator[Check]:  # fmt: skip
     """Each query, read only and for at most `timeout` seconds, with the root's schema and `public`
     as search path. Of an answer nothing is told but how many rows it has."""
     for number, query in enumerate(queries, 1):
-        subject = f"{number}: {' '.join(query.split())[:80]}"
+        subject = f"query {number}" + (f": {query.name[:80]}" if query.name else "")
         try:
-            rows = _rows(connection, query, root, timeout)
+            rows = _rows(connection, query.sql, root, timeout)
         except psycopg.Error as error:
             late = sqlstate(error) == _TOO_LATE
             why = f"it took longer than {timeout:g} s" if late else reason(error)

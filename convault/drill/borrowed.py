@@ -66,7 +66,8 @@ _MADE = """
     JOIN pg_catalog.pg_namespace n ON n.oid = f.schema
     CROSS JOIN LATERAL pg_catalog.pg_identify_object(f.catalog, f.oid, 0) i
     WHERE n.nspname = ANY (%s) AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
-        WHERE d.classid = f.catalog AND d.objid = f.oid AND d.deptype IN ('e', 'i'))
+        WHERE d.classid = f.catalog AND d.objid = f.oid AND d.deptype IN ('e', 'i')
+            AND d.refobjid <> f.oid)  -- a table that is partitioned depends on itself
 """
 _MARK = "convault drill "
 

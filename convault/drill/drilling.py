@@ -13,7 +13,7 @@ from uuid import UUID
 import psycopg
 
 from convault.catalog.base import BackupStatus, Catalog
-from convault.drill.assertions import assertion_checks, read_assertions
+from convault.drill.assertions import Assertion, assertion_checks, read_assertions
 from convault.drill.borrowed import borrowed
 from convault.drill.references import reference_checks
 from convault.drill.rehearsal import Rehearsal, rehearse
@@ -39,7 +39,7 @@ class Plan:
     """of a scratch database; None for an embedded server"""
     folder: Path
     """for embedded servers"""
-    assertions: tuple[str, ...]
+    assertions: tuple[Assertion, ...]
     timeout: float
     """seconds for each assertion"""
 
@@ -153,6 +153,6 @@ def require_passed(report: DrillReport) -> None:
     )
 
 
-def _assertions(settings: Settings) -> list[str]:
+def _assertions(settings: Settings) -> list[Assertion]:
     path = settings.convault_drill_sql
     return [] if path is None else read_assertions(path)

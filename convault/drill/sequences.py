@@ -36,6 +36,9 @@ _SEQUENCES = """
     JOIN pg_catalog.pg_class t ON t.oid = f.relation
     JOIN pg_catalog.pg_namespace tn ON tn.oid = t.relnamespace
     JOIN pg_catalog.pg_attribute a ON a.attrelid = t.oid AND a.attnum = f.number
+    WHERE NOT EXISTS (  -- rows of a partition are rows of what it is a partition of
+        SELECT FROM pg_catalog.pg_inherits i JOIN fed above ON above.relation = i.inhparent
+        WHERE t.relispartition AND i.inhrelid = t.oid AND above.sequence = f.sequence)
     ORDER BY 1, 2, 3, 4
 """
 
