@@ -56,7 +56,7 @@ class DemoHome:
         """Forget everything that earlier demos left."""
         if self.postgres.folder.exists():
             self.postgres.destroy()
-        for folder in (self.store, self.prefect, self.download):
+        for folder in (self.store, self.prefect, self.download, self.folder / "drill"):
             if folder.exists():
                 shutil.rmtree(folder)
 

@@ -32,7 +32,7 @@ def demo(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Back up, show, download, restore and compare a made-up school.
+    """Back up, show, download, restore, compare and drill a made-up school.
 
     Needs no settings and no database: it brings its own Postgres. What it leaves is used by the
     next demo. Ends with 0 only when every proof succeeded.
