@@ -10,7 +10,7 @@ from prefect import task
 
 from convault import commit
 from convault.catalog.base import BackupRecord, Catalog, Lease
-from convault.models import BackupOptions, Part, TableName
+from convault.models import BackupOptions, Part, RangeKey, TableName
 from convault.repository import Repository
 from convault.row_digest import Counted
 from convault.sources.base import Snapshot
@@ -30,14 +30,16 @@ def record(
     snapshot: Load[Snapshot],
     counts: Mapping[TableName, Counted],
     parts: Load[Sequence[Part]],
+    keys: Load[Sequence[RangeKey]],
     metrics: Load[dict[str, Any]],
 ) -> BackupRecord:
     """Commit (see `convault.commit`); the row as it is then. Every step of it may be repeated.
 
-    IncompleteBackup when the parts are not what was counted.
+    IncompleteBackup when the parts are not what was counted, or what the keys were made of.
     """
     rows = {table: counted.rows for table, counted in counts.items()}
     commit.check_counts(rows, parts.content)
+    commit.check_keys(keys.content, parts.content)
     seen = snapshot.content
     members = commit.write_members(
         repository,
@@ -57,6 +59,7 @@ def record(
         counts=rows,
         digests={table: counted.digest for table, counted in counts.items()},
         parts=parts.content,
+        keys=keys.content,
         members=members,
         index=commit.write_index(repository, backup_id, seen.dataset, parts.content),
     )

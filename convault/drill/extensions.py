@@ -133,7 +133,7 @@ def _tried(
 ) -> tuple[list[tuple[Statement, str]], set[TableName]]:
     """Statements that lean on something that is missing, and why; and the tables that could be
     made. All of it is undone."""
-    refused = []
+    refused: list[tuple[Statement, str]] = []
     with connection.transaction(force_rollback=True):
         for name, value in RESTORE_SETTINGS.items():
             connection.execute("SELECT pg_catalog.set_config(%s, %s, true)", (name, value))

@@ -16,7 +16,7 @@ from typing import Any
 import psycopg
 import pyarrow as pa
 
-from convault import row_digest
+from convault import row_digest, secrets
 from convault.belonging import belonging
 from convault.errors import (
     LockNotAvailable,
@@ -27,11 +27,13 @@ from convault.errors import (
 )
 from convault.models import Dataset, Range, SourceFacts, Statement, Table, TableName
 from convault.omissions import Outsider, warnings
+from convault.range_keys import Fingerprint, Provenance
 from convault.row_digest import Counted
 from convault.scope import Scope
 from convault.sources.failures import translated
 from convault.sources.outsiders import read_outsiders
 from convault.sources.proof import leads_to, lock_query, locked_query, moved
+from convault.sources.provenance import read_provenance
 from convault.sources.readers import Readers, snapshot_lost
 from convault.sources.refusals import (
     require_no_large_objects,
@@ -40,7 +42,7 @@ from convault.sources.refusals import (
     require_whole_pages,
 )
 from convault.sources.relations import read_dataset
-from convault.sources.server import system_identifier, who_holds
+from convault.sources.server import log_position, system_identifier, who_holds
 from convault.sources.session import (
     address,
     connect,
@@ -92,9 +94,18 @@ class PostgresSource:
                     meaning = read_facts(exporter, dataset)
                     statements = read_statements(exporter, dataset)
                     outsiders = read_outsiders(exporter, dataset)
+                    provenance = read_provenance(exporter, dataset)
                     page_bytes, sizes = measure(exporter, dataset)
                 yield PostgresSnapshot(
-                    facts, dataset, statements, outsiders, page_bytes, sizes, exporter, readers
+                    facts,
+                    dataset,
+                    statements,
+                    outsiders,
+                    provenance,
+                    page_bytes,
+                    sizes,
+                    exporter,
+                    readers,
                 )
             finally:
                 readers.close()
@@ -206,10 +217,13 @@ def lock(connection: _Connection, dataset: Dataset) -> bool:
 
 def fix(connection: _Connection) -> SourceFacts:
     """Fix the snapshot by the first query of the transaction, and export it."""
-    snapshot, at, database = connection.execute(
-        "SELECT pg_catalog.pg_export_snapshot(), pg_catalog.statement_timestamp(),"
-        " pg_catalog.current_database()"
+    snapshot, at, database, oid, next_xid, started = connection.execute(
+        "SELECT pg_catalog.pg_export_snapshot(), pg_catalog.statement_timestamp(), datname, oid,"
+        " pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::pg_catalog.text,"
+        " pg_catalog.pg_postmaster_start_time()"
+        " FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()"
     ).fetchone()  # type: ignore[misc]
+    log = log_position(connection)  # only now: what the snapshot shows lies before it
     return SourceFacts(
         host=address(connection),
         database=database,
@@ -217,6 +231,11 @@ def fix(connection: _Connection) -> SourceFacts:
         server_version=connection.info.parameter_status("server_version") or "",
         snapshot=snapshot,
         taken_at=at.isoformat(),
+        timeline=log.timeline,
+        database_oid=oid,
+        wal_position=log.position,
+        next_xid=int(next_xid),
+        started_at=started.isoformat(),
     )
 
 
@@ -260,14 +279,15 @@ class PostgresSnapshot:
 
     def __init__(
         self, facts: SourceFacts, dataset: Dataset, statements: tuple[Statement, ...],
-        outsiders: Sequence[Outsider], page_bytes: int, sizes: dict[TableName, Size],
-        exporter: _Connection, readers: Readers,
+        outsiders: Sequence[Outsider], provenance: dict[TableName, Provenance], page_bytes: int,
+        sizes: dict[TableName, Size], exporter: _Connection, readers: Readers,
     ) -> None:  # fmt: skip
         self.facts = facts
         self.dataset = dataset
         self.statements = statements
         self.not_included = tuple(outsider.name for outsider in outsiders)
-        self.warnings = warnings(dataset, outsiders)
+        self.warnings = (*warnings(dataset, outsiders), *secrets.warnings(statements))
+        self._provenance = provenance
         self._page_bytes = page_bytes
         self._sizes = sizes
         self._exporter = exporter
@@ -321,6 +341,16 @@ class PostgresSnapshot:
         if not row[1]:
             raise moved(table.name)
         return tuple(row)
+
+    def provenance(self, table: Table) -> Provenance:
+        """See `sources.base.Snapshot`."""
+        return self._provenance[table.name]
+
+    def fingerprint(self, range_: Range) -> Fingerprint:
+        """See `sources.base.Snapshot`."""
+        belongs = belonging(self.dataset, range_.table)
+        extra = belongs.expression if belongs is not None and belongs.elsewhere else None
+        return self._readers.fingerprint(self.dataset.table(range_.table), range_, extra)
 
     def check_alive(self) -> None:
         """See `sources.base.Snapshot`."""
