@@ -138,7 +138,7 @@ def _tried(
         for name, value in RESTORE_SETTINGS.items():
             connection.execute("SELECT pg_catalog.set_config(%s, %s, true)", (name, value))
         for statement in statements:
-            if statement.needs is not None:
+            if statement.needs:
                 continue  # the restore itself sees to those
             try:
                 with connection.transaction():

@@ -11,7 +11,7 @@ from convault.drill.report import Check, Outcome, not_verified
 from convault.drill.scratch import Scratch
 from convault.errors import IntegrityError, RestoreError
 from convault.manifest import Manifest
-from convault.models import TableName
+from convault.models import Statement, TableName
 from convault.repository import Repository
 from convault.restore import RestoreResult, restore
 from convault.sources import session
@@ -50,14 +50,21 @@ def _imperfections(result: RestoreResult) -> Iterator[Check]:
     for statement in result.left_out:
         if statement.kind == "foreign key":
             continue  # the checks of references tell of each key
-        yield not_verified(statement.kind, statement.name, f"{statement.needs} is not there")
+        yield not_verified(statement.kind, statement.name, f"{_named(statement)} not there")
     for fault in result.faults:
         statement = fault.statement
         if fault.outside:
-            why = f"{statement.needs} does not hold what it needs: {fault.reason}"
+            why = f"it leans on {', '.join(statement.needs)}, and was refused: {fault.reason}"
             yield not_verified(statement.kind, statement.name, why)
         else:
             yield Check(statement.kind, statement.name, Outcome.FAILED, fault.reason)
+    for statement in result.redacted:
+        why = "a marker stands where the source has a secret"
+        yield not_verified("secret", f"{statement.kind} {statement.name}", why)
     for table, rows in result.recomputed.items():
         why = f"{rows} rows get other values than they have in the backup"
         yield Check("generated columns", str(table), Outcome.FAILED, why)
+
+
+def _named(statement: Statement) -> str:
+    return f"{', '.join(statement.needs)} {'is' if len(statement.needs) == 1 else 'are'}"
