@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from convault.embedded.home import home_folder, make_folder
 from convault.embedded.server import EmbeddedPostgres
 from convault.errors import BusyError, ConfigurationError
 
@@ -55,24 +56,14 @@ class DemoHome:
         """Forget everything that earlier demos left."""
         if self.postgres.folder.exists():
             self.postgres.destroy()
-        for folder in (self.store, self.prefect, self.download):
+        for folder in (self.store, self.prefect, self.download, self.folder / "drill"):
             if folder.exists():
                 shutil.rmtree(folder)
 
 
 def default_folder() -> Path:
-    """`demo` in CONVAULT_HOME, or in the user's data folder. For root it is below /var/lib:
-    Postgres runs as `nobody` then, who cannot enter /root."""
-    home = os.environ.get("CONVAULT_HOME")
-    if home:
-        if not Path(home).is_absolute():
-            raise ConfigurationError("CONVAULT_HOME must be an absolute path.")
-        return Path(home) / "demo"
-    if os.geteuid() == 0:
-        return Path("/var/lib/convault/demo")
-    from platformdirs import user_data_dir
-
-    return Path(user_data_dir("convault")) / "demo"
+    """Where a demo lives unless it is told."""
+    return home_folder("demo")
 
 
 @contextmanager
@@ -80,7 +71,7 @@ def held(folder: Path) -> Iterator[DemoHome]:
     """Make the folder, and keep every other demo out of it. BusyError; ConfigurationError."""
     folder = Path(os.path.abspath(folder))  # noqa: PTH100 - resolve() would follow links
     try:
-        _make(folder)
+        make_folder(folder)
         lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise ConfigurationError(
@@ -116,12 +107,3 @@ def on_its_own(home: DemoHome) -> Iterator[None]:
         os.chdir(folder)
         os.environ.clear()
         os.environ.update(before)
-
-
-def _make(folder: Path) -> None:
-    # For root others must be able to pass through, whatever the umask: Postgres runs as nobody.
-    mode = 0o711 if os.geteuid() == 0 else 0o700
-    missing = [f for f in (folder, *folder.parents) if not f.exists()]
-    for new in reversed(missing):
-        new.mkdir(exist_ok=True)
-        new.chmod(mode)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from datetime import tzinfo
+from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cli.drilled import print_checks
 from cli.identify import BackupName, backup_named, shortened
 from cli.opening import opened
 from cli.output import (
@@ -25,6 +26,7 @@ from cli.output import (
     size,
 )
 from convault.catalog.base import BackupRecord, BackupStatus
+from convault.drill.report import summary as drill_summary
 from convault.errors import NotFoundError
 from convault.filters import described, is_filtered
 from convault.settings import load_settings
@@ -51,7 +53,7 @@ def list_(
     records = installation.catalog.list()
     unlisted = set(installation.repository.backup_ids()) - {record.id for record in records}
     if as_json:
-        print_json([as_object(record) for record in records[:limit]])
+        print_json([_without_checks(as_object(record)) for record in records[:limit]])
     elif records:
         print_records(records[:limit], settings.convault_timezone)
     else:
@@ -103,11 +105,28 @@ def show(backup: BackupName, as_json: AsJson = False) -> None:
     if manifest is not None:
         print()
         print_contents(manifest)
+    if record is not None and record.drill is not None:
+        print()
+        print_checks(record.drill["checks"])
 
 
 def as_object(record: BackupRecord) -> dict[str, Any]:
     """The row for programs, with the names of its columns."""
     return record.model_dump(mode="json")
+
+
+def _without_checks(row: dict[str, Any]) -> dict[str, Any]:
+    """A list tells how a drill ended; `convault show` tells each of its checks."""
+    drill = row["drill"]
+    return row if drill is None else {**row, "drill": {**drill, "checks": None}}
+
+
+def _drilled(record: BackupRecord, zone: tzinfo) -> str:
+    """How the last drill ended, and when."""
+    if record.drill is None:
+        return ""
+    when = datetime.fromisoformat(str(record.drill["finished_at"]))
+    return f"{record.drill['outcome']} {moment(when, zone)[:10]}"
 
 
 def summary(record: BackupRecord) -> str:
@@ -138,7 +157,7 @@ def omissions(record: BackupRecord) -> list[str]:
 def print_records(records: Sequence[BackupRecord], zone: tzinfo) -> None:
     """The table of `convault list`."""
     short = shortened(record.id for record in records)
-    columns = ("id", "created", "status", "rows", "stored", "ratio", "time")
+    columns = ("id", "created", "status", "rows", "stored", "ratio", "time", "drill")
     filtered = any(described(record.options) for record in records)
     print_table(
         (*columns, "filter") if filtered else columns,
@@ -151,11 +170,12 @@ def print_records(records: Sequence[BackupRecord], zone: tzinfo) -> None:
                 size(record.stored_bytes),
                 ratio(_plain_bytes(record), record.stored_bytes),
                 duration(_seconds(record)),
+                _drilled(record, zone),
                 *([_filter(record)] if filtered else []),
             )
             for record in records
         ],
-        right=columns[3:],
+        right=columns[3:7],
     )
     for record in records:
         if record.error:
@@ -244,6 +264,12 @@ def _row_facts(record: BackupRecord, zone: tzinfo) -> Iterable[tuple[str, str]]:
         yield "took", duration(seconds)
     if record.file_name is not None:
         yield "download", f"{record.file_name}, {size(record.file_size)}"
+    if record.verified_at is not None:
+        yield "verified", moment(record.verified_at, zone)
+    if record.drill is not None:
+        when = datetime.fromisoformat(str(record.drill["finished_at"]))
+        told = drill_summary(record.drill, str(record.drill["outcome"]))
+        yield "drill", f"{told} in {record.drill['place']}, {moment(when, zone)}"
     if record.flow_run_id is not None:
         yield "flow run", str(record.flow_run_id)
     for name, value in (record.metrics or {}).items():

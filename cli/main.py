@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from cli import archives, backups, demonstration, listing, restores, setup
+from cli import archives, backups, demonstration, drills, listing, restores, setup, verification
 from cli.output import say
 from convault import __version__
 from convault.errors import ConvaultError
@@ -39,6 +39,8 @@ app.command("show")(listing.show)
 app.command("download")(archives.download)
 app.command("extract")(archives.extract)
 app.command("restore")(restores.restore)
+app.command("verify")(verification.verify)
+app.command("drill")(drills.drill)
 
 
 def _print_version(wanted: bool) -> None:

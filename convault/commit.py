@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from enum import StrEnum
+from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
@@ -118,10 +119,13 @@ def build_manifest(
     index: IndexEntry | None = None,
     parent_id: UUID | None = None,
     selection: Selection | None = None,
+    digests: Mapping[TableName, str | None] | None = None,
 ) -> Manifest:
     """The manifest of these receipts: tables as in the dataset, parts and ranges in the order of
-    their pages, parts numbered per table. ValueError when the receipts are of other tables than the
-    dataset, KeyError when `counts` lacks one: `check_counts` and `check_keys` come before this."""
+    their pages, parts numbered per table; `digests` are of the tables' rows
+    (`convault.row_digest`), where they are known. ValueError when the receipts are of other tables
+    than the dataset, KeyError when `counts` lacks one: `check_counts` and `check_keys` come before
+    this."""
     by_table: dict[TableName, list[Part]] = defaultdict(list)
     for part in sorted(parts, key=lambda p: (p.range.table, p.range.first_page, p.ordinal)):
         by_table[part.range.table].append(part)
@@ -151,6 +155,7 @@ def build_manifest(
                 parents=table.parents,
                 rows=counts[table.name],
                 parts=tuple(_entry(p, number) for number, p in enumerate(by_table[table.name])),
+                digest=(digests or {}).get(table.name),
                 ranges=tuple(ranges[table.name]),
             )
             for table in dataset.tables
@@ -226,7 +231,10 @@ def commit(
         repository.put_manifest(manifest)
     _begin(Step.RECORD)
     columns = completed_columns(
-        manifest, file_size=archive.size_of(manifest), completed_at=datetime.now(UTC)
+        manifest,
+        file_size=archive.size_of(manifest),
+        completed_at=datetime.now(UTC),
+        manifest_sha256=sha256(manifest.to_bytes()).hexdigest(),
     )
     try:
         return catalog.update(manifest.backup_id, **columns, metrics=metrics)
@@ -258,14 +266,20 @@ def record_failure(
     except (NotFoundError, RepositoryError, StoreError):
         # A store that cannot be asked now is asked by the next reconcile.
         return catalog.update(backup_id, status=BackupStatus.FAILED, error=message, metrics=metrics)
-    columns = completed_columns(whole.manifest, file_size=whole.size, completed_at=written)
+    columns = completed_columns(
+        whole.manifest,
+        file_size=whole.size,
+        completed_at=written,
+        manifest_sha256=whole.etag,
+    )
     return catalog.update(backup_id, **columns, metrics=metrics)
 
 
 def completed_columns(
-    manifest: Manifest, *, file_size: int, completed_at: datetime
+    manifest: Manifest, *, file_size: int, completed_at: datetime, manifest_sha256: str
 ) -> dict[str, Any]:
-    """What the row of a complete backup says. `file_size`: exact bytes of its tar."""
+    """What the row of a complete backup says. `file_size`: exact bytes of its tar;
+    `manifest_sha256`: of the manifest as it is stored, so that damage to it shows later."""
     return {
         "status": BackupStatus.COMPLETED,
         "file_name": manifest.file_name,
@@ -277,6 +291,7 @@ def completed_columns(
         "rows": manifest.rows,
         "stored_bytes": manifest.stored_bytes,
         "completed_at": completed_at,
+        "manifest_sha256": manifest_sha256,
     }
 
 

@@ -24,6 +24,8 @@ ConvaultError
 ├── LeaseLost               the run no longer holds its lease: it must not commit
 ├── IncompleteBackup        what was stored is not what was counted: nothing was committed
 ├── IntegrityError          stored bytes do not have their digest, or an archive is damaged
+│   ├── VerificationFailed  objects of the repository are damaged or missing
+│   └── DrillFailed         a restored backup did not pass its checks
 ├── RestoreError            the target cannot take the backup
 │   └── RestoredWithFaults  it took all rows, but not every index or constraint
 └── PrefectUnavailable      no Prefect server, or no deployment on it, to run a backup (transient)
@@ -198,6 +200,18 @@ class IntegrityError(ConvaultError):
     """Stored bytes are not what the manifest says."""
 
     code, exit_code = "integrity", 51
+
+
+class VerificationFailed(IntegrityError):
+    """Objects that backups need are damaged or missing."""
+
+    code, exit_code = "verification-failed", 52
+
+
+class DrillFailed(IntegrityError):
+    """A backup was restored for a trial, or was to be, and a check of it failed."""
+
+    code, exit_code = "drill-failed", 53
 
 
 class RestoreError(ConvaultError):

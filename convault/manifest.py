@@ -12,6 +12,7 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
+from convault import row_digest
 from convault.errors import RepositoryError
 from convault.formats.registry import format_of_name
 from convault.layout import fault_of
@@ -79,6 +80,8 @@ class TableEntry(_Stored):
     rows: Count
     """as counted in the snapshot, not summed from the parts"""
     parts: tuple[PartEntry, ...]
+    digest: Annotated[str, Field(pattern=row_digest.PATTERN)] | None = None
+    """of the rows, computed by the source in the snapshot (`convault.row_digest`)"""
     ranges: tuple[RangeEntry, ...] = ()
     """in the order of their pages, those without rows too; none in format 0"""
 
@@ -167,6 +170,14 @@ class Manifest(_Stored):
             sizes[self.index.key] = self.index.bytes
         return sizes
 
+    def digests(self) -> dict[str, str]:
+        """The SHA-256 of the stored bytes of each of `objects`, by key."""
+        found = {p.key: p.sha256 for t in self.tables for p in t.parts}
+        found.update({member.key: member.sha256 for member in self.members})
+        if self.index is not None:
+            found[self.index.key] = self.index.sha256
+        return found
+
     def to_bytes(self) -> bytes:
         """The data package as it is stored: UTF-8 JSON, the same bytes for the same manifest."""
         package = {
@@ -210,8 +221,8 @@ class Manifest(_Stored):
         fault = fault_of(manifest)
         if fault is not None:
             raise RepositoryError(
-                f"{where} is malformed: {fault}. It was damaged or forged; `convault list` shows "
-                "the other backups.",
+                f"{where} is malformed: {fault[:300]}. It was damaged or forged; `convault list` "
+                "shows the other backups.",
                 manifest=where,
             )
         return manifest

@@ -167,7 +167,9 @@ def _follow_manifest(repository: Repository, catalog: Catalog, change: Change) -
     archive = Archive(repository, change.backup_id)
     manifest = archive.manifest
     written = repository.store.head(repository.manifest_key(change.backup_id)).modified
-    columns = completed_columns(manifest, file_size=archive.size, completed_at=written)
+    columns = completed_columns(
+        manifest, file_size=archive.size, completed_at=written, manifest_sha256=archive.etag
+    )
     if change.row is not None:
         return change if catalog.replace(change.row, **columns) else None
     record = BackupRecord(

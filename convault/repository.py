@@ -142,9 +142,21 @@ class Repository:
         return sorted(backup_id for backup_id in found if backup_id is not None)
 
     def manifest_bytes(self, backup_id: UUID) -> bytes:
-        """The manifest as it is stored. NotFoundError."""
+        """The manifest as it is stored. NotFoundError; RepositoryError when it is larger than any
+        manifest, before all of it is in memory."""
+        key = layout.manifest_key(backup_id)
+        pieces, size = [], 0
         try:
-            return self.store.get(layout.manifest_key(backup_id))
+            for piece in self.store.stream(key):
+                pieces.append(piece)
+                size += len(piece)
+                if size > layout.MAX_MANIFEST_BYTES:
+                    raise RepositoryError(
+                        f"{key} in {self.store.url} is larger than any manifest: it was damaged or "
+                        "forged. `convault list` shows the other backups.",
+                        backup=backup_id,
+                    )
+            return b"".join(pieces)
         except ObjectMissing:
             raise NotFoundError(
                 f"There is no backup {backup_id} in {self.store.url}; `convault list` shows those "

@@ -57,6 +57,18 @@ class Settings(BaseSettings):
     convault_lock_timeout: float = Field(default=30.0, gt=0)
     """seconds to wait for the tables' locks"""
 
+    convault_drill_sql: Path | None = None
+    """absolute path of a file of queries, each of which must return no row of a restored backup"""
+    convault_drill_timeout: float = Field(default=60.0, gt=0, le=86400)
+    """seconds that each of them may take"""
+
+    @field_validator("convault_drill_sql")
+    @classmethod
+    def _absolute(cls, value: Path | None) -> Path | None:
+        if value is not None and not value.is_absolute():
+            raise ValueError("not an absolute path")
+        return value
+
     @field_validator("convault_timezone", mode="before")
     @classmethod
     def _zone(cls, value: Any) -> Any:

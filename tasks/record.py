@@ -12,6 +12,7 @@ from convault import commit
 from convault.catalog.base import BackupRecord, Catalog, Lease
 from convault.models import BackupOptions, Part, RangeKey, TableName
 from convault.repository import Repository
+from convault.row_digest import Counted
 from convault.sources.base import Snapshot
 from tasks.boundary import contained
 from tasks.load import Load
@@ -27,7 +28,7 @@ def record(
     catalog: Load[Catalog],
     lease: Load[Lease],
     snapshot: Load[Snapshot],
-    counts: Mapping[TableName, int],
+    counts: Mapping[TableName, Counted],
     parts: Load[Sequence[Part]],
     keys: Load[Sequence[RangeKey]],
     metrics: Load[dict[str, Any]],
@@ -36,7 +37,8 @@ def record(
 
     IncompleteBackup when the parts are not what was counted, or what the keys were made of.
     """
-    commit.check_counts(counts, parts.content)
+    rows = {table: counted.rows for table, counted in counts.items()}
+    commit.check_counts(rows, parts.content)
     commit.check_keys(keys.content, parts.content)
     seen = snapshot.content
     members = commit.write_members(
@@ -55,7 +57,8 @@ def record(
         facts=seen.facts,
         dataset=seen.dataset,
         statements=seen.statements,
-        counts=counts,
+        counts=rows,
+        digests={table: counted.digest for table, counted in counts.items()},
         parts=parts.content,
         keys=keys.content,
         members=members,

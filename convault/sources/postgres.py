@@ -16,7 +16,7 @@ from typing import Any
 import psycopg
 import pyarrow as pa
 
-from convault import secrets, tids
+from convault import row_digest, secrets, tids
 from convault.belonging import belonging
 from convault.errors import (
     LockNotAvailable,
@@ -28,6 +28,7 @@ from convault.errors import (
 from convault.models import Dataset, Range, SourceFacts, Statement, Table, TableName
 from convault.omissions import Outsider, warnings
 from convault.range_keys import Fingerprint, Provenance
+from convault.row_digest import Counted
 from convault.scope import Scope
 from convault.sources.failures import translated
 from convault.sources.filtering import root_conditions
@@ -42,7 +43,7 @@ from convault.sources.refusals import (
     require_whole_pages,
 )
 from convault.sources.relations import read_dataset
-from convault.sources.selection import Selected, count_selected, select
+from convault.sources.selection import Selected, scan_selected, select
 from convault.sources.server import log_position, system_identifier, who_holds
 from convault.sources.session import (
     address,
@@ -341,11 +342,20 @@ class PostgresSnapshot:
         return self._readers.read(table, range_, skip_rows, extra, rows)
 
     def count(self, table: Table) -> int:
-        """See `sources.base.Snapshot`. It waits for its turn on the exporter's connection, whose
-        lock on the table is already held and whose counts may run in parallel."""
+        """See `sources.base.Snapshot`."""
+        return self._scan(table, "NULL")[0]
+
+    def counted(self, table: Table) -> Counted:
+        """See `sources.base.Snapshot`."""
+        rows, total = self._scan(table, row_digest.aggregate(table.columns))
+        return Counted(rows, row_digest.from_sum(total))
+
+    def _scan(self, table: Table, more: str) -> tuple[int, str | None]:
+        """It waits for its turn on the exporter's connection, whose lock on the table is already
+        held and whose scans may run in parallel."""
         try:
             with translated(table=table.name):
-                count, leads = self._counted(table)
+                rows, leads, total = self._scanned(table, more)
         except MissingTable:
             raise moved(table.name) from None
         except SourceError as error:
@@ -354,17 +364,18 @@ class PostgresSnapshot:
             raise
         if not leads:
             raise moved(table.name)
-        return count
+        return rows, total
 
-    def _counted(self, table: Table) -> tuple[int, bool]:
-        """Rows, and whether the table's name leads to it."""
+    def _scanned(self, table: Table, more: str) -> tuple[int, bool, str | None]:
+        """Rows, whether the table's name leads to it, and what `more` gives."""
         if self._selected is not None:
-            return count_selected(self._exporter, table, self._selected.of(table))
+            return scan_selected(self._exporter, table, self._selected.of(table), more)
         row = self._exporter.execute(
-            f"SELECT pg_catalog.count(*), {leads_to(table)} FROM ONLY {table.name.quoted}".encode()
+            f"SELECT pg_catalog.count(*), {leads_to(table)}, {more}"
+            f" FROM ONLY {table.name.quoted}".encode()
         ).fetchone()
         assert row is not None
-        return int(row[0]), bool(row[1])
+        return int(row[0]), bool(row[1]), row[2]
 
     def provenance(self, table: Table) -> Provenance:
         """See `sources.base.Snapshot`."""

@@ -20,7 +20,8 @@ COMMANDS = {
     for info in app.registered_commands
     if info.name and info.callback
 }
-EXPECTED = {"init", "demo", "backup", "list", "show", "download", "extract", "restore"}
+EXPECTED = {"init", "demo", "backup", "list", "show", "download", "extract", "restore", "verify",
+            "drill"}  # fmt: skip
 
 
 def example_of(name: str) -> list[str]:

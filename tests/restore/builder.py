@@ -51,6 +51,7 @@ def back_up(
                     continue
                 parts += _store(repository, snapshot, table, range_, options, part_bytes)
         backup_id = uuid4()
+        counts = {table.name: snapshot.counted(table) for table in snapshot.dataset.tables}
         return build_manifest(
             backup_id=backup_id,
             repository_id=repository.repository_id,
@@ -58,7 +59,8 @@ def back_up(
             facts=snapshot.facts,
             dataset=snapshot.dataset,
             statements=snapshot.statements,
-            counts={table.name: snapshot.count(table) for table in snapshot.dataset.tables},
+            counts={name: counted.rows for name, counted in counts.items()},
+            digests={name: counted.digest for name, counted in counts.items()},
             parts=parts,
             members=[],
             selection=snapshot.selection,
