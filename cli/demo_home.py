@@ -13,6 +13,7 @@ from pathlib import Path
 from convault.embedded.home import home_folder, make_folder
 from convault.embedded.server import EmbeddedPostgres
 from convault.errors import BusyError, ConfigurationError
+from convault.signature import new_key
 
 _NOT_MEANT_FOR_THE_DEMO = ("CONVAULT_", "SUPABASE_", "PREFECT_", "PG", "DATABASE_URL")
 _KEPT = {"CONVAULT_DEBUG"}
@@ -44,13 +45,34 @@ class DemoHome:
         """The server, running or not."""
         return EmbeddedPostgres(self.folder / "postgres")
 
+    @property
+    def signing_key(self) -> Path:
+        """A file that holds the key which signs the demo's manifests."""
+        return self.folder / "signing.key"
+
+    @property
+    def identity(self) -> Path:
+        """The identity file that opens the demo's encrypted backups, once there are any."""
+        return self.folder / "identity.txt"
+
     def settings(self) -> dict[str, str]:
-        """The environment in which every command works on the demo's school."""
-        return {
+        """The environment in which every command works on the demo's school. It holds the signing
+        key, which is made when it is first asked for."""
+        if not self.signing_key.exists():
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+            with os.fdopen(os.open(self.signing_key, flags, 0o600), "w") as file:
+                file.write(new_key())
+        found = {
             "DATABASE_URL": self.postgres.url("school"),
             "CONVAULT_STORE_URL": self.store.as_uri(),
+            "CONVAULT_SIGNING_KEY": self.signing_key.read_text(),
             "PREFECT_HOME": str(self.prefect),
+            # Only what is meant to be (`demo_encryption.encrypted`) is encrypted.
+            "CONVAULT_ENCRYPTION": "off",
         }
+        if self.identity.exists():
+            found["CONVAULT_IDENTITY_FILE"] = str(self.identity)
+        return found
 
     def reset(self) -> None:
         """Forget everything that earlier demos left."""
@@ -59,6 +81,8 @@ class DemoHome:
         for folder in (self.store, self.prefect, self.download, self.folder / "drill"):
             if folder.exists():
                 shutil.rmtree(folder)
+        for file in (self.signing_key, self.identity):
+            file.unlink(missing_ok=True)
 
 
 def default_folder() -> Path:

@@ -25,6 +25,7 @@ from cli.output import (
     say,
     size,
 )
+from cli.signatures import in_words, signatures
 from convault.catalog.base import BackupRecord, BackupStatus
 from convault.drill.report import summary as drill_summary
 from convault.errors import NotFoundError
@@ -33,6 +34,7 @@ from convault.settings import load_settings
 
 if TYPE_CHECKING:
     from convault.manifest import Manifest, TableEntry
+    from convault.repository import Repository
 
 _STEPS = ("snapshot", "chunk", "fetch", "serialize", "compress", "upload", "count", "record")
 """of the flow, in their order: jsonb keeps none"""
@@ -53,7 +55,11 @@ def list_(
     records = installation.catalog.list()
     unlisted = set(installation.repository.backup_ids()) - {record.id for record in records}
     if as_json:
-        print_json([_without_checks(as_object(record)) for record in records[:limit]])
+        shown = records[:limit]
+        states = signatures(installation, [record.id for record in shown])
+        print_json(
+            [{**_without_checks(as_object(r)), "signature": states.get(r.id)} for r in shown]
+        )
     elif records:
         print_records(records[:limit], settings.convault_timezone)
     else:
@@ -72,9 +78,9 @@ def show(backup: BackupName, as_json: AsJson = False) -> None:
     backup_id = backup_named(installation, backup)
     repository = installation.repository
     try:
-        manifest = repository.manifest(backup_id)
+        manifest, data = repository.stored_manifest(backup_id)
     except NotFoundError:
-        manifest = None
+        manifest, data = None, b""
     try:
         record = installation.catalog.get(backup_id)
     except NotFoundError:
@@ -88,7 +94,8 @@ def show(backup: BackupName, as_json: AsJson = False) -> None:
                 "backup": None if record is None else as_object(record),
                 "contents": None if manifest is None else contents(manifest),
                 "store": store,
-                "manifest_key": None if manifest is None else repository.manifest_key(backup_id),
+                "signature": None if manifest is None else installation.signing.check(data),
+                "manifest_key": None if manifest is None else _key(repository, manifest),
             }
         )
         return
@@ -98,7 +105,8 @@ def show(backup: BackupName, as_json: AsJson = False) -> None:
     if manifest is not None:
         facts += _manifest_facts(manifest)
         facts.append(("store", store))
-        facts.append(("manifest", repository.manifest_key(backup_id)))
+        facts.append(("manifest", _key(repository, manifest)))
+        facts.append(("signature", in_words(data, installation.signing)))
     print_facts(facts)
     if record is None:
         say("The catalog does not list it yet: run `convault init`.")
@@ -201,6 +209,8 @@ def print_contents(manifest: Manifest) -> None:
 
 def contents(manifest: Manifest) -> dict[str, Any]:
     """What a backup holds, for programs. Sizes in bytes."""
+    from convault.recipients import recipients_of
+
     return {
         "created_at": manifest.created_at.isoformat(),
         "source": {
@@ -223,6 +233,14 @@ def contents(manifest: Manifest) -> dict[str, Any]:
             }
             for a in manifest.absent
         ],
+        "revision": manifest.revision,
+        "encryption": None
+        if manifest.encryption is None
+        else {
+            "scheme": manifest.encryption.scheme,
+            "recipients": list(recipients_of(manifest)),
+            "access": manifest.encryption.access,
+        },
         "rows": manifest.rows,
         "plain_bytes": manifest.plain_bytes,
         "stored_bytes": manifest.stored_bytes,
@@ -280,6 +298,8 @@ def _row_facts(record: BackupRecord, zone: tzinfo) -> Iterable[tuple[str, str]]:
 
 
 def _manifest_facts(manifest: Manifest) -> Iterable[tuple[str, str]]:
+    from convault.recipients import recipients_of
+
     source = manifest.source
     yield "source", f"{source.database} on {source.host}, Postgres {source.server_version}"
     yield "system", source.system_identifier
@@ -300,6 +320,14 @@ def _manifest_facts(manifest: Manifest) -> Iterable[tuple[str, str]]:
         )
     for absent in manifest.absent:
         yield "left out", f"{absent.name} ({absent.reason})"
+    if manifest.encryption is not None:
+        yield from (("encrypted to", recipient) for recipient in recipients_of(manifest))
+    if manifest.revision > 1:
+        yield "revision", str(manifest.revision)
+
+
+def _key(repository: Repository, manifest: Manifest) -> str:
+    return repository.manifest_key(manifest.backup_id, manifest.revision)
 
 
 def _metric(name: str, value: Any) -> str:

@@ -10,25 +10,30 @@ import re
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from convault.age import SUFFIX as ENCRYPTED
 from convault.models import MAX_PART_BYTES, TableName
 from convault.names import table_path
 
 if TYPE_CHECKING:
-    from convault.manifest import Manifest, TableEntry
+    from convault.manifest import IndexEntry, Manifest, MemberEntry, TableEntry
 
 REPOSITORY_KEY = "convault.json"
 BACKUPS = "backups/"
 MANIFEST_NAME = "datapackage.json"
 MEMBER_NAMES = ("README.txt", "schema.sql")
 INDEX_NAME = "index.parquet"
-SUFFIXES = (".ndjson", ".ndjson.zst", ".csv", ".csv.zst", ".parquet")
+INDEX_NAMES = (INDEX_NAME, INDEX_NAME + ENCRYPTED)
+PLAIN_SUFFIXES = (".ndjson", ".ndjson.zst", ".csv", ".csv.zst", ".parquet")
+SUFFIXES = (*PLAIN_SUFFIXES, *(suffix + ENCRYPTED for suffix in PLAIN_SUFFIXES))
 
 _MANIFEST_KEY = re.compile(r"backups/([0-9a-f-]{36})/datapackage\.json")
+_REVISION_KEY = re.compile(r"backups/([0-9a-f-]{36})/revisions/([0-9]{4})\.json")
 _PART_KEY = re.compile(
     r"data/(?:[a-z0-9=_-]+/){1,2}[0-9a-f]{64}(?:" + "|".join(map(re.escape, SUFFIXES)) + ")"
 )
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 DAMAGED = "damaged/"
+MAX_REVISION = 9999
 MAX_MANIFEST_BYTES = 512 * 1024 * 1024
 """A manifest is read into memory; this is what some 100,000 parts of 20 columns take (3 TB)."""
 MAX_ROW_BYTES = 6 * 2**30 + 2**20
@@ -62,26 +67,49 @@ def part_path(table: TableName, number: int, suffix: str) -> str:
 
 def member_key(backup_id: UUID, path: str) -> str:
     """Key of a small file beside the manifest."""
-    if path not in (*MEMBER_NAMES, INDEX_NAME):
+    if path not in (*MEMBER_NAMES, *INDEX_NAMES):
         raise ValueError(f"not a file that lies beside a manifest: {path!r}")
     return f"{BACKUPS}{backup_id}/{path}"
 
 
-def manifest_key(backup_id: UUID) -> str:
-    """Key of the manifest."""
-    return f"{BACKUPS}{backup_id}/{MANIFEST_NAME}"
+def revised_member_key(backup_id: UUID, path: str, sha256: str) -> str:
+    """Key of such a file that came with a later revision of the manifest, by its digest: what
+    another revision needs is never overwritten."""
+    return f"{revisions_of(backup_id)}{sha256}.{member_key(backup_id, path).rpartition('/')[2]}"
 
 
-def backup_of(key: str) -> UUID | None:
-    """The backup whose manifest lies under `key`, or None when no manifest does."""
-    found = _MANIFEST_KEY.fullmatch(key)
+def manifest_key(backup_id: UUID, revision: int = 1) -> str:
+    """Key of a revision of the manifest. The first makes the backup exist; a higher one supersedes
+    those below it."""
+    if not 1 <= revision <= MAX_REVISION:
+        raise ValueError(f"not the number of a revision: {revision}")
+    if revision == 1:
+        return f"{BACKUPS}{backup_id}/{MANIFEST_NAME}"
+    return f"{revisions_of(backup_id)}{revision:04d}.json"
+
+
+def revisions_of(backup_id: UUID) -> str:
+    """The folder of the later revisions of a backup."""
+    return f"{BACKUPS}{backup_id}/revisions/"
+
+
+def revision_of(key: str) -> tuple[UUID, int] | None:
+    """The backup and the revision whose manifest lies under `key`, or None when no manifest
+    does."""
+    found = _MANIFEST_KEY.fullmatch(key) or _REVISION_KEY.fullmatch(key)
     if found is None:
         return None
     try:
-        backup_id = UUID(found[1])
+        backup_id, revision = UUID(found[1]), int(found[2]) if found.re is _REVISION_KEY else 1
+        return (backup_id, revision) if manifest_key(backup_id, revision) == key else None
     except ValueError:
         return None
-    return backup_id if manifest_key(backup_id) == key else None
+
+
+def backup_of(key: str) -> UUID | None:
+    """The backup whose first manifest lies under `key`, or None when none does."""
+    found = revision_of(key)
+    return found[0] if found is not None and found[1] == 1 else None
 
 
 def is_part_key(key: str) -> bool:
@@ -93,7 +121,7 @@ def beside(key: str) -> UUID | None:
     """The backup beside whose manifest `key` is the place of a small file, or None."""
     folder, _, name = key.rpartition("/")
     found = backup_of(f"{folder}/{MANIFEST_NAME}")
-    return found if name in (*MEMBER_NAMES, INDEX_NAME) else None
+    return found if name in (*MEMBER_NAMES, *INDEX_NAMES) else None
 
 
 def fault_of(manifest: Manifest) -> str | None:
@@ -110,6 +138,7 @@ def fault_of(manifest: Manifest) -> str | None:
     return (
         _fault_of_members(manifest)
         or _fault_of_parts(manifest)
+        or _fault_of_encryption(manifest)
         or next(filter(None, map(_fault_of_table, manifest.tables)), None)
     )
 
@@ -118,12 +147,38 @@ def _fault_of_members(manifest: Manifest) -> str | None:
     paths = [member.path for member in manifest.members]
     if len(set(paths)) < len(paths):
         return "a file beside it occurs twice"
-    for member in manifest.members:
-        if member.key != member_key(manifest.backup_id, member.path):
-            return f"the key of {member.path} is {member.key!r}"
     index = manifest.index
-    if index is not None and index.key != member_key(manifest.backup_id, index.path):
-        return f"the key of {index.path} is {index.key!r}"
+    beside: list[MemberEntry | IndexEntry] = [
+        *manifest.members,
+        *([] if index is None else [index]),
+    ]
+    for member in beside:
+        keys = [member_key(manifest.backup_id, member.path)]
+        if manifest.revision > 1:
+            keys.append(revised_member_key(manifest.backup_id, member.path, member.sha256))
+        if member.key not in keys:
+            return f"the key of {member.path} is {member.key!r}"
+    encrypted = manifest.encryption is not None
+    if index is not None and index.path != INDEX_NAMES[encrypted]:
+        return f"its index is {index.path!r}"
+    return None
+
+
+def _fault_of_encryption(manifest: Manifest) -> str | None:
+    facts = manifest.encryption
+    keys = [] if facts is None else [key.id for key in facts.digest_keys]
+    if len(set(keys)) < len(keys):
+        return "a digest key occurs twice"
+    if facts is not None and not all(
+        (facts.recipients, *(key.recipients for key in facts.digest_keys))
+    ):
+        return "it is encrypted to nobody"
+    for table in manifest.tables:
+        for part in table.parts:
+            if part.encrypted != (part.digest_key is not None):
+                return f"{part.key!r} is encrypted and has no digest key, or the other way round"
+            if part.digest_key is not None and part.digest_key not in keys:
+                return f"there is no digest key {part.digest_key!r}"
     return None
 
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from prefect import task
 
 from convault.belonging import belonging
+from convault.encryption import Encryptor
 from convault.errors import ConvaultError
 from convault.models import BackupOptions, Chunk, ChunkReceipt, Part, Range, StepSeconds
 from convault.pieces import piece_bytes
@@ -37,6 +38,7 @@ class Work:
         options: BackupOptions,
         part_bytes: int,
         tally: Tally,
+        encryptor: Encryptor | None = None,
     ) -> None:
         """`part_bytes`: plain bytes of a part at most."""
         self.snapshot = snapshot
@@ -45,6 +47,7 @@ class Work:
         self.part_bytes = part_bytes
         self.piece_bytes = piece_bytes(part_bytes)
         self.tally = tally
+        self.encryptor = encryptor
         self._stopped = threading.Event()
 
     def stop(self) -> None:
@@ -109,7 +112,7 @@ def _carry_range(range_: Range, work: Work, timed: _Stopwatch) -> list[Part]:
             rows.release()
             for document in documents:
                 with timed("compress"):
-                    packed = compress(document, work.options)
+                    packed = compress(document, work.options, work.encryptor)
                 document.release()
                 work.tally.add("serialize", range_, packed.content.plain_bytes, "bytes")
                 work.tally.add("compress", range_, len(packed.content.data), "bytes")

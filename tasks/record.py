@@ -10,9 +10,11 @@ from prefect import task
 
 from convault import commit
 from convault.catalog.base import BackupRecord, Catalog, Lease
+from convault.encryption import Encryptor
 from convault.models import BackupOptions, Part, RangeKey, TableName
 from convault.repository import Repository
 from convault.row_digest import Counted
+from convault.signature import SigningKeys
 from convault.sources.base import Snapshot
 from tasks.boundary import contained
 from tasks.load import Load
@@ -32,6 +34,8 @@ def record(
     parts: Load[Sequence[Part]],
     keys: Load[Sequence[RangeKey]],
     metrics: Load[dict[str, Any]],
+    encryptor: Encryptor | None = None,
+    signing: SigningKeys = SigningKeys(),  # noqa: B008  it cannot be changed
 ) -> BackupRecord:
     """Commit (see `convault.commit`); the row as it is then. Every step of it may be repeated.
 
@@ -49,6 +53,7 @@ def record(
         options=options,
         statements=seen.statements,
         selection=seen.selection,
+        encrypted=encryptor is not None,
     )
     manifest = commit.build_manifest(
         backup_id=backup_id,
@@ -63,8 +68,10 @@ def record(
         keys=keys.content,
         members=members,
         selection=seen.selection,
-        index=commit.write_index(repository, backup_id, seen.dataset, parts.content),
+        index=commit.write_index(repository, backup_id, seen.dataset, parts.content, encryptor),
+        encryption=None if encryptor is None else encryptor.facts,
     )
     return commit.commit(
-        repository, catalog.content, lease.content, manifest, metrics=metrics.content
-    )
+        repository, catalog.content, lease.content, manifest,
+        metrics=metrics.content, keys=signing,
+    )  # fmt: skip

@@ -100,6 +100,7 @@ class Evidence:
         self.secrets = {
             name: marker(name) for name in ("password", "wrongpassword", "brokenurl", "apikey")
         }
+        self.secrets["signingkey"] = secrets.token_hex(32)
         self.rows = {name: marker(name) for name in ("name", "subject", "body", "phone", "tag")}
         self.control = marker("control")
         self.ended: dict[str, str] = {}
@@ -134,6 +135,7 @@ def everything_run(
             "CONVAULT_CATALOG_URL": url,
             "CONVAULT_STORE_URL": store.as_uri(),
             "CONVAULT_API_KEY": evidence.secrets["apikey"],
+            "CONVAULT_SIGNING_KEY": evidence.secrets["signingkey"],
         }
         settings = Settings(**{name.lower(): value for name, value in environment.items()})
         initialise(settings)

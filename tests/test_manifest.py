@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from convault.errors import RepositoryError
 from convault.layout import SUFFIXES
-from convault.manifest import Manifest, PartEntry, TableEntry, part_path
+from convault.manifest import DigestKey, EncryptionFacts, Manifest, PartEntry, TableEntry, part_path
 from convault.models import MAX_PART_BYTES, Column, ForeignKey, SourceFacts, Statement, TableName
 from convault.repository import Repository
 from tests.handmade import BACKUP, CONVERSATIONS, new_backup, new_repository
@@ -27,6 +27,8 @@ DATA = MANIFEST.to_bytes()
 
 texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=12)
 table_names = st.builds(TableName, texts, texts)
+RECIPIENT = "age1q47k6a6v9qh08s4gqlkjr4lnsam7q9utde8wkd424gapdwshkess0k4kfu"
+DIGEST_KEY = DigestKey(id="0123456789abcdef", recipients=(RECIPIENT,), sealed="")
 digests = st.integers(0, 16**64 - 1).map(lambda n: f"{n:064x}")
 counts = st.integers(0, 2**63 - 1)
 columns = st.builds(
@@ -65,6 +67,7 @@ def tables(draw: st.DrawFn, name: TableName) -> TableEntry:
                 first_page=page,
                 end_page=page + 7,
                 ordinal=ordinal,
+                digest_key=DIGEST_KEY.id if suffix.endswith(".age") else None,
             )
         )
     if parts and draw(st.booleans()):
@@ -124,6 +127,10 @@ def manifests(draw: st.DrawFn) -> Manifest:
             )
         ),
         members=(),
+        revision=draw(st.integers(1, 9999)),
+        encryption=EncryptionFacts(
+            scheme="age", recipients=(RECIPIENT,), access="part", digest_keys=(DIGEST_KEY,)
+        ),
     )
 
 

@@ -44,6 +44,8 @@ class BackupRecord(BaseModel):
     rows: int | None = None
     stored_bytes: int | None = None
     """bytes that this backup's parts take in the store"""
+    revision: int = 1
+    """of the manifest that the row follows"""
     metrics: dict[str, Any] | None = None
     lease_expires_at: datetime | None = None
     started_at: datetime | None = None
@@ -54,6 +56,24 @@ class BackupRecord(BaseModel):
     """when a drill restored it and no check failed; None when the last drill failed"""
     drill: dict[str, Any] | None = None
     """the report of the last drill"""
+
+
+class Recipient(BaseModel):
+    """A row of `backup_recipients`: somebody to whom backups are, or were, encrypted."""
+
+    model_config = ConfigDict(frozen=True)
+
+    public_key: str
+    """`age1...`"""
+    label: str = ""
+    added_at: datetime
+    retired_at: datetime | None = None
+    """since when nothing is encrypted to it"""
+
+    @property
+    def active(self) -> bool:
+        """Whether new backups are encrypted to it."""
+        return self.retired_at is None
 
 
 class Lease(AbstractContextManager["Lease"], Protocol):
@@ -136,3 +156,20 @@ class Catalog(Protocol):
 
     def set_turn(self, repository_id: UUID, scope: str, slices: int, next_slice: int) -> None:
         """Let `next_slice` be the next."""
+
+    def recipients(self) -> Sequence[Recipient]:
+        """Everybody to whom backups are, or were, encrypted, in the order they were added."""
+
+    def add_recipient(self, public_key: str, label: str = "") -> Recipient:
+        """Encrypt new backups to this key; one that was retired is active again. Adding an active
+        one changes nothing but its label, if a new one is given."""
+
+    def retire_recipient(self, public_key: str, *, last: bool = False) -> Recipient:
+        """Encrypt nothing to this key any more. NotFoundError for one that is not known; BusyError
+        never: of two at once one is last. EncryptionError when it is the only active one, unless
+        `last`. Retiring a retired one changes nothing."""
+
+    def remember_recipients(self, public_keys: Sequence[str], label: str) -> Sequence[str]:
+        """Write down, as retired, those that are not known: they were found in a manifest, and
+        whoever can write manifests must not be able to have backups encrypted to themselves.
+        Returns those that are new."""

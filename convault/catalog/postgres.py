@@ -13,8 +13,8 @@ from uuid import UUID
 from psycopg.sql import SQL
 from psycopg.types.json import Jsonb
 
-from convault.catalog import migrations, objects, rows
-from convault.catalog.base import BackupRecord, BackupStatus, Lease
+from convault.catalog import migrations, objects, recipients, rows
+from convault.catalog.base import BackupRecord, BackupStatus, Lease, Recipient
 from convault.catalog.connection import Connection, check_url, connect, connected, translated
 from convault.catalog.lease import PostgresLease
 from convault.catalog.locks import backup_key, one_at_a_time, try_lock, unlock
@@ -148,6 +148,24 @@ class PostgresCatalog:
             "seen_lease": seen.lease_expires_at,
         }
         return self._do(lambda c: rows.change(c, seen.id, columns, unchanged, parameters))
+
+    # Recipients
+
+    def recipients(self) -> Sequence[Recipient]:
+        """Active and retired."""
+        return self._do(recipients.select)
+
+    def add_recipient(self, public_key: str, label: str = "") -> Recipient:
+        """Active from now on."""
+        return self._do(lambda c: recipients.add(c, public_key, label))
+
+    def retire_recipient(self, public_key: str, *, last: bool = False) -> Recipient:
+        """Retired from now on. NotFoundError, EncryptionError."""
+        return self._do(lambda c: recipients.retire(c, public_key, last=last))
+
+    def remember_recipients(self, public_keys: Sequence[str], label: str) -> Sequence[str]:
+        """Known from now on, as retired."""
+        return self._do(lambda c: recipients.remember(c, public_keys, label))
 
     # Leases
 

@@ -30,6 +30,7 @@ from convault.errors import (
     StoreError,
 )
 from convault.extraction import Extracted, extract
+from convault.signature import Signature
 from tests.handmade import BACKUP, CONVERSATIONS, new_backup, new_repository
 
 REPOSITORY = new_repository()
@@ -61,7 +62,9 @@ def test_extracts_what_was_archived(tmp_path: Path) -> None:
     }
     assert found == expected
     total = sum(member.size for member in ARCHIVE.members)
-    assert done == Extracted(tmp_path / "out", MANIFEST, len(expected), total)
+    assert done == Extracted(
+        tmp_path / "out", MANIFEST, len(expected), total, Signature.UNSIGNED, 0
+    )
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
