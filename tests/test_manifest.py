@@ -103,7 +103,9 @@ def manifests(draw: st.DrawFn) -> Manifest:
         statements=tuple(
             draw(
                 st.lists(
-                    st.builds(Statement, texts, texts, texts, st.booleans(), st.none() | texts),
+                    st.builds(
+                        Statement, texts, texts, texts, st.booleans(), name_tuples, name_tuples
+                    ),
                     max_size=2,
                 )
             )
@@ -358,6 +360,17 @@ def test_a_repository_stores_no_manifest_that_it_could_not_read() -> None:
     with pytest.raises(RepositoryError, match="root"):
         repository.put_manifest(moved)
     assert repository.backup_ids() == []
+
+
+@pytest.mark.parametrize(("needs", "read"), [(None, ()), ("auth.users", ("auth.users",))])
+def test_what_0_1_0_wrote_of_needs_is_read(needs: object, read: tuple[str, ...]) -> None:
+    package = json.loads(MANIFEST.to_bytes())
+    (statement,) = package["convault"]["statements"]
+    statement["needs"] = needs
+    del statement["redacted"]
+    manifest = Manifest.from_bytes(json.dumps(package).encode(), where="here")
+    assert manifest.statements[0].needs == read
+    assert manifest.statements[0].redacted == ()
 
 
 def test_a_time_needs_its_zone() -> None:
