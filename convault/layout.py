@@ -105,7 +105,7 @@ def fault_of(manifest: Manifest) -> str | None:
     names = [table.name for table in manifest.tables]
     if len(set(names)) < len(names):
         return "a table occurs twice"
-    if manifest.root not in names:
+    if manifest.root is not None and manifest.root not in names:
         return "its root table is not among its tables"
     return (
         _fault_of_members(manifest)

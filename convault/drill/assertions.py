@@ -109,7 +109,7 @@ def _end_of_block(text: str, start: int) -> int:
 
 
 def assertion_checks(
-    connection: psycopg.Connection[Any], queries: Sequence[Assertion], root: TableName,
+    connection: psycopg.Connection[Any], queries: Sequence[Assertion], root: TableName | None,
     *, timeout: float,
 ) -> Iterator[Check]:  # fmt: skip
     """Each query, read only and for at most `timeout` seconds, with the root's schema and `public`
@@ -127,11 +127,14 @@ def assertion_checks(
         yield passed_or_failed("assertion", subject, [f"it returned {more}"] if rows else [])
 
 
-def _rows(connection: psycopg.Connection[Any], query: str, root: TableName, timeout: float) -> int:
+def _rows(
+    connection: psycopg.Connection[Any], query: str, root: TableName | None, timeout: float
+) -> int:
     with connection.transaction(force_rollback=True):
         connection.execute("SET TRANSACTION READ ONLY")
         connection.execute(f"SET LOCAL statement_timeout = {milliseconds(timeout)}".encode())
-        path = ", ".join('"' + s.replace('"', '""') + '"' for s in (root.schema, "public"))
+        schemas = ("public",) if root is None else (root.schema, "public")
+        path = ", ".join('"' + s.replace('"', '""') + '"' for s in schemas)
         connection.execute("SELECT pg_catalog.set_config('search_path', %s, true)", (path,))
         # A cursor takes a query and nothing else, and of its rows no more than are asked for. The
         # binary format takes the protocol in which a statement cannot be two.
