@@ -10,6 +10,7 @@ import pytest
 from convault import row_digest
 from convault.comparison import _columns
 from convault.embedded.server import EmbeddedPostgres
+from convault.filters import Filters
 from convault.models import TableName
 from convault.scope import Scope
 from convault.sources import session
@@ -132,3 +133,22 @@ def test_a_server_of_another_encoding_tells_none(cluster: EmbeddedPostgres, enco
             assert digest(url, "t") is None
         finally:
             connection.execute(f"DROP DATABASE {encoding.lower()} WITH (FORCE)")
+
+
+def test_of_a_filtered_backup_it_is_that_of_the_chosen_rows(database: str) -> None:
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(
+            "CREATE TABLE conversations (id int PRIMARY KEY, t text);"
+            "CREATE TABLE messages (id int PRIMARY KEY, c int REFERENCES conversations);"
+            "INSERT INTO conversations SELECT n, 'x' || n FROM generate_series(1, 50) n;"
+            "INSERT INTO messages SELECT n, 1 + n % 50 FROM generate_series(1, 500) n;"
+            "CREATE TABLE few AS SELECT * FROM messages WHERE c IN (3, 7)"
+        )
+        scope = Scope(
+            TableName("public", "conversations"),
+            TableName("public", "messages"),
+            filters=Filters(conversation_ids=("3", "7")),
+        )
+        with PostgresSource(database, scope=scope, lock_timeout=5).snapshot() as snapshot:
+            counted = snapshot.counted(snapshot.dataset.table(scope.messages))
+    assert counted == (20, digest(database, "few"))

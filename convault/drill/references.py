@@ -21,7 +21,7 @@ def reference_checks(
     """One for each foreign key of the backup."""
     tables = {table.name: table for table in manifest.tables}
     for key in manifest.foreign_keys:
-        subject = f"{key.name} on {key.table}"
+        subject = f"{key.name or ', '.join(key.columns)} on {key.table}"
         gone = [t for t in (key.table, key.references) if t in left_out]
         if gone:
             yield not_verified("foreign key", subject, f"{gone[0]} could not be made here")
@@ -42,7 +42,7 @@ def _check(
         return not_verified("foreign key", subject, f"cannot be asked: {reason(error)}")
     orphans = row[0] if row else 0
     if orphans and not valid:
-        why = f"{orphans} rows without their parent, which the source allows (NOT VALID)"
+        why = f"{orphans} rows without their parent, which the source allows"
         return not_verified("foreign key", subject, why)
     faults = [f"{orphans} rows without their parent"] if orphans else []
     return passed_or_failed("foreign key", subject, faults)
@@ -68,8 +68,8 @@ def orphans_query(key: ForeignKey, tables: dict[TableName, TableEntry]) -> str:
 
 
 def _is_valid(manifest: Manifest, key: ForeignKey) -> bool:
-    """Whether the source held it to be: its statement says NOT VALID otherwise."""
-    return not any(
+    """Whether the source held it to be: it is a constraint, and not one that is NOT VALID."""
+    return not key.declared and not any(
         statement.kind == "foreign key"
         and statement.sql.endswith(" NOT VALID")
         and statement.name.startswith((f"{key.name} on ", f"{quoted(key.name)} on "))

@@ -43,7 +43,7 @@ from convault.sources.refusals import (
     require_whole_pages,
 )
 from convault.sources.relations import read_dataset
-from convault.sources.selection import Selected, scan_selected, select
+from convault.sources.selection import Selected, count_selected, select
 from convault.sources.server import log_position, system_identifier, who_holds
 from convault.sources.session import (
     address,
@@ -350,12 +350,12 @@ class PostgresSnapshot:
         rows, total = self._scan(table, row_digest.aggregate(table.columns))
         return Counted(rows, row_digest.from_sum(total))
 
-    def _scan(self, table: Table, more: str) -> tuple[int, str | None]:
+    def _scan(self, table: Table, aggregate: str) -> tuple[int, str | None]:
         """It waits for its turn on the exporter's connection, whose lock on the table is already
         held and whose scans may run in parallel."""
         try:
             with translated(table=table.name):
-                rows, leads, total = self._scanned(table, more)
+                rows, leads, total = self._scanned(table, aggregate)
         except MissingTable:
             raise moved(table.name) from None
         except SourceError as error:
@@ -366,12 +366,12 @@ class PostgresSnapshot:
             raise moved(table.name)
         return rows, total
 
-    def _scanned(self, table: Table, more: str) -> tuple[int, bool, str | None]:
-        """Rows, whether the table's name leads to it, and what `more` gives."""
+    def _scanned(self, table: Table, aggregate: str) -> tuple[int, bool, str | None]:
+        """Rows, whether the table's name leads to it, and what the aggregate gives."""
         if self._selected is not None:
-            return scan_selected(self._exporter, table, self._selected.of(table), more)
+            return count_selected(self._exporter, table, self._selected.of(table), aggregate)
         row = self._exporter.execute(
-            f"SELECT pg_catalog.count(*), {leads_to(table)}, {more}"
+            f"SELECT pg_catalog.count(*), {leads_to(table)}, {aggregate}"
             f" FROM ONLY {table.name.quoted}".encode()
         ).fetchone()
         assert row is not None

@@ -73,24 +73,23 @@ def select(connection: psycopg.Connection[Any], dataset: Dataset, scope: Scope) 
     return Selected(_facts(filters, count), tuple(warnings), walk.rows)
 
 
-def scan_selected(
-    connection: psycopg.Connection[Any], table: Table, rows: pl.Series, more: str
+def count_selected(
+    connection: psycopg.Connection[Any], table: Table, rows: pl.Series, aggregate: str
 ) -> tuple[int, bool, str | None]:
     """How many of the rows the snapshot shows, whether the table's name leads to it, and the sum of
-    what `more`, an SQL aggregate, gives of them: a number as text, or NULL."""
-    total = 0
-    sums: list[str | None] = []
-    for batch in tids.slices(rows, BATCH) if len(rows) else [tids.NONE]:
+    what `aggregate` gives (a whole number as text; None when it gives NULL for some of them)."""
+    total, added = 0, []
+    for batch in tids.slices(rows, BATCH):
         row = connection.execute(
-            f"SELECT pg_catalog.count(*), {more} FROM ONLY {table.name.quoted}"
+            f"SELECT pg_catalog.count(*), {aggregate} FROM ONLY {table.name.quoted}"
             f" WHERE ctid = ANY ({tids.literal(batch)}) AND tableoid = {table.oid}".encode()
         ).fetchone()
         assert row is not None
         total += row[0]
-        sums.append(row[1])
-    known = [int(value) for value in sums if value is not None]
+        added.append(row[1])
     leads = connection.execute(f"SELECT {leads_to(table)}".encode()).fetchone()
-    return total, leads == (True,), str(sum(known)) if len(known) == len(sums) else None
+    whole = None if None in added else str(sum(map(int, added)))
+    return total, leads == (True,), whole
 
 
 def _facts(filters: Filters, conversations: int) -> Selection:

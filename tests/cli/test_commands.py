@@ -169,7 +169,7 @@ def test_list(school: School, run: InProcess) -> None:
     listed = run("list", **school.environment)
     assert listed.status == 0
     header, row = listed.out.splitlines()
-    assert header.split() == ["id", "created", "status", "rows", "stored", "ratio", "time"]
+    assert header.split() == ["id", "created", "status", "rows", "stored", "ratio", "time", "drill"]
     assert row.startswith(school.record["id"][:8])
     assert "completed" in row
     expected = {**school.record, "signature": "unchecked"}  # the key is in another folder

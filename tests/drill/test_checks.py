@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from convault.drill.report import Check, Outcome
-from tests.drill.conftest import Backup, Drilled, changed
+from tests.drill.conftest import Backup, Drilled, changed, of_other_statements
 
 FAILED, PASSED, NOT_VERIFIED = Outcome.FAILED, Outcome.PASSED, Outcome.NOT_VERIFIED
 
@@ -68,6 +70,27 @@ def test_orphans_are_looked_for_whatever_the_key_says(drilled: Drilled, backup: 
     assert checks["foreign key", subject].outcome is FAILED
     assert checks["foreign key", subject].detail == "2 rows without their parent"
     assert ended(checks, FAILED) == {("foreign key", subject), ("digest", "public.long_notes")}
+
+
+@pytest.mark.parametrize("how", ["not valid", "declared"])
+def test_orphans_that_the_source_allows_are_not_verified(
+    drilled: Drilled, backup: Backup, how: str
+) -> None:
+    key = next(k for k in backup.manifest.foreign_keys if k.table.name == "long_notes")
+    manifest = of_other_statements(
+        backup,
+        lambda sql: f"{sql} NOT VALID" if f"CONSTRAINT {key.name} " in sql else sql,
+    ).manifest
+    if how == "declared":
+        keys = [replace(k, declared=True) if k is key else k for k in manifest.foreign_keys]
+        manifest = backup.manifest.model_copy(update={"foreign_keys": tuple(keys)})
+    checks = drilled(
+        manifest,
+        meddle=f"ALTER TABLE long_notes DROP CONSTRAINT {key.name};"
+        "UPDATE long_notes SET conversation_id = 99 WHERE conversation_id = 1",
+    )
+    found = checks["foreign key", f"{key.name} on public.long_notes"]
+    assert (found.outcome, found.detail[:6]) == (NOT_VERIFIED, "1 rows")
 
 
 def test_a_digest_that_is_not_the_backups(drilled: Drilled, backup: Backup) -> None:
