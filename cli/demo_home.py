@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from convault.embedded.home import home_folder, make_folder
 from convault.embedded.server import EmbeddedPostgres
 from convault.errors import BusyError, ConfigurationError
-from convault.home import home
 from convault.signature import new_key
 
 _NOT_MEANT_FOR_THE_DEMO = ("CONVAULT_", "SUPABASE_", "PREFECT_", "PG", "DATABASE_URL")
@@ -78,7 +78,7 @@ class DemoHome:
         """Forget everything that earlier demos left."""
         if self.postgres.folder.exists():
             self.postgres.destroy()
-        for folder in (self.store, self.prefect, self.download):
+        for folder in (self.store, self.prefect, self.download, self.folder / "drill"):
             if folder.exists():
                 shutil.rmtree(folder)
         for file in (self.signing_key, self.identity):
@@ -86,8 +86,8 @@ class DemoHome:
 
 
 def default_folder() -> Path:
-    """`demo` in the folder of `home`."""
-    return home() / "demo"
+    """Where a demo lives unless it is told."""
+    return home_folder("demo")
 
 
 @contextmanager
@@ -95,7 +95,7 @@ def held(folder: Path) -> Iterator[DemoHome]:
     """Make the folder, and keep every other demo out of it. BusyError; ConfigurationError."""
     folder = Path(os.path.abspath(folder))  # noqa: PTH100 - resolve() would follow links
     try:
-        _make(folder)
+        make_folder(folder)
         lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise ConfigurationError(
@@ -131,12 +131,3 @@ def on_its_own(home: DemoHome) -> Iterator[None]:
         os.chdir(folder)
         os.environ.clear()
         os.environ.update(before)
-
-
-def _make(folder: Path) -> None:
-    # For root others must be able to pass through, whatever the umask: Postgres runs as nobody.
-    mode = 0o711 if os.geteuid() == 0 else 0o700
-    missing = [f for f in (folder, *folder.parents) if not f.exists()]
-    for new in reversed(missing):
-        new.mkdir(exist_ok=True)
-        new.chmod(mode)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from datetime import tzinfo
+from dataclasses import asdict
+from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cli.drilled import print_checks
 from cli.identify import BackupName, backup_named, shortened
 from cli.opening import opened
 from cli.output import (
@@ -25,7 +27,9 @@ from cli.output import (
 )
 from cli.signatures import in_words, signatures
 from convault.catalog.base import BackupRecord, BackupStatus
+from convault.drill.report import summary as drill_summary
 from convault.errors import NotFoundError
+from convault.filters import described, is_filtered
 from convault.settings import load_settings
 
 if TYPE_CHECKING:
@@ -53,7 +57,9 @@ def list_(
     if as_json:
         shown = records[:limit]
         states = signatures(installation, [record.id for record in shown])
-        print_json([{**as_object(r), "signature": states.get(r.id)} for r in shown])
+        print_json(
+            [{**_without_checks(as_object(r)), "signature": states.get(r.id)} for r in shown]
+        )
     elif records:
         print_records(records[:limit], settings.convault_timezone)
     else:
@@ -107,6 +113,9 @@ def show(backup: BackupName, as_json: AsJson = False) -> None:
     if manifest is not None:
         print()
         print_contents(manifest)
+    if record is not None and record.drill is not None:
+        print()
+        print_checks(record.drill["checks"])
 
 
 def as_object(record: BackupRecord) -> dict[str, Any]:
@@ -114,11 +123,35 @@ def as_object(record: BackupRecord) -> dict[str, Any]:
     return record.model_dump(mode="json")
 
 
+def _without_checks(row: dict[str, Any]) -> dict[str, Any]:
+    """A list tells how a drill ended; `convault show` tells each of its checks."""
+    drill = row["drill"]
+    return row if drill is None else {**row, "drill": {**drill, "checks": None}}
+
+
+def _drilled(record: BackupRecord, zone: tzinfo) -> str:
+    """How the last drill ended, and when."""
+    if record.drill is None:
+        return ""
+    when = datetime.fromisoformat(str(record.drill["finished_at"]))
+    return f"{record.drill['outcome']} {moment(when, zone)[:10]}"
+
+
 def summary(record: BackupRecord) -> str:
     """A completed backup in a line."""
     seconds = _seconds(record)
     took = f" in {duration(seconds)}" if seconds is not None else ""
     return f"{number(record.rows)} rows, {size(record.stored_bytes)} stored{took}."
+
+
+def selection(record: BackupRecord) -> str:
+    """Which part of the data a completed backup holds; '' for all of it."""
+    asked = described(record.options)
+    if not asked:
+        return ""
+    if is_filtered(record.options) and record.rows == 0:
+        return f"Nothing matched ({asked}): the backup is complete, and it is empty."
+    return f"Filtered: {asked}."
 
 
 def omissions(record: BackupRecord) -> list[str]:
@@ -132,9 +165,10 @@ def omissions(record: BackupRecord) -> list[str]:
 def print_records(records: Sequence[BackupRecord], zone: tzinfo) -> None:
     """The table of `convault list`."""
     short = shortened(record.id for record in records)
-    columns = ("id", "created", "status", "rows", "stored", "ratio", "time")
+    columns = ("id", "created", "status", "rows", "stored", "ratio", "time", "drill")
+    filtered = any(described(record.options) for record in records)
     print_table(
-        columns,
+        (*columns, "filter") if filtered else columns,
         [
             (
                 short[record.id],
@@ -144,10 +178,12 @@ def print_records(records: Sequence[BackupRecord], zone: tzinfo) -> None:
                 size(record.stored_bytes),
                 ratio(_plain_bytes(record), record.stored_bytes),
                 duration(_seconds(record)),
+                _drilled(record, zone),
+                *([_filter(record)] if filtered else []),
             )
             for record in records
         ],
-        right=columns[3:],
+        right=columns[3:7],
     )
     for record in records:
         if record.error:
@@ -185,6 +221,18 @@ def contents(manifest: Manifest) -> dict[str, Any]:
             "snapshot": manifest.source.snapshot,
         },
         "options": manifest.options,
+        "selection": None
+        if manifest.selection is None
+        else {**asdict(manifest.selection), "empty": manifest.selection.empty},
+        "absent": [
+            {
+                "schema": a.table.schema,
+                "table": a.table.name,
+                "column": a.column,
+                "reason": a.reason,
+            }
+            for a in manifest.absent
+        ],
         "revision": manifest.revision,
         "encryption": None
         if manifest.encryption is None
@@ -216,6 +264,12 @@ def steps(seconds: dict[str, float]) -> str:
     return ", ".join(f"{step} {duration(seconds[step])}" for step in order)
 
 
+def _filter(record: BackupRecord) -> str:
+    nothing = record.status is BackupStatus.COMPLETED and record.rows == 0
+    asked = described(record.options)
+    return f"{asked}: nothing matched" if nothing and is_filtered(record.options) else asked
+
+
 def _row_facts(record: BackupRecord, zone: tzinfo) -> Iterable[tuple[str, str]]:
     yield "status", record.status
     if record.error:
@@ -228,6 +282,12 @@ def _row_facts(record: BackupRecord, zone: tzinfo) -> Iterable[tuple[str, str]]:
         yield "took", duration(seconds)
     if record.file_name is not None:
         yield "download", f"{record.file_name}, {size(record.file_size)}"
+    if record.verified_at is not None:
+        yield "verified", moment(record.verified_at, zone)
+    if record.drill is not None:
+        when = datetime.fromisoformat(str(record.drill["finished_at"]))
+        told = drill_summary(record.drill, str(record.drill["outcome"]))
+        yield "drill", f"{told} in {record.drill['place']}, {moment(when, zone)}"
     if record.flow_run_id is not None:
         yield "flow run", str(record.flow_run_id)
     for name, value in (record.metrics or {}).items():
@@ -245,6 +305,21 @@ def _manifest_facts(manifest: Manifest) -> Iterable[tuple[str, str]]:
     yield "system", source.system_identifier
     yield "snapshot", f"{source.snapshot} of {source.taken_at}"
     yield "options", json.dumps(manifest.options)
+    asked, selected = described(manifest.options), manifest.selection
+    if asked:
+        yield "filter", asked
+    if selected is not None:
+        if selected.start is not None:
+            yield "created from", selected.start
+        if selected.end is not None:
+            yield "created before", selected.end
+        matched = number(selected.conversations)
+        yield (
+            "matched",
+            "nothing: this backup is empty" if selected.empty else (f"{matched} conversations"),
+        )
+    for absent in manifest.absent:
+        yield "left out", f"{absent.name} ({absent.reason})"
     if manifest.encryption is not None:
         yield from (("encrypted to", recipient) for recipient in recipients_of(manifest))
     if manifest.revision > 1:

@@ -15,7 +15,19 @@ from typing import Annotated
 
 import typer
 
-from cli import archives, backups, demonstration, keys, listing, recovery, rekeying, restores, setup
+from cli import (
+    archives,
+    backups,
+    demonstration,
+    drills,
+    keys,
+    listing,
+    recovery,
+    rekeying,
+    restores,
+    setup,
+    verification,
+)
 from cli.output import say
 from convault import __version__
 from convault.errors import ConvaultError
@@ -40,6 +52,8 @@ app.command("download")(archives.download)
 app.command("extract")(archives.extract)
 app.command("restore")(restores.restore)
 app.command("recovery-sheet")(recovery.recovery_sheet)
+app.command("verify")(verification.verify)
+app.command("drill")(drills.drill)
 app.add_typer(keys.app, name="keys")
 app.command("rekey")(rekeying.rekey)
 

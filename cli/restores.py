@@ -16,11 +16,11 @@ from cli.restored import as_json as result_as_json
 from cli.restored import tell, tell_undone, undone_as_json
 from cli.signatures import say_signature
 from cli.target import url_of_target
-from cli.times import moment_of
-from convault.errors import ConfigurationError, RestoredWithFaults
+from convault.errors import ConfigurationError, OptionsError, RestoredWithFaults
 from convault.settings import Settings, load_settings
 
 if TYPE_CHECKING:
+    from convault.period import Period
     from convault.restore.options import RestoreOptions
 
 
@@ -62,10 +62,13 @@ def restore(
     ] = None,
     since: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="Only conversations created then or later (ISO 8601)."),
+        typer.Option(
+            metavar="TIME", help="Only conversations created then or later: 2026-01-31[T08:00]."
+        ),
     ] = None,
     until: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Only conversations created before.")
+        str | None,
+        typer.Option(metavar="TIME", help="Only those created before; a day is included whole."),
     ] = None,
     created_column: Annotated[
         str | None,
@@ -140,12 +143,13 @@ def restore(
         return
     from convault.restore.options import RestoreOptions
 
+    period = _period(since, until, settings)
     given = {
         "tables": tuple(table or ()),
         "conversations": tuple(conversation or ()),
-        "since": moment_of(since, settings, "--since"),
-        "until": moment_of(until, settings, "--until"),
-        "created_column": created_column or getattr(settings, "convault_created_column", None),
+        "since": period.start,
+        "until": period.end,
+        "created_column": created_column or _created_column(settings),
         "into_schema": schema,
         "mode": mode or "fail",
         "missing_users": missing_users,
@@ -159,6 +163,25 @@ def restore(
     url = url_of_target(settings, target=target, into=into, into_file=into_file)
     source = source_of(settings, backup, from_store=from_store, from_tar=from_tar)
     _restore(settings, source, url, options, identity, trust=trust, yes=yes, as_json=as_json)
+
+
+def _period(since: str | None, until: str | None, settings: Settings) -> Period:
+    """As `startDate` and `endDate` of a backup are read. OptionsError."""
+    from convault.period import instants, parsed
+
+    for option, text in (("--since", since), ("--until", until)):
+        try:
+            _ = None if text is None else parsed(text)
+        except ValueError as error:
+            raise OptionsError(f"What follows {option} {error}.") from None
+    return instants(since, until, settings.convault_timezone)
+
+
+def _created_column(settings: Settings) -> str | None:
+    """What was set; None where nothing was, for the backup to tell."""
+    default = type(settings).model_fields["convault_created_column"].default
+    name = settings.convault_created_column
+    return None if name == default else name
 
 
 def _restore(

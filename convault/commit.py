@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from enum import StrEnum
+from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
@@ -48,6 +49,7 @@ from convault.models import (
     Part,
     Range,
     RangeKey,
+    Selection,
     SourceFacts,
     Statement,
     TableName,
@@ -121,11 +123,15 @@ def build_manifest(
     members: Sequence[MemberEntry],
     index: IndexEntry | None = None,
     parent_id: UUID | None = None,
+    selection: Selection | None = None,
+    digests: Mapping[TableName, str | None] | None = None,
     encryption: EncryptionFacts | None = None,
 ) -> Manifest:
     """The manifest of these receipts: tables as in the dataset, parts and ranges in the order of
-    their pages, parts numbered per table. ValueError when the receipts are of other tables than the
-    dataset, KeyError when `counts` lacks one: `check_counts` and `check_keys` come before this."""
+    their pages, parts numbered per table; `digests` are of the tables' rows
+    (`convault.row_digest`), where they are known. ValueError when the receipts are of other tables
+    than the dataset, KeyError when `counts` lacks one: `check_counts` and `check_keys` come before
+    this."""
     by_table: dict[TableName, list[Part]] = defaultdict(list)
     for part in sorted(parts, key=lambda p: (p.range.table, p.range.first_page, p.ordinal)):
         by_table[part.range.table].append(part)
@@ -155,6 +161,7 @@ def build_manifest(
                 parents=table.parents,
                 rows=counts[table.name],
                 parts=tuple(_entry(p, number) for number, p in enumerate(by_table[table.name])),
+                digest=(digests or {}).get(table.name),
                 ranges=tuple(ranges[table.name]),
             )
             for table in dataset.tables
@@ -163,6 +170,8 @@ def build_manifest(
         statements=tuple(statements),
         members=tuple(members),
         index=index,
+        selection=selection,
+        absent=dataset.absent,
         encryption=encryption,
     )
 
@@ -175,6 +184,7 @@ def write_members(
     dataset: Dataset,
     options: BackupOptions,
     statements: Sequence[Statement],
+    selection: Selection | None = None,
     encrypted: bool = False,
 ) -> tuple[MemberEntry, ...]:
     """Store the small files that lie beside the manifest: README.txt and schema.sql.
@@ -185,7 +195,7 @@ def write_members(
     taken_at = datetime.fromisoformat(facts.taken_at)
     opening = readme_encrypted.text(backup_id) if encrypted else b""
     contents = {
-        "README.txt": opening + readme.text(backup_id, taken_at, dataset, options),
+        "README.txt": opening + readme.text(backup_id, taken_at, dataset, options, selection),
         "schema.sql": schema.as_script(statements),
     }
     return tuple(
@@ -201,7 +211,7 @@ def write_index(
     encryptor: Encryptor | None = None,
 ) -> IndexEntry | None:
     """Store the index from conversation to parts and frames beside the manifest, as `write_members`
-    does; None where the root has no primary key, and so conversations have no name."""
+    does; None where there is no root or it has no primary key: conversations have no name then."""
     tables = indexed(dataset)
     if not tables:
         return None
@@ -240,7 +250,10 @@ def commit(
         repository.put_manifest(manifest, keys)
     _begin(Step.RECORD)
     columns = completed_columns(
-        manifest, file_size=archive.size_of(manifest, stored), completed_at=datetime.now(UTC)
+        manifest,
+        file_size=archive.size_of(manifest, stored),
+        completed_at=datetime.now(UTC),
+        manifest_sha256=sha256(stored).hexdigest(),
     )
     try:
         return catalog.update(manifest.backup_id, **columns, metrics=metrics)
@@ -272,14 +285,20 @@ def record_failure(
     except (NotFoundError, RepositoryError, StoreError):
         # A store that cannot be asked now is asked by the next reconcile.
         return catalog.update(backup_id, status=BackupStatus.FAILED, error=message, metrics=metrics)
-    columns = completed_columns(whole.manifest, file_size=whole.size, completed_at=written)
+    columns = completed_columns(
+        whole.manifest,
+        file_size=whole.size,
+        completed_at=written,
+        manifest_sha256=whole.etag,
+    )
     return catalog.update(backup_id, **columns, metrics=metrics)
 
 
 def completed_columns(
-    manifest: Manifest, *, file_size: int, completed_at: datetime
+    manifest: Manifest, *, file_size: int, completed_at: datetime, manifest_sha256: str
 ) -> dict[str, Any]:
-    """What the row of a complete backup says. `file_size`: exact bytes of its tar."""
+    """What the row of a complete backup says. `file_size`: exact bytes of its tar;
+    `manifest_sha256`: of the manifest as it is stored, so that damage to it shows later."""
     return {
         "status": BackupStatus.COMPLETED,
         "file_name": manifest.file_name,
@@ -292,6 +311,7 @@ def completed_columns(
         "stored_bytes": manifest.stored_bytes,
         "revision": manifest.revision,
         "completed_at": completed_at,
+        "manifest_sha256": manifest_sha256,
     }
 
 

@@ -24,6 +24,8 @@ ConvaultError
 ├── LeaseLost               the run no longer holds its lease: it must not commit
 ├── IncompleteBackup        what was stored is not what was counted: nothing was committed
 ├── IntegrityError          stored bytes do not have their digest, or an archive is damaged
+│   ├── VerificationFailed  objects of the repository are damaged or missing
+│   ├── DrillFailed         a restored backup did not pass its checks
 │   └── DamagedHeader       the part of an encrypted object that says who may open it is damaged
 ├── EncryptionError         what is encrypted cannot be made or opened
 │   ├── RecipientMissing    a backup must be encrypted, and there is nobody to encrypt it to
@@ -209,10 +211,22 @@ class IntegrityError(ConvaultError):
     code, exit_code = "integrity", 51
 
 
+class VerificationFailed(IntegrityError):
+    """Objects that backups need are damaged or missing."""
+
+    code, exit_code = "verification-failed", 52
+
+
+class DrillFailed(IntegrityError):
+    """A backup was restored for a trial, or was to be, and a check of it failed."""
+
+    code, exit_code = "drill-failed", 53
+
+
 class DamagedHeader(IntegrityError):
     """The header of an encrypted object, which says who may open it, is damaged."""
 
-    code, exit_code = "damaged-header", 52
+    code, exit_code = "damaged-header", 54
 
 
 class RestoreError(ConvaultError):

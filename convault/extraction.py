@@ -21,14 +21,12 @@ from convault.age import Identity
 from convault.archive import SUMS_NAME, Member, members_of, sums_of
 from convault.encryption import Opener, unlocked
 from convault.errors import ConfigurationError, IntegrityError, NotFoundError
-from convault.layout import MANIFEST_NAME
+from convault.layout import MANIFEST_NAME, MAX_MANIFEST_BYTES
 from convault.manifest import Manifest, PartEntry
 from convault.signature import Signature, SigningKeys
 from convault.stores.failures import translated
 
 PIECE_BYTES = 1024 * 1024
-MAX_MANIFEST_BYTES = 512 * 1024 * 1024
-"""A manifest is read into memory; this is what some 100,000 parts of 20 columns take (3 TB)."""
 
 
 @dataclass(frozen=True, slots=True)

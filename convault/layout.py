@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from convault.age import SUFFIX as ENCRYPTED
-from convault.models import TableName
+from convault.models import MAX_PART_BYTES, TableName
 from convault.names import table_path
 
 if TYPE_CHECKING:
@@ -28,8 +28,19 @@ SUFFIXES = (*PLAIN_SUFFIXES, *(suffix + ENCRYPTED for suffix in PLAIN_SUFFIXES))
 
 _MANIFEST_KEY = re.compile(r"backups/([0-9a-f-]{36})/datapackage\.json")
 _REVISION_KEY = re.compile(r"backups/([0-9a-f-]{36})/revisions/([0-9]{4})\.json")
+_PART_KEY = re.compile(
+    r"data/(?:[a-z0-9=_-]+/){1,2}[0-9a-f]{64}(?:" + "|".join(map(re.escape, SUFFIXES)) + ")"
+)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+DAMAGED = "damaged/"
 MAX_REVISION = 9999
+MAX_MANIFEST_BYTES = 512 * 1024 * 1024
+"""A manifest is read into memory; this is what some 100,000 parts of 20 columns take (3 TB)."""
+MAX_ROW_BYTES = 6 * 2**30 + 2**20
+"""plain bytes of a part with one row: Postgres sends no row over 1 GiB, and JSON writes a control
+character as six"""
+_MAX_PAGE = 2**32
+"""Postgres numbers the pages of a table with 32 bits."""
 _MAX_TIME = 8**11
 """Seconds after 1970 that the header of a tar's member can tell."""
 
@@ -46,7 +57,7 @@ def part_key(table: TableName, sha256: str, suffix: str) -> str:
 def damaged_key(key: str, sha256: str) -> str:
     """Where bytes are kept that were found under a part's `key` and are not the part's; `sha256` is
     their own digest."""
-    return f"damaged/{key}/{sha256}"
+    return f"{DAMAGED}{key}/{sha256}"
 
 
 def part_path(table: TableName, number: int, suffix: str) -> str:
@@ -101,6 +112,18 @@ def backup_of(key: str) -> UUID | None:
     return found[0] if found is not None and found[1] == 1 else None
 
 
+def is_part_key(key: str) -> bool:
+    """Whether a part may lie under `key`, of whichever table."""
+    return _PART_KEY.fullmatch(key) is not None
+
+
+def beside(key: str) -> UUID | None:
+    """The backup beside whose manifest `key` is the place of a small file, or None."""
+    folder, _, name = key.rpartition("/")
+    found = backup_of(f"{folder}/{MANIFEST_NAME}")
+    return found if name in (*MEMBER_NAMES, *INDEX_NAMES) else None
+
+
 def fault_of(manifest: Manifest) -> str | None:
     """What in `manifest` cannot be, for people, or None when its keys and paths are as they must
     be. Names in the answer are quoted."""
@@ -110,10 +133,13 @@ def fault_of(manifest: Manifest) -> str | None:
     names = [table.name for table in manifest.tables]
     if len(set(names)) < len(names):
         return "a table occurs twice"
-    if manifest.root not in names:
+    if manifest.root is not None and manifest.root not in names:
         return "its root table is not among its tables"
     return (
-        _fault_of_members(manifest) or _fault_of_parts(manifest) or _fault_of_encryption(manifest)
+        _fault_of_members(manifest)
+        or _fault_of_parts(manifest)
+        or _fault_of_encryption(manifest)
+        or next(filter(None, map(_fault_of_table, manifest.tables)), None)
     )
 
 
@@ -194,4 +220,34 @@ def _fault_of_parts(manifest: Manifest) -> str | None:
                 return f"the path of a part is {part.path!r}"
             if sizes.setdefault(part.key, part.stored_bytes) != part.stored_bytes:
                 return f"{part.key!r} has two sizes"
+    return None
+
+
+def _fault_of_table(table: TableEntry) -> str | None:
+    """What cannot be of one table, whatever its keys and paths are."""
+    columns = [column.name for column in table.columns]
+    if len(set(columns)) < len(columns) or "" in columns:
+        return f"a column of {table.name!s} occurs twice, or has no name"
+    if not set(table.primary_key) <= set(columns):
+        return f"the primary key of {table.name!s} has a column that it has not"
+    if table.kind == "p" and table.parts:
+        return f"{table.name!s} is partitioned and holds rows itself"
+    if sum(part.rows for part in table.parts) != table.rows:
+        return f"{table.name!s} has another number of rows than its parts"
+    place = (0, 0, -1)
+    """first page and end of the range before, and the ordinal of its last part"""
+    for part in table.parts:
+        if part.plain_bytes > (MAX_ROW_BYTES if part.rows == 1 else MAX_PART_BYTES):
+            return f"{part.key!r} would unpack to {part.plain_bytes} bytes"
+        end = _MAX_PAGE if part.end_page is None else part.end_page
+        if not part.first_page < end <= _MAX_PAGE:
+            return f"{part.key!r} has pages that no table has"
+        first, before, ordinal = place
+        if (part.first_page, end) == (first, before):
+            follows = part.ordinal == ordinal + 1
+        else:
+            follows = part.ordinal == 0 and part.first_page >= before
+        if not follows:
+            return f"{part.key!r} holds pages that another part holds, or parts before it are gone"
+        place = (part.first_page, end, part.ordinal)
     return None

@@ -12,12 +12,21 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
+from convault import row_digest
 from convault.age import SUFFIX as ENCRYPTED
 from convault.errors import RepositoryError
 from convault.formats.registry import format_of_name
 from convault.layout import fault_of
 from convault.layout import part_path as part_path
-from convault.models import Column, ForeignKey, SourceFacts, Statement, TableName
+from convault.models import (
+    Absence,
+    Column,
+    ForeignKey,
+    Selection,
+    SourceFacts,
+    Statement,
+    TableName,
+)
 
 FORMAT = 1
 """The repository format that this version writes, and the newest that it reads; 0 is read too."""
@@ -81,6 +90,8 @@ class TableEntry(_Stored):
     rows: Count
     """as counted in the snapshot, not summed from the parts"""
     parts: tuple[PartEntry, ...]
+    digest: Annotated[str, Field(pattern=row_digest.PATTERN)] | None = None
+    """of the rows, computed by the source in the snapshot (`convault.row_digest`)"""
     ranges: tuple[RangeEntry, ...] = ()
     """in the order of their pages, those without rows too; none in format 0"""
 
@@ -143,13 +154,18 @@ class Manifest(_Stored):
     parent_id: UUID | None
     source: SourceFacts
     consistency: Literal["snapshot"]
-    root: TableName
+    root: TableName | None
+    """None when the tables were named rather than found from conversations"""
     tables: tuple[TableEntry, ...]
     foreign_keys: tuple[ForeignKey, ...]
     statements: tuple[Statement, ...]
     members: tuple[MemberEntry, ...]
     index: IndexEntry | None = None
-    """None when the root has no primary key"""
+    """None when there is no root, or it has no primary key"""
+    selection: Selection | None = None
+    """how rows were selected; None when every row of the tables is in the backup"""
+    absent: tuple[Absence, ...] = ()
+    """tables and columns that were left out"""
     features: tuple[str, ...] = ()
     """what a reader must know beyond the format (`FEATURES`)"""
     revision: Annotated[int, Field(ge=1, le=9999)] = 1
@@ -189,6 +205,14 @@ class Manifest(_Stored):
         if self.index is not None:
             sizes[self.index.key] = self.index.bytes
         return sizes
+
+    def digests(self) -> dict[str, str]:
+        """The SHA-256 of the stored bytes of each of `objects`, by key."""
+        found = {p.key: p.sha256 for t in self.tables for p in t.parts}
+        found.update({member.key: member.sha256 for member in self.members})
+        if self.index is not None:
+            found[self.index.key] = self.index.sha256
+        return found
 
     def to_bytes(self) -> bytes:
         """The data package as it is stored: UTF-8 JSON, the same bytes for the same manifest."""
@@ -233,8 +257,8 @@ class Manifest(_Stored):
         fault = fault_of(manifest)
         if fault is not None:
             raise RepositoryError(
-                f"{where} is malformed: {fault}. It was damaged or forged; `convault list` shows "
-                "the other backups.",
+                f"{where} is malformed: {fault[:300]}. It was damaged or forged; `convault list` "
+                "shows the other backups.",
                 manifest=where,
             )
         return manifest

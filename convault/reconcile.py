@@ -192,7 +192,9 @@ def _follow_manifest(repository: Repository, catalog: Catalog, change: Change) -
     archive = Archive(repository, change.backup_id)
     manifest = archive.manifest
     written = repository.store.head(repository.manifest_key(change.backup_id)).modified
-    columns = completed_columns(manifest, file_size=archive.size, completed_at=written)
+    columns = completed_columns(
+        manifest, file_size=archive.size, completed_at=written, manifest_sha256=archive.etag
+    )
     learn(catalog, manifest)
     if change.kind is ChangeKind.REVISED:
         del columns["completed_at"]  # it was completed when it was, whatever came later

@@ -170,12 +170,24 @@ class Repository:
 
     def manifest_bytes(self, backup_id: UUID, revision: int | None = None) -> bytes:
         """The manifest as it is stored, in its highest revision unless one is named.
-        NotFoundError."""
+        NotFoundError; RepositoryError when it is larger than any manifest, before all of it is in
+        memory."""
         number = self.revision(backup_id) if revision is None else revision
+        key = layout.manifest_key(backup_id, number)
+        pieces, size = [], 0
         try:
             if number > 1:
                 self.store.head(layout.manifest_key(backup_id))  # or it was removed
-            return self.store.get(layout.manifest_key(backup_id, number))
+            for piece in self.store.stream(key):
+                pieces.append(piece)
+                size += len(piece)
+                if size > layout.MAX_MANIFEST_BYTES:
+                    raise RepositoryError(
+                        f"{key} in {self.store.url} is larger than any manifest: it was damaged or "
+                        "forged. `convault list` shows the other backups.",
+                        backup=backup_id,
+                    )
+            return b"".join(pieces)
         except ObjectMissing:
             raise NotFoundError(
                 f"There is no backup {backup_id} in {self.store.url}; `convault list` shows those "

@@ -15,6 +15,7 @@ from convault.encryption import Encryptor
 from convault.errors import ConvaultError
 from convault.index import key_column
 from convault.models import BackupOptions, Chunk, ChunkReceipt, Part, Range, StepSeconds
+from convault.pieces import piece_bytes
 from convault.repository import Repository
 from convault.sources.base import Snapshot
 from tasks.boundary import contained
@@ -40,14 +41,12 @@ class Work:
         tally: Tally,
         encryptor: Encryptor | None = None,
     ) -> None:
-        """`part_bytes`: plain bytes of a part at most. Rows are fetched until three quarters of
-        that, as Arrow: written as JSON they grow somewhat, and of ranges of the default size most
-        then make one piece and one part, with as few task runs as can be."""
+        """`part_bytes`: plain bytes of a part at most."""
         self.snapshot = snapshot
         self.repository = repository
         self.options = options
         self.part_bytes = part_bytes
-        self.piece_bytes = max(1, part_bytes * 3 // 4)
+        self.piece_bytes = piece_bytes(part_bytes)
         self.tally = tally
         self.encryptor = encryptor
         self._stopped = threading.Event()

@@ -13,6 +13,7 @@ from convault.catalog.base import BackupRecord, Catalog, Lease
 from convault.encryption import Encryptor
 from convault.models import BackupOptions, Part, RangeKey, TableName
 from convault.repository import Repository
+from convault.row_digest import Counted
 from convault.signature import SigningKeys
 from convault.sources.base import Snapshot
 from tasks.boundary import contained
@@ -29,7 +30,7 @@ def record(
     catalog: Load[Catalog],
     lease: Load[Lease],
     snapshot: Load[Snapshot],
-    counts: Mapping[TableName, int],
+    counts: Mapping[TableName, Counted],
     parts: Load[Sequence[Part]],
     keys: Load[Sequence[RangeKey]],
     metrics: Load[dict[str, Any]],
@@ -40,7 +41,8 @@ def record(
 
     IncompleteBackup when the parts are not what was counted, or what the keys were made of.
     """
-    commit.check_counts(counts, parts.content)
+    rows = {table: counted.rows for table, counted in counts.items()}
+    commit.check_counts(rows, parts.content)
     commit.check_keys(keys.content, parts.content)
     seen = snapshot.content
     members = commit.write_members(
@@ -50,6 +52,7 @@ def record(
         dataset=seen.dataset,
         options=options,
         statements=seen.statements,
+        selection=seen.selection,
         encrypted=encryptor is not None,
     )
     manifest = commit.build_manifest(
@@ -59,10 +62,12 @@ def record(
         facts=seen.facts,
         dataset=seen.dataset,
         statements=seen.statements,
-        counts=counts,
+        counts=rows,
+        digests={table: counted.digest for table, counted in counts.items()},
         parts=parts.content,
         keys=keys.content,
         members=members,
+        selection=seen.selection,
         index=commit.write_index(repository, backup_id, seen.dataset, parts.content, encryptor),
         encryption=None if encryptor is None else encryptor.facts,
     )

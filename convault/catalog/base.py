@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from enum import StrEnum
@@ -50,6 +50,12 @@ class BackupRecord(BaseModel):
     lease_expires_at: datetime | None = None
     started_at: datetime | None = None
     completed_at: datetime | None = None
+    manifest_sha256: str | None = None
+    """of the manifest as it was committed, or as it was when it was first verified"""
+    verified_at: datetime | None = None
+    """when a drill restored it and no check failed; None when the last drill failed"""
+    drill: dict[str, Any] | None = None
+    """the report of the last drill"""
 
 
 class Recipient(BaseModel):
@@ -134,6 +140,22 @@ class Catalog(Protocol):
 
     def abandoned(self) -> Sequence[UUID]:
         """Ids of `processing` rows whose lease is over and whose lock is free."""
+
+    def objects_read(self, repository_id: UUID) -> dict[str, datetime]:
+        """By key: when an object's bytes were last read, and had their digest."""
+
+    def record_read(
+        self, repository_id: UUID, sound: Mapping[str, bool], gone: Collection[str] = ()
+    ) -> None:
+        """Remember that these objects were read just now, by key whether they had their digest, and
+        forget those that are gone."""
+
+    def turn(self, repository_id: UUID, scope: str, slices: int) -> int:
+        """Which of so many slices of the objects is to be read next, from 0. `scope`: a backup's
+        id, or '' for all of them."""
+
+    def set_turn(self, repository_id: UUID, scope: str, slices: int, next_slice: int) -> None:
+        """Let `next_slice` be the next."""
 
     def recipients(self) -> Sequence[Recipient]:
         """Everybody to whom backups are, or were, encrypted, in the order they were added."""

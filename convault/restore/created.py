@@ -20,21 +20,8 @@ from convault.restore.generated import Expected, expected
 from convault.restore.pieces import Piece
 from convault.restore.script import top_of
 from convault.restore.statements import Outcome
+from convault.restore.trees import hash_tops
 from convault.schema import RESTORE_SETTINGS
-
-_HASH_TREES = """
-    SELECT n.nspname, c.relname, tn.nspname, t.relname
-    FROM pg_catalog.pg_class c
-    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-    CROSS JOIN LATERAL (
-        SELECT a.relid FROM pg_catalog.pg_partition_ancestors(c.oid) WITH ORDINALITY a (relid, up)
-        JOIN pg_catalog.pg_partitioned_table p ON p.partrelid = a.relid AND p.partstrat = 'h'
-        ORDER BY a.up DESC LIMIT 1
-    ) top
-    JOIN pg_catalog.pg_class t ON t.oid = top.relid
-    JOIN pg_catalog.pg_namespace tn ON tn.oid = t.relnamespace
-    WHERE c.relispartition AND c.relkind = 'r'
-"""
 
 
 class CreatedTables:
@@ -81,14 +68,9 @@ class CreatedTables:
         self.outcome.add(statements.run(self._connection, self._before, tolerate=self._tolerate))
         for name, value in RESTORE_SETTINGS.items():
             self._connection.execute("SELECT pg_catalog.set_config(%s, %s, true)", (name, value))
-        tops = {
-            TableName(schema, name): TableName(top_schema, top)
-            for schema, name, top_schema, top in self._connection.execute(_HASH_TREES)
-        }
+        tops = hash_tops(self._connection)
         back = {self.name(table.name): table.name for table in self._manifest.tables}
         for table in self._manifest.tables:
-            # Which hash partition a row belongs to is another one in every database for an enum (by
-            # oid), and for text under another encoding.
             top = tops.get(self.name(table.name))
             into = table.name if top is None else back.get(top, table.name)
             self._into[table.name] = top_of(self._manifest, table) if self._plain else into

@@ -108,7 +108,7 @@ class Selection:
         )  # fmt: skip
 
     def _survey_pieces(self, connection: psycopg.Connection[Any]) -> Iterator[Piece]:
-        root = self._entries[self._manifest.root]
+        root = self._root
         created = self._created_column()
         keys = len(root.primary_key)
         columns = [f"c{n} pg_catalog.text" for n in range(keys)]
@@ -190,7 +190,7 @@ class Selection:
 
     def _canonical(self, key: str) -> str:
         """A conversation's key as Postgres writes it."""
-        root = self._entries[self._manifest.root]
+        root = self._root
         text = key.strip()
         if len(root.primary_key) == 1:
             type_ = next(c.type for c in root.columns if c.name == root.primary_key[0])
@@ -212,7 +212,7 @@ class Selection:
         values = pl.DataFrame({"0": sorted(keys)})
         if own.column is not None:
             return Wanted((own.column,), values)
-        root = self._dataset.table(self._dataset.root)
+        root = self._root
         if not way:
             return Wanted(root.primary_key, values, as_row=True)
         if len(way) == 1 and set(root.primary_key) <= set(way[0].referenced_columns):
@@ -298,10 +298,9 @@ class Selection:
 
     def _root_columns(self, above: TableEntry) -> tuple[str, ...] | None:
         """The root's primary key, where `above` is the root and the index finds its rows by it."""
-        root = self._entries[self._manifest.root]
-        if above.name != root.name or len(root.primary_key) != 1:
+        if above.name != self._manifest.root or len(above.primary_key) != 1:
             return None
-        return root.primary_key
+        return above.primary_key
 
     # Which tables
 
@@ -364,11 +363,21 @@ class Selection:
     # What there must be
 
     def _require_index(self) -> None:
+        if self._manifest.root is None:
+            raise OptionsError(
+                "This backup was made of tables that were named, and knows of no conversations: "
+                "use --table, or restore everything."
+            )
         if self._manifest.index is None:
             raise OptionsError(
                 f"{self._manifest.root} has no primary key, so conversations of this backup have "
                 "no IDs and no index: use --table, or restore everything."
             )
+
+    @property
+    def _root(self) -> TableEntry:
+        assert self._manifest.root is not None  # `check` has seen to that
+        return self._entries[self._manifest.root]
 
     def _opened(self) -> Index:
         if self._index is None:
@@ -377,12 +386,12 @@ class Selection:
         return self._index
 
     def _root_key(self, table: TableEntry) -> list[Column]:
-        root = self._entries[self._manifest.root]
+        root = self._root
         columns = {column.name: column for column in table.columns}
         return [columns[name] for name in root.primary_key]
 
     def _created_column(self, table: TableEntry | None = None) -> Column:
-        root = table or self._entries[self._manifest.root]
+        root = table or self._root
         times = {c.name: c for c in root.columns if c.type.startswith(_TIMES)}
         name = self._options.created_column
         if name is None:

@@ -14,8 +14,7 @@ from typing import BinaryIO
 from convault import tar
 from convault.archive import members_of
 from convault.errors import IntegrityError, NotFoundError, ObjectMissing, StoreError
-from convault.extraction import MAX_MANIFEST_BYTES
-from convault.layout import MANIFEST_NAME
+from convault.layout import MANIFEST_NAME, MAX_MANIFEST_BYTES
 from convault.manifest import Manifest
 from convault.stores.base import ObjectInfo
 from convault.stores.failures import translated

@@ -16,7 +16,7 @@ from typing import Any
 import psycopg
 import pyarrow as pa
 
-from convault import secrets
+from convault import row_digest, secrets, tids
 from convault.belonging import belonging
 from convault.errors import (
     LockNotAvailable,
@@ -28,8 +28,10 @@ from convault.errors import (
 from convault.models import Dataset, Range, SourceFacts, Statement, Table, TableName
 from convault.omissions import Outsider, warnings
 from convault.range_keys import Fingerprint, Provenance
+from convault.row_digest import Counted
 from convault.scope import Scope
 from convault.sources.failures import translated
+from convault.sources.filtering import root_conditions
 from convault.sources.outsiders import read_outsiders
 from convault.sources.proof import leads_to, lock_query, locked_query, moved
 from convault.sources.provenance import read_provenance
@@ -41,6 +43,7 @@ from convault.sources.refusals import (
     require_whole_pages,
 )
 from convault.sources.relations import read_dataset
+from convault.sources.selection import Selected, count_selected, select
 from convault.sources.server import log_position, system_identifier, who_holds
 from convault.sources.session import (
     address,
@@ -76,6 +79,15 @@ class PostgresSource:
         self._lock_timeout = lock_timeout
         self._readers = readers
 
+    def check(self) -> None:
+        """See `sources.base.Source`."""
+        connection = connect(self._url, lock_timeout=self._lock_timeout)
+        with closing(connection), translated():
+            dataset = find(connection, self._scope)
+            with connection.transaction():
+                connection.execute("SET TRANSACTION READ ONLY")
+                root_conditions(connection, dataset, self._scope.filters)
+
     @contextmanager
     def snapshot(self) -> Iterator[PostgresSnapshot]:
         """Lock, then snapshot, then catalogs, then sizes, and when all is read a look whether the
@@ -95,6 +107,7 @@ class PostgresSource:
                     outsiders = read_outsiders(exporter, dataset)
                     provenance = read_provenance(exporter, dataset)
                     page_bytes, sizes = measure(exporter, dataset)
+                    selected = select(exporter, dataset, self._scope)
                 yield PostgresSnapshot(
                     facts,
                     dataset,
@@ -105,6 +118,7 @@ class PostgresSource:
                     sizes,
                     exporter,
                     readers,
+                    selected,
                 )
             finally:
                 readers.close()
@@ -209,7 +223,7 @@ def lock(connection: _Connection, dataset: Dataset) -> bool:
         raise LockNotAvailable(
             f"The tables could not be locked for reading: {holders or 'somebody'} holds or awaits "
             "an exclusive lock. Try again when that is done, or raise CONVAULT_LOCK_TIMEOUT.",
-            table=dataset.root,
+            table=dataset.tables[0].name,
         ) from None
     return True
 
@@ -280,17 +294,24 @@ class PostgresSnapshot:
         self, facts: SourceFacts, dataset: Dataset, statements: tuple[Statement, ...],
         outsiders: Sequence[Outsider], provenance: dict[TableName, Provenance], page_bytes: int,
         sizes: dict[TableName, Size], exporter: _Connection, readers: Readers,
+        selected: Selected | None = None,
     ) -> None:  # fmt: skip
         self.facts = facts
         self.dataset = dataset
         self.statements = statements
         self.not_included = tuple(outsider.name for outsider in outsiders)
-        self.warnings = (*warnings(dataset, outsiders), *secrets.warnings(statements))
+        self.selection = None if selected is None else selected.facts
+        self.warnings = (
+            *warnings(dataset, outsiders),
+            *secrets.warnings(statements),
+            *(() if selected is None else selected.warnings),
+        )
         self._provenance = provenance
         self._page_bytes = page_bytes
         self._sizes = sizes
         self._exporter = exporter
         self._readers = readers
+        self._selected = selected
 
     @property
     def page_bytes(self) -> int:
@@ -306,31 +327,55 @@ class PostgresSnapshot:
         size = self._sizes[table.name]
         return size.heap + size.toast
 
+    def pages(self, range_: Range) -> int | None:
+        """See `sources.base.Snapshot`."""
+        if self._selected is None:
+            return None
+        return tids.pages(self._selected.within(self.dataset.table(range_.table), range_))
+
     def read(self, range_: Range, *, skip_rows: int = 0) -> Iterator[pa.RecordBatch]:
         """See `sources.base.Snapshot`."""
         belongs = belonging(self.dataset, range_.table)
         extra = None if belongs is None else belongs.expression
-        return self._readers.read(self.dataset.table(range_.table), range_, skip_rows, extra)
+        table = self.dataset.table(range_.table)
+        rows = None if self._selected is None else self._selected.within(table, range_)
+        return self._readers.read(table, range_, skip_rows, extra, rows)
 
     def count(self, table: Table) -> int:
-        """See `sources.base.Snapshot`. It waits for its turn on the exporter's connection, whose
-        lock on the table is already held and whose counts may run in parallel."""
+        """See `sources.base.Snapshot`."""
+        return self._scan(table, "NULL")[0]
+
+    def counted(self, table: Table) -> Counted:
+        """See `sources.base.Snapshot`."""
+        rows, total = self._scan(table, row_digest.aggregate(table.columns))
+        return Counted(rows, row_digest.from_sum(total))
+
+    def _scan(self, table: Table, aggregate: str) -> tuple[int, str | None]:
+        """It waits for its turn on the exporter's connection, whose lock on the table is already
+        held and whose scans may run in parallel."""
         try:
             with translated(table=table.name):
-                row = self._exporter.execute(
-                    f"SELECT pg_catalog.count(*), {leads_to(table)}"
-                    f" FROM ONLY {table.name.quoted}".encode()
-                ).fetchone()
+                rows, leads, total = self._scanned(table, aggregate)
         except MissingTable:
             raise moved(table.name) from None
         except SourceError as error:
             if error.transient:
                 raise snapshot_lost() from None
             raise
-        assert row is not None
-        if not row[1]:
+        if not leads:
             raise moved(table.name)
-        return int(row[0])
+        return rows, total
+
+    def _scanned(self, table: Table, aggregate: str) -> tuple[int, bool, str | None]:
+        """Rows, whether the table's name leads to it, and what the aggregate gives."""
+        if self._selected is not None:
+            return count_selected(self._exporter, table, self._selected.of(table), aggregate)
+        row = self._exporter.execute(
+            f"SELECT pg_catalog.count(*), {leads_to(table)}, {aggregate}"
+            f" FROM ONLY {table.name.quoted}".encode()
+        ).fetchone()
+        assert row is not None
+        return int(row[0]), bool(row[1]), row[2]
 
     def provenance(self, table: Table) -> Provenance:
         """See `sources.base.Snapshot`."""

@@ -9,8 +9,10 @@ from typing import Any
 
 import adbc_driver_manager as adbc
 import adbc_driver_postgresql.dbapi as driver
+import polars as pl
 import pyarrow as pa
 
+from convault import tids
 from convault.errors import MissingTable, SnapshotLost, SourceError, SourceUnavailable
 from convault.formats.postgres_types import select_expression
 from convault.models import Range, Table
@@ -21,6 +23,9 @@ from convault.sources.session import milliseconds, settings_query
 
 BATCH_BYTES = 2 * 1024 * 1024
 """What ADBC aims at for a batch. Bytes, not rows: 100 rows of 10 MB may lie on one page."""
+
+SELECTED_ROWS = 20_000
+"""Selected rows that one query reads: some 300 KB of SQL."""
 
 _GONE = ("42704", "22023")
 """SET TRANSACTION SNAPSHOT's answer to a snapshot it does not know: Postgres 16 on, and before."""
@@ -60,24 +65,21 @@ class Readers:
                 self._idle.append(connection)
 
     def read(
-        self, table: Table, range_: Range, skip_rows: int, extra: str | None = None
-    ) -> Iterator[pa.RecordBatch]:
-        """The rows of a range; see `sources.base.Snapshot.read`. `extra` is SQL for a last
-        column, which may read others of the tables."""
-        query = range_query(table, range_, skip_rows, extra)
+        self, table: Table, range_: Range, skip_rows: int, extra: str | None = None,
+        selected: pl.Series | None = None,
+    ) -> Iterator[pa.RecordBatch]:  # fmt: skip
+        """The rows of a range, or those `selected` of it (`convault.tids`); see
+        `sources.base.Snapshot.read`. `extra` is SQL for a last column, which may read others of
+        the tables."""
         named = [table] if extra is None else self._tables
         rows = 0
         with self._borrowed(named, range_) as connection:
-            with closing(connection.cursor()) as cursor:
-                cursor.adbc_statement.set_options(
-                    **{"adbc.postgresql.batch_size_hint_bytes": str(BATCH_BYTES)}
-                )
-                cursor.execute(query)
-                with cursor.fetch_record_batch() as batches:
-                    for batch in batches:
-                        rows += batch.num_rows
-                        yield batch
-            if not rows and not _lead_to(connection, [table]):
+            for query in queries(table, range_, skip_rows, extra, selected):
+                for batch in _batches(connection, query):
+                    rows += batch.num_rows
+                    yield batch
+            expected = None if selected is None else max(0, len(selected) - skip_rows)
+            if (not rows or expected not in (None, rows)) and not _lead_to(connection, [table]):
                 raise moved(table.name)
 
     def fingerprint(self, table: Table, range_: Range, extra: str | None = None) -> Fingerprint:
@@ -206,15 +208,25 @@ class Readers:
         return known
 
 
+def queries(
+    table: Table, range_: Range, skip_rows: int = 0, extra: str | None = None,
+    selected: pl.Series | None = None,
+) -> Iterator[str]:  # fmt: skip
+    """What gives the rows of a range one after the other, or those selected of it."""
+    if selected is None:
+        yield range_query(table, range_, skip_rows, extra)
+        return
+    for batch in tids.slices(selected.slice(skip_rows), SELECTED_ROWS):
+        # A TID scan sorts what it is given, and a whole scan is in the same order.
+        where = f"ctid = ANY ({tids.literal(batch)}) AND tableoid = {table.oid}"
+        yield f"SELECT {_columns(table, extra)} FROM ONLY {table.name.quoted} WHERE {where}"
+
+
 def range_query(table: Table, range_: Range, skip_rows: int = 0, extra: str | None = None) -> str:
     """The query that reads a range: FROM ONLY, or inheritance children repeat the page numbers. Of
     a namesake of the table it reads nothing; `extra` is SQL for a last column."""
-    expressions = [select_expression(column) for column in table.columns]
-    if extra is not None:
-        expressions.append(f'{extra} AS "convault conversation"')
-    columns = ", ".join(expressions)
     offset = f" OFFSET {skip_rows}" if skip_rows else ""
-    return f"SELECT {columns} {_from(table, range_)}{offset}"
+    return f"SELECT {_columns(table, extra)} {_from(table, range_)}{offset}"
 
 
 def fingerprint_query(table: Table, range_: Range, extra: str | None = None) -> str:
@@ -235,6 +247,23 @@ def _from(table: Table, range_: Range) -> str:
     if range_.end_page is not None:
         where += f" AND ctid < '({range_.end_page},0)'"
     return f"FROM ONLY {table.name.quoted} WHERE {where} AND tableoid = {table.oid}"
+
+
+def _columns(table: Table, extra: str | None) -> str:
+    expressions = [select_expression(column) for column in table.columns]
+    if extra is not None:
+        expressions.append(f'{extra} AS "convault conversation"')
+    return ", ".join(expressions)
+
+
+def _batches(connection: driver.Connection, query: str) -> Iterator[pa.RecordBatch]:
+    with closing(connection.cursor()) as cursor:
+        cursor.adbc_statement.set_options(
+            **{"adbc.postgresql.batch_size_hint_bytes": str(BATCH_BYTES)}
+        )
+        cursor.execute(query)
+        with cursor.fetch_record_batch() as batches:
+            yield from batches
 
 
 def snapshot_lost() -> SnapshotLost:

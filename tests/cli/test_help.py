@@ -26,9 +26,9 @@ COMMANDS = {
     if name and callback
 }
 EXPECTED = {
+    "init", "demo", "backup", "list", "show", "download", "extract", "restore", "verify", "drill",
     "recovery-sheet",
-    "init", "demo", "backup", "list", "show", "download", "extract", "restore", "rekey",
-    *(f"keys {name}" for name in ("new", "show", "add", "retire", "signing")),
+    "rekey", *(f"keys {name}" for name in ("new", "show", "add", "retire", "signing")),
 }  # fmt: skip
 
 

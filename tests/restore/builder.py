@@ -34,10 +34,12 @@ def back_up(
     range_pages: int = 16,
     level: int = 3,
     format: BackupFormat = BackupFormat.JSON,
+    scope: Scope | None = None,
     encryptor: Encryptor | None = None,
 ) -> Manifest:
-    """Small parts by default, so that a small table has several. The manifest is not stored."""
-    source = PostgresSource(url, scope=Scope(root, messages), lock_timeout=10)
+    """Small parts by default, so that a small table has several. `scope` wins over `root` and
+    `messages`. The manifest is not stored."""
+    source = PostgresSource(url, scope=scope or Scope(root, messages), lock_timeout=10)
     options = BackupOptions(compression_level=level, format=format)
     with source.snapshot() as snapshot:
         parts = []
@@ -47,8 +49,11 @@ def back_up(
             for range_ in cut(
                 table.name, snapshot.heap_bytes(table), snapshot.page_bytes, range_pages
             ):
+                if snapshot.pages(range_) == 0:
+                    continue
                 parts += _store(repository, snapshot, table, range_, options, part_bytes, encryptor)
         backup_id = uuid4()
+        counts = {table.name: snapshot.counted(table) for table in snapshot.dataset.tables}
         return build_manifest(
             backup_id=backup_id,
             repository_id=repository.repository_id,
@@ -56,9 +61,11 @@ def back_up(
             facts=snapshot.facts,
             dataset=snapshot.dataset,
             statements=snapshot.statements,
-            counts={table.name: snapshot.count(table) for table in snapshot.dataset.tables},
+            counts={name: counted.rows for name, counted in counts.items()},
+            digests={name: counted.digest for name, counted in counts.items()},
             parts=parts,
             members=[],
+            selection=snapshot.selection,
             index=write_index(repository, backup_id, snapshot.dataset, parts, encryptor),
             encryption=None if encryptor is None else encryptor.facts,
         )
