@@ -28,6 +28,12 @@ class Source:
     store: Store
 
 
+def require_name(name: str | None, *, from_tar: Path | None) -> None:
+    """ConfigurationError where nothing says which backup is meant."""
+    if name is None and from_tar is None:
+        raise ConfigurationError("Which backup? Give its id, the first characters, or `latest`.")
+
+
 def source_of(
     settings: Settings, name: str | None, *, from_store: str | None, from_tar: Path | None
 ) -> Source:
@@ -40,8 +46,7 @@ def source_of(
 
         store = TarStore(from_tar)
         return Source(store.manifest, store.manifest_bytes, store)
-    if name is None:
-        raise ConfigurationError("Which backup? Give its id, the first characters, or `latest`.")
+    assert name is not None  # `require_name` has seen to that
     if from_store is not None:
         repository, backup_id = _alone(from_store, name)
     else:

@@ -11,7 +11,7 @@ import typer
 from cli import progress
 from cli.identities import Identities, identities_of
 from cli.output import AsJson, print_json, say
-from cli.restore_from import Source, source_of
+from cli.restore_from import Source, require_name, source_of
 from cli.restored import as_json as result_as_json
 from cli.restored import tell, tell_undone, undone_as_json
 from cli.signatures import say_signature
@@ -158,8 +158,9 @@ def restore(
         "dry_run": dry_run,
     }
     options = RestoreOptions.parse(given)
-    if from_store is None and from_tar is None:
+    if from_store is None and from_tar is None and backup is not None:
         settings.catalog_url()
+    require_name(backup, from_tar=from_tar)
     url = url_of_target(settings, target=target, into=into, into_file=into_file)
     source = source_of(settings, backup, from_store=from_store, from_tar=from_tar)
     _restore(settings, source, url, options, identity, trust=trust, yes=yes, as_json=as_json)
