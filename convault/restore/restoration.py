@@ -149,7 +149,6 @@ class Restoration:
 
     def finish(self) -> RestoreResult:
         """What comes after the rows: checks, keys, and for live tables the rows themselves."""
-        self._selection.check_found()
         if isinstance(self._tables, CreatedTables):
             changes, counts, missing = self._finish_created(self._tables)
             restore_id: UUID | None = None
@@ -175,7 +174,7 @@ class Restoration:
             restore_id=restore_id,
             missing_users=missing,
             lacking=self._lacking,
-            notes=tuple(self._selection.notes),
+            notes=self._selection.notes,
             dry_run=self.options.dry_run,
         )
 

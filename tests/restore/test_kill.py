@@ -30,7 +30,7 @@ pytestmark = pytest.mark.soak
 KILLS = count(5, 30)
 MORE = """
 INSERT INTO public.messages (conversation_id, body)
-    SELECT 1 + n % 10, repeat(md5(n::text), 20) FROM generate_series(1, 12000) n;
+    SELECT 1 + n % 10, repeat(md5(n::text), 20) FROM generate_series(1, 5000) n;
 """
 
 
