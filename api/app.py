@@ -35,6 +35,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     problems.install(app)
     closed = [Depends(RequireKey(settings))]
     app.state.catalog = open_catalog(settings.catalog_url())
+    app.state.settings = settings
     app.include_router(health.router)
     app.include_router(backups.router, dependencies=closed)
     return app

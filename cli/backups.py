@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -32,8 +32,42 @@ def backup(
     compression_level: Annotated[int | None, typer.Option(metavar="N", help=_LEVEL)] = None,
     options: Annotated[
         str | None,
-        typer.Option(metavar="JSON", help="Options as the API takes them; those above win."),
+        typer.Option(
+            metavar="JSON",
+            help="Options as the API takes them; the others here win, or are added to lists.",
+        ),
     ] = None,
+    exclude_table: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TABLE",
+            help="Leave out this table, `table` or `schema.table`, * for any characters, and what "
+            "belongs to the backup only through it. Repeatable.",
+        ),
+    ] = None,
+    exclude_column: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="Do not read this column, `table.column` or `schema.table.column`; a restored "
+            "table has it with its default or NULL. Repeatable.",
+        ),
+    ] = None,
+    mask_column: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN=null|hash",
+            help="Keep only NULL, or a hash under CONVAULT_MASK_KEY, of this column's values. "
+            "Repeatable.",
+        ),
+    ] = None,
+    include_users: Annotated[
+        bool,
+        typer.Option(
+            "--include-users",
+            help="Keep id and email of the rows of auth.users that the backup references.",
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Back up now: one snapshot, every row of the conversations and what belongs to them.
@@ -43,10 +77,15 @@ def backup(
 
     Example: convault backup --compression-level 9
     """
-    wanted = wanted_options(options, format_, compression_level)
+    wanted = wanted_options(
+        options, format_, compression_level, exclude_tables=exclude_table or (),
+        exclude_columns=exclude_column or (), mask_columns=mask_column or (),
+        include_users=include_users,
+    )  # fmt: skip
     settings = load_settings()
     settings.source_url()
-    opened(settings)  # refused here, rather than when Prefect has started
+    # Refused here, rather than when Prefect has started and there is a row.
+    opened(settings).source(wanted).check()
     with progress.shown():
         record = run_flow(load_flow(), wanted)
     if as_json:
@@ -59,9 +98,14 @@ def backup(
 
 
 def wanted_options(
-    as_json: str | None, format_: str | None, compression_level: int | None
-) -> BackupOptions:
-    """What the options of the command line ask for. OptionsError."""
+    as_json: str | None, format_: str | None, compression_level: int | None, *,
+    exclude_tables: Sequence[str] = (), exclude_columns: Sequence[str] = (),
+    mask_columns: Sequence[str] = (), include_users: bool = False,
+) -> BackupOptions:  # fmt: skip
+    """What the options of the command line ask for. OptionsError.
+
+    They win over `as_json`, but take nothing of what is to be left out or masked back.
+    """
     values: Any = {}
     if as_json is not None:
         try:
@@ -75,7 +119,30 @@ def wanted_options(
     if compression_level is not None:
         values.pop("compression_level", None)
         values["compressionLevel"] = compression_level
+    _add(values, "excludeTables", "exclude_tables", exclude_tables)
+    _add(values, "excludeColumns", "exclude_columns", exclude_columns)
+    _mask(values, mask_columns)
+    if include_users:
+        values.pop("include_users", None)
+        values["includeUsers"] = True
     return BackupOptions.parse(values)
+
+
+def _add(values: dict[str, Any], name: str, snake: str, more: Sequence[str]) -> None:
+    given = values.get(name, values.get(snake, []))
+    if more and isinstance(given, list):  # anything else is refused by `parse`
+        values.pop(snake, None)
+        values[name] = [*given, *more]
+
+
+def _mask(values: dict[str, Any], more: Sequence[str]) -> None:
+    pairs = [text.rpartition("=") for text in more]
+    if any(not name for name, _, _ in pairs):
+        raise OptionsError("What follows --mask-column must be COLUMN=null or COLUMN=hash.")
+    given = values.get("maskColumns", values.get("mask_columns", {}))
+    if pairs and isinstance(given, dict):
+        values.pop("mask_columns", None)
+        values["maskColumns"] = {**given, **{name: mask for name, _, mask in pairs}}
 
 
 def load_flow() -> BackupFlow:

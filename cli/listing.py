@@ -25,6 +25,7 @@ from cli.output import (
 )
 from convault.catalog.base import BackupRecord, BackupStatus
 from convault.errors import NotFoundError
+from convault.omissions import left_out
 from convault.settings import load_settings
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ def print_records(records: Sequence[BackupRecord], zone: tzinfo) -> None:
 def print_contents(manifest: Manifest) -> None:
     """Table by table what a backup holds."""
     rows = [
-        (str(table.name), number(table.rows), number(len(table.parts)), size(plain), size(stored),
+        (_named(table), number(table.rows), number(len(table.parts)), size(plain), size(stored),
          ratio(plain, stored))
         for table in manifest.tables
         for plain, stored in [_bytes(table)]
@@ -184,6 +185,7 @@ def contents(manifest: Manifest) -> dict[str, Any]:
             {
                 "schema": table.name.schema,
                 "table": table.name.name,
+                "reference_only": table.reference_only,
                 "rows": table.rows,
                 "parts": len(table.parts),
                 "plain_bytes": _bytes(table)[0],
@@ -191,7 +193,31 @@ def contents(manifest: Manifest) -> dict[str, Any]:
             }
             for table in manifest.tables
         ],
+        **left_out_as_object(manifest),
     }
+
+
+def left_out_as_object(manifest: Manifest) -> dict[str, Any]:
+    """What the backup was asked to leave out or to mask, for programs."""
+    return {
+        "absent": [
+            {"schema": a.table.schema, "table": a.table.name, "column": a.column,
+             "reason": a.reason}
+            for a in manifest.absent
+        ],
+        "masked": [
+            {"schema": table.name.schema, "table": table.name.name, "column": column.name,
+             "mask": column.mask}
+            for table in manifest.tables
+            for column in table.columns
+            if column.mask
+        ],
+        "reference_only": [
+            {"schema": table.name.schema, "table": table.name.name, "rows": table.rows}
+            for table in manifest.tables
+            if table.reference_only
+        ],
+    }  # fmt: skip
 
 
 def steps(seconds: dict[str, float]) -> str:
@@ -227,6 +253,17 @@ def _manifest_facts(manifest: Manifest) -> Iterable[tuple[str, str]]:
     yield "system", source.system_identifier
     yield "snapshot", f"{source.snapshot} of {source.taken_at}"
     yield "options", json.dumps(manifest.options)
+    missing = left_out(manifest)
+    yield from (("left out", f"table {name}") for name in missing.excluded)
+    yield from (
+        ("left out", f"table {name}, only reached through these") for name in missing.unreachable
+    )
+    yield from (("left out", f"column {name}") for name in missing.columns)
+    yield from (("masked", f"column {name}: {mask}") for name, mask in missing.masked)
+
+
+def _named(table: TableEntry) -> str:
+    return f"{table.name} (for reference)" if table.reference_only else str(table.name)
 
 
 def _metric(name: str, value: Any) -> str:

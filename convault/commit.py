@@ -121,6 +121,7 @@ def build_manifest(
                 parents=table.parents,
                 rows=counts[table.name],
                 parts=tuple(_entry(p, number) for number, p in enumerate(by_table[table.name])),
+                reference_only=table.reference_only,
             )
             for table in dataset.tables
         ),
@@ -128,6 +129,7 @@ def build_manifest(
         statements=tuple(statements),
         members=tuple(members),
         index=index,
+        absent=dataset.absent,
     )
 
 

@@ -33,14 +33,8 @@ class Installation:
     repository: Repository
 
     def source(self, options: BackupOptions) -> Source:
-        """Where the rows of such a backup come from. ConfigurationError without DATABASE_URL;
-        nothing is connected."""
-        return PostgresSource(
-            self.settings.source_url(),
-            scope=scope_of(self.settings, options),
-            lock_timeout=self.settings.convault_lock_timeout,
-            readers=self.settings.convault_workers,
-        )
+        """See `source_of`."""
+        return source_of(self.settings, options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +50,17 @@ class InitReport:
     """rows that follow the manifests now, and manifests that cannot be read"""
     done: list[str] = field(default_factory=list)
     """all of it in words, a line each"""
+
+
+def source_of(settings: Settings, options: BackupOptions) -> Source:
+    """Where the rows of such a backup come from. ConfigurationError without DATABASE_URL, or
+    without a key that the options need; nothing is connected."""
+    return PostgresSource(
+        settings.source_url(),
+        scope=scope_of(settings, options),
+        lock_timeout=settings.convault_lock_timeout,
+        readers=settings.convault_workers,
+    )
 
 
 def open_installation(settings: Settings) -> Installation:

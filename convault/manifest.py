@@ -16,7 +16,7 @@ from convault.errors import RepositoryError
 from convault.formats.registry import format_of_name
 from convault.layout import fault_of
 from convault.layout import part_path as part_path
-from convault.models import Column, ForeignKey, SourceFacts, Statement, TableName
+from convault.models import Absence, Column, ForeignKey, SourceFacts, Statement, TableName
 
 FORMAT = 0
 """The repository format that this version writes, and the newest that it reads."""
@@ -55,6 +55,8 @@ class TableEntry(_Stored):
     rows: Count
     """as counted in the snapshot, not summed from the parts"""
     parts: tuple[PartEntry, ...]
+    reference_only: bool = False
+    """kept so that references can be understood, never made or filled by a restore"""
 
 
 class MemberEntry(_Stored):
@@ -98,6 +100,13 @@ class Manifest(_Stored):
     members: tuple[MemberEntry, ...]
     index: IndexEntry | None = None
     """None when the root has no primary key"""
+    absent: tuple[Absence, ...] = ()
+    """tables and columns that were left out"""
+
+    @property
+    def restored(self) -> tuple[TableEntry, ...]:
+        """The tables that a restore makes and fills."""
+        return tuple(table for table in self.tables if not table.reference_only)
 
     @property
     def file_name(self) -> str:

@@ -10,14 +10,17 @@ from convault.belonging import indexed
 from convault.formats.registry import format_of
 from convault.models import BackupOptions, Dataset, TableName
 from convault.names import table_path
+from convault.omissions import left_out
 from convault.readme_formats import ENGLISH, PORTUGUESE, Words
+from convault.readme_omissions import english, portuguese
 
 
 def text(backup_id: UUID, created_at: datetime, dataset: Dataset, options: BackupOptions) -> bytes:
     """README.txt of a backup, in English and in Portuguese. UTF-8; the same bytes for the same
     values. Holds names of tables, never a row's value. `created_at` is the snapshot's."""
     suffix = format_of(options.format).suffix(options.compression_level)
-    english, portuguese = ENGLISH[options.format], PORTUGUESE[options.format]
+    in_english, in_portuguese = ENGLISH[options.format], PORTUGUESE[options.format]
+    missing = left_out(dataset)
     facts = {
         "id": str(backup_id),
         "time": f"{created_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC",
@@ -28,8 +31,16 @@ def text(backup_id: UUID, created_at: datetime, dataset: Dataset, options: Backu
     }
     has_index = bool(indexed(dataset))
     texts = (
-        _filled(_ENGLISH, english, {**facts, "index": _INDEX if has_index else ""}),
-        _filled(_PORTUGUESE, portuguese, {**facts, "index": _INDICE if has_index else ""}),
+        _filled(
+            _ENGLISH,
+            in_english,
+            {**facts, "index": _INDEX if has_index else "", "missing": english(missing)},
+        ),
+        _filled(
+            _PORTUGUESE,
+            in_portuguese,
+            {**facts, "index": _INDICE if has_index else "", "missing": portuguese(missing)},
+        ),
     )
     return "\n\n".join(texts).encode()
 
@@ -64,7 +75,7 @@ WHAT IS HERE
 In the names of folders, =xx stands for the byte with that hexadecimal number: capitals and special
 characters are written so.
 
-HOW TO OPEN IT, WITHOUT CONVAULT
+{missing}HOW TO OPEN IT, WITHOUT CONVAULT
   Unpack, and check that nothing is damaged:
     tar xf backup_{id}.tar
     sha256sum -c SHA256SUMS
@@ -104,7 +115,7 @@ O QUE HÁ AQUI
 Nos nomes das pastas, =xx é o byte com esse número hexadecimal: assim se escrevem maiúsculas e
 caracteres especiais.
 
-COMO ABRIR, SEM O CONVAULT
+{missing}COMO ABRIR, SEM O CONVAULT
   Extrair, e conferir que nada está danificado:
     tar xf backup_{id}.tar
     sha256sum -c SHA256SUMS

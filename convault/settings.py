@@ -30,6 +30,8 @@ class Settings(BaseSettings):
     convault_store_url: str | None = None
     """`file:///absolute/folder`, `s3://bucket/prefix`, `gs://...`, `az://...` or `memory://`"""
     convault_api_key: SecretStr | None = None
+    convault_mask_key: SecretStr | None = None
+    """what `maskColumns` hashes with; whoever has it can try values until a mask agrees"""
     convault_timezone: ZoneInfo = ZoneInfo("UTC")
 
     convault_root_table: str = "conversations"

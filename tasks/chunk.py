@@ -25,14 +25,18 @@ def chunk(snapshot: Load[Snapshot], range_pages: int, chunk_bytes: int) -> Load[
         (range_, bytes_of(range_, table, snapshot.content))
         for table in snapshot.content.dataset.tables
         if table.kind == "r"  # a partitioned table holds no rows itself
-        for range_ in ranges.cut(
-            table.name,
-            snapshot.content.heap_bytes(table),
-            snapshot.content.page_bytes,
-            range_pages,
-        )
+        for range_ in ranges_of(table, snapshot.content, range_pages)
     ]
     return Load("chunks", ranges.pack(sized, chunk_bytes))
+
+
+def ranges_of(table: Table, snapshot: Snapshot, range_pages: int) -> Sequence[Range]:
+    """Of a table that is kept for reference one range: which of its rows are wanted takes a look
+    at all the tables that reference it."""
+    heap_bytes = snapshot.heap_bytes(table)
+    if table.reference_only:
+        return [Range(table.name, 0, None)] if heap_bytes else []
+    return ranges.cut(table.name, heap_bytes, snapshot.page_bytes, range_pages)
 
 
 def bytes_of(range_: Range, table: Table, snapshot: Snapshot) -> int:

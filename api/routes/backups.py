@@ -25,7 +25,9 @@ from api.problems import (
 )
 from convault.catalog.base import BackupRecord, BackupStatus, Catalog
 from convault.errors import CatalogError, CatalogUnavailable, ConvaultError, OptionsError
+from convault.installation import source_of
 from convault.models import BackupOptions
+from convault.settings import Settings
 from deployments import start_backup
 
 PREFIX = "/api/communication/backups"
@@ -43,6 +45,12 @@ def catalog_of(request: Request) -> Catalog:
     return catalog
 
 
+def settings_of(request: Request) -> Settings:
+    """The application's settings."""
+    settings: Settings = request.app.state.settings
+    return settings
+
+
 def requested_options(body: Annotated[object, Depends(json_body)]) -> BackupOptions:
     """The options that the body asks for. OptionsError names the fields that are wrong."""
     return BackupOptions.parse(body)
@@ -58,6 +66,13 @@ _OPTIONS_BODY: dict[str, Any] = {
                 "examples": {
                     "defaults": {"value": {}},
                     "smaller": {"value": {"format": "json", "compressionLevel": 9}},
+                    "sparing": {
+                        "value": {
+                            "excludeTables": ["audit_*"],
+                            "excludeColumns": ["messages.raw_payload"],
+                            "maskColumns": {"contacts.email": "hash", "contacts.phone": "null"},
+                        }
+                    },
                 },
             }
         },
@@ -99,10 +114,15 @@ router = APIRouter(prefix=PREFIX, tags=["backups"], responses=_BOTH)
 )
 def create_backup(
     options: Annotated[BackupOptions, Depends(requested_options)],
+    settings: Annotated[Settings, Depends(settings_of)],
     catalog: Annotated[Catalog, Depends(catalog_of)],
     response: Response,
 ) -> BackupRecord:
-    """Write the row as `pending`, hand the run to Prefect, and answer without waiting for it."""
+    """Write the row as `pending`, hand the run to Prefect, and answer without waiting for it.
+
+    Options that name tables or columns are held against the database first.
+    """
+    source_of(settings, options).check()
     record = _start(catalog, _add_row(catalog, options), options)
     response.headers["Location"] = f"{PREFIX}/{record.id}"
     return record

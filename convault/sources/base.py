@@ -60,6 +60,12 @@ class Snapshot(Protocol):
 class Source(Protocol):
     """Where rows come from."""
 
+    def check(self) -> None:
+        """Whether a backup as it is asked for could be begun: every name it is asked for by leads
+        somewhere, and nothing that it leaves out keeps a restore from working. Nothing is locked,
+        read or kept. OptionsError with the remedy, and the SourceError tree. A snapshot does the
+        same again."""
+
     def snapshot(self) -> AbstractContextManager[Snapshot]:
         """Lock the dataset's tables, fix one snapshot, read the catalogs in it; everything is let
         go when the block ends. Errors: the SourceError tree.

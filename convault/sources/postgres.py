@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import psycopg
@@ -25,8 +25,9 @@ from convault.errors import (
     SourceUnavailable,
 )
 from convault.models import Dataset, Range, SourceFacts, Statement, Table, TableName
-from convault.omissions import Outsider, warnings
+from convault.omissions import Outsider, unreachable, warnings
 from convault.scope import Scope
+from convault.sources.columns import fitting, read_consequences
 from convault.sources.failures import translated
 from convault.sources.outsiders import read_outsiders
 from convault.sources.proof import leads_to, lock_query, locked_query, moved
@@ -47,6 +48,7 @@ from convault.sources.session import (
     reader_options,
 )
 from convault.sources.types import Facts, changed, read_facts
+from convault.sources.users import referenced
 
 ATTEMPTS = 5
 """How often the tables are looked for before a schema that keeps changing is given up on."""
@@ -73,6 +75,18 @@ class PostgresSource:
         self._lock_timeout = lock_timeout
         self._readers = readers
 
+    def check(self) -> None:
+        """See `sources.base.Source.check`. Where nothing is asked for by name, nothing is
+        connected."""
+        from convault.schema import read_statements
+
+        if not self._scope.names_something:
+            return
+        connection = connect(self._url, lock_timeout=self._lock_timeout)
+        with closing(connection), translated():
+            found = find(connection, self._scope)
+            read_statements(connection, own(found))
+
     @contextmanager
     def snapshot(self) -> Iterator[PostgresSnapshot]:
         """Lock, then snapshot, then catalogs, then sizes, and when all is read a look whether the
@@ -88,11 +102,20 @@ class PostgresSource:
                 with translated():
                     require_no_large_objects(exporter, dataset.tables)
                     meaning = read_facts(exporter, dataset)
-                    statements = read_statements(exporter, dataset)
+                    consequences = read_consequences(exporter, dataset)
+                    statements = fitting(read_statements(exporter, own(dataset)), consequences)
                     outsiders = read_outsiders(exporter, dataset)
                     page_bytes, sizes = measure(exporter, dataset)
                 yield PostgresSnapshot(
-                    facts, dataset, statements, outsiders, page_bytes, sizes, exporter, readers
+                    facts,
+                    dataset,
+                    statements,
+                    outsiders,
+                    page_bytes,
+                    sizes,
+                    exporter,
+                    readers,
+                    consequences.warnings,
                 )
             finally:
                 readers.close()
@@ -111,6 +134,7 @@ class PostgresSource:
             server_version=exporter.info.server_version,
             lock_timeout=self._lock_timeout,
             check_exporter=lambda: answer(exporter),
+            mask_key=self._scope.mask_key,
         )
         try:
             readers.open(self._readers)
@@ -157,6 +181,11 @@ class PostgresSource:
             f"Each of the {ATTEMPTS} times that a snapshot was taken, the tables had changed since "
             "they were found: somebody is changing the schema. Try again when that is done."
         )
+
+
+def own(dataset: Dataset) -> Dataset:
+    """The dataset without what is only kept for reference: what a restore makes."""
+    return replace(dataset, tables=dataset.restored)
 
 
 def find(connection: _Connection, scope: Scope) -> Dataset:
@@ -259,13 +288,13 @@ class PostgresSnapshot:
     def __init__(
         self, facts: SourceFacts, dataset: Dataset, statements: tuple[Statement, ...],
         outsiders: Sequence[Outsider], page_bytes: int, sizes: dict[TableName, Size],
-        exporter: _Connection, readers: Readers,
+        exporter: _Connection, readers: Readers, consequences: Sequence[str] = (),
     ) -> None:  # fmt: skip
         self.facts = facts
         self.dataset = dataset
         self.statements = statements
         self.not_included = tuple(outsider.name for outsider in outsiders)
-        self.warnings = warnings(dataset, outsiders)
+        self.warnings = (*warnings(dataset, outsiders), *unreachable(dataset), *consequences)
         self._page_bytes = page_bytes
         self._sizes = sizes
         self._exporter = exporter
@@ -287,18 +316,25 @@ class PostgresSnapshot:
 
     def read(self, range_: Range, *, skip_rows: int = 0) -> Iterator[pa.RecordBatch]:
         """See `sources.base.Snapshot`."""
+        table = self.dataset.table(range_.table)
         belongs = belonging(self.dataset, range_.table)
         extra = None if belongs is None else belongs.expression
-        return self._readers.read(self.dataset.table(range_.table), range_, skip_rows, extra)
+        return self._readers.read(table, range_, skip_rows, extra, self._condition(table))
+
+    def _condition(self, table: Table) -> str | None:
+        """SQL for which of the table's rows are part of the backup; None for all of them."""
+        return referenced(self.dataset, table) if table.reference_only else None
 
     def count(self, table: Table) -> int:
         """See `sources.base.Snapshot`. It waits for its turn on the exporter's connection, whose
         lock on the table is already held and whose counts may run in parallel."""
+        condition = self._condition(table)
+        where = "" if condition is None else f" WHERE {condition}"
         try:
             with translated(table=table.name):
                 row = self._exporter.execute(
                     f"SELECT pg_catalog.count(*), {leads_to(table)}"
-                    f" FROM ONLY {table.name.quoted}".encode()
+                    f" FROM ONLY {table.name.quoted}{where}".encode()
                 ).fetchone()
         except MissingTable:
             raise moved(table.name) from None

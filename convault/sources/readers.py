@@ -12,7 +12,7 @@ import adbc_driver_postgresql.dbapi as driver
 import pyarrow as pa
 
 from convault.errors import MissingTable, SnapshotLost, SourceError, SourceUnavailable
-from convault.formats.postgres_types import select_expression
+from convault.masking import SETTINGS_QUERY, MaskKey, masked_expression
 from convault.models import Range, Table
 from convault.sources.failures import STREAM_ERRORS, failure, sqlstate, translated
 from convault.sources.proof import leads_to, lock_query, locked_query, moved
@@ -36,16 +36,18 @@ class Readers:
 
     def __init__(
         self, parameters: str, tables: Sequence[Table], *, snapshot: str, server_version: int,
-        lock_timeout: float, check_exporter: Callable[[], None],
+        lock_timeout: float, check_exporter: Callable[[], None], mask_key: MaskKey | None = None,
     ) -> None:  # fmt: skip
         """`parameters` as `session.connection_string` gives them; `lock_timeout` in seconds;
-        `check_exporter` raises SnapshotLost when it is gone."""
+        `check_exporter` raises SnapshotLost when it is gone; `mask_key` where columns are
+        hashed."""
         self._parameters = parameters
         self._tables = tables
         self._snapshot = snapshot
         self._server_version = server_version
         self._lock_timeout = lock_timeout
         self._check_exporter = check_exporter
+        self._mask_key = mask_key
         self._idle: list[driver.Connection] = []
         self._closed = False
         self._guard = Lock()
@@ -59,12 +61,13 @@ class Readers:
                 self._idle.append(connection)
 
     def read(
-        self, table: Table, range_: Range, skip_rows: int, extra: str | None = None
-    ) -> Iterator[pa.RecordBatch]:
+        self, table: Table, range_: Range, skip_rows: int,
+        extra: str | None = None, condition: str | None = None,
+    ) -> Iterator[pa.RecordBatch]:  # fmt: skip
         """The rows of a range; see `sources.base.Snapshot.read`. `extra` is SQL for a last
-        column, which may read others of the tables."""
-        query = range_query(table, range_, skip_rows, extra)
-        named = [table] if extra is None else self._tables
+        column, `condition` SQL for which rows; both may read others of the tables."""
+        query = range_query(table, range_, skip_rows, extra, condition)
+        named = [table] if extra is None and condition is None else self._tables
         rows = 0
         with self._borrowed(named, range_) as connection:
             with closing(connection.cursor()) as cursor:
@@ -76,7 +79,9 @@ class Readers:
                     for batch in batches:
                         rows += batch.num_rows
                         yield batch
-            if not rows and not _lead_to(connection, [table]):
+            # A condition finds nothing in namesakes, and so may find too little.
+            proven = [table] if condition is None else named
+            if (condition is not None or not rows) and not _lead_to(connection, proven):
                 raise moved(table.name)
 
     def close(self) -> None:
@@ -129,6 +134,9 @@ class Readers:
                 cursor.execute("SET LOCAL max_parallel_workers_per_gather = 0")
                 cursor.execute("SET LOCAL enable_tidscan = on")
                 cursor.execute(f"SET LOCAL lock_timeout = {milliseconds(self._lock_timeout)}")
+                if self._mask_key is not None:
+                    cursor.execute(SETTINGS_QUERY, self._mask_key.pads())
+                    cursor.fetchall()
                 self._lock(cursor)
         except BaseException:
             _close(connection)
@@ -192,10 +200,14 @@ class Readers:
         return known
 
 
-def range_query(table: Table, range_: Range, skip_rows: int = 0, extra: str | None = None) -> str:
+def range_query(
+    table: Table, range_: Range, skip_rows: int = 0,
+    extra: str | None = None, condition: str | None = None,
+) -> str:  # fmt: skip
     """The query that reads a range: FROM ONLY, or inheritance children repeat the page numbers. Of
-    a namesake of the table it reads nothing; `extra` is SQL for a last column."""
-    expressions = [select_expression(column) for column in table.columns]
+    a namesake of the table it reads nothing; `extra` is SQL for a last column, `condition` for
+    which rows. Of a masked column only the mask is read."""
+    expressions = [masked_expression(column) for column in table.columns]
     if extra is not None:
         expressions.append(f'{extra} AS "convault conversation"')
     columns = ", ".join(expressions)
@@ -203,6 +215,9 @@ def range_query(table: Table, range_: Range, skip_rows: int = 0, extra: str | No
     if range_.end_page is not None:
         where += f" AND ctid < '({range_.end_page},0)'"
     where += f" AND tableoid = {table.oid}"
+    if condition is not None:
+        # It may be answered by a join, which keeps no order.
+        where += f" AND {condition} ORDER BY ctid"
     offset = f" OFFSET {skip_rows}" if skip_rows else ""
     return f"SELECT {columns} FROM ONLY {table.name.quoted} WHERE {where}{offset}"
 

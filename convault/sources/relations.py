@@ -6,16 +6,20 @@ look at the present state instead; the locks on the tables keep that from being 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 import psycopg
 
 from convault.dataset import Relation, close_over, require_messages
-from convault.errors import UnsupportedSource
+from convault.errors import OptionsError, UnsupportedSource
+from convault.exclusion import leave_out, matching
 from convault.formats.postgres_types import encoding_of
-from convault.models import Column, Dataset, ForeignKey, Table, TableName
+from convault.models import Absence, Column, Dataset, ForeignKey, Table, TableName
 from convault.scope import Scope
+from convault.sources.columns import with_columns_changed
+from convault.sources.users import USERS, require_users_readable, with_users
 
 _RELATIONS = """
     SELECT n.nspname, c.relname, c.oid, c.relkind, c.relispartition, coalesce(a.amname, '')
@@ -78,9 +82,11 @@ class _Row:
 
 
 def read_dataset(connection: psycopg.Connection[Any], scope: Scope) -> Dataset:
-    """The dataset as the connection's transaction sees it.
+    """The dataset as the connection's transaction sees it, without what `scope` leaves out.
 
-    Raises MissingTable, and UnsupportedSource for foreign tables and tables that have no heap.
+    Raises MissingTable, OptionsError for names in `scope` that lead nowhere or to what cannot be
+    left out, MissingPrivilege for users that may not be read, and UnsupportedSource for foreign
+    tables and tables that have no heap.
     """
     rows = [
         _Row(TableName(schema, name), oid, kind, is_partition, method)
@@ -96,31 +102,64 @@ def read_dataset(connection: psycopg.Connection[Any], scope: Scope) -> Dataset:
         for name, table, target, columns, target_columns in connection.execute(_FOREIGN_KEYS)
         if table in names and target in names
     ]
-    closure = close_over(
-        scope.root, (Relation(r.name, above.get(r.oid, ()), r.is_partition) for r in rows), keys
-    )
+    relations = [Relation(r.name, above.get(r.oid, ()), r.is_partition) for r in rows]
+
+    def close(found: Iterable[Relation]) -> tuple[TableName, ...]:
+        return close_over(scope.root, found, keys)
+
+    closure = close(relations)
     require_messages(scope.messages, scope.root, closure, names.values())
+    absent: tuple[Absence, ...] = ()
+    if scope.exclude_tables:
+        closure, absent = leave_out(
+            scope.exclude_tables, relations, close, root=scope.root, messages=scope.messages
+        )
     wanted = {row.name: row for row in rows}
     chosen = [wanted[name] for name in closure]
     _refuse_what_has_no_pages(chosen)
-    oids = [row.oid for row in chosen]
+    dataset = Dataset(
+        root=scope.root,
+        tables=_tables(connection, chosen, above),
+        foreign_keys=tuple(key for key in keys if key.table in set(closure)),
+        absent=absent,
+    )
+    if scope.include_users:
+        dataset = with_users(dataset, _users(connection, scope, wanted))
+    return with_columns_changed(connection, dataset, scope)
+
+
+def _tables(
+    connection: psycopg.Connection[Any], rows: list[_Row], above: dict[int, tuple[TableName, ...]]
+) -> tuple[Table, ...]:
+    oids = [row.oid for row in rows]
     columns = _columns(connection, oids)
     primary = dict(connection.execute(_PRIMARY_KEYS, (oids,)).fetchall())
-    return Dataset(
-        root=scope.root,
-        tables=tuple(
-            Table(
-                name=row.name,
-                oid=row.oid,
-                kind=cast(Literal["r", "p"], row.kind),
-                columns=tuple(columns.get(row.oid, ())),
-                primary_key=tuple(primary.get(row.oid, ())),
-                parents=above.get(row.oid, ()),
-            )
-            for row in chosen
-        ),
-        foreign_keys=tuple(key for key in keys if key.table in set(closure)),
+    return tuple(
+        Table(
+            name=row.name,
+            oid=row.oid,
+            kind=cast(Literal["r", "p"], row.kind),
+            columns=tuple(columns.get(row.oid, ())),
+            primary_key=tuple(primary.get(row.oid, ())),
+            parents=above.get(row.oid, ()),
+        )
+        for row in rows
     )
+
+
+def _users(
+    connection: psycopg.Connection[Any], scope: Scope, rows: dict[TableName, _Row]
+) -> Table | None:
+    """The table of users, as it is; None when there is none."""
+    if any(matching(pattern, [USERS]) for pattern in scope.exclude_tables):
+        raise OptionsError(
+            f"includeUsers asks for rows of {USERS}, which excludeTables leaves out: choose one."
+        )
+    if USERS not in rows:
+        return None
+    (users,) = _tables(connection, [rows[USERS]], {})
+    require_users_readable(connection, users)
+    return users
 
 
 def _columns(connection: psycopg.Connection[Any], oids: list[int]) -> dict[int, list[Column]]:
