@@ -27,7 +27,7 @@ class Belonging:
 
 def belonging(dataset: Dataset, name: TableName) -> Belonging | None:
     """How the conversation of the table's rows is found; None when no foreign key leads to the
-    root, when the root has no primary key, or when a column on the way is not in the backup as it is.
+    root, when it has no primary key, or when a column on the way is not in the backup as it is.
 
     The shortest way counts, and of several the one over the columns that come first.
     """

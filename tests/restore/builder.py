@@ -13,11 +13,11 @@ from convault.commit import build_manifest, write_index
 from convault.formats.registry import format_of
 from convault.manifest import Manifest
 from convault.models import BackupFormat, BackupOptions, Part, Range, Table, TableName
-from convault.ranges import cut
 from convault.repository import Repository
 from convault.scope import Scope
 from convault.sources.base import Snapshot
 from convault.sources.postgres import PostgresSource
+from tasks.chunk import ranges_of
 
 CONVERSATIONS = TableName("public", "conversations")
 MESSAGES = TableName("public", "messages")
@@ -33,18 +33,17 @@ def back_up(
     range_pages: int = 16,
     level: int = 3,
     format: BackupFormat = BackupFormat.JSON,
+    scope: Scope | None = None,
 ) -> Manifest:
     """Small parts by default, so that a small table has several. The manifest is not stored."""
-    source = PostgresSource(url, scope=Scope(root, messages), lock_timeout=10)
+    source = PostgresSource(url, scope=scope or Scope(root, messages), lock_timeout=10)
     options = BackupOptions(compression_level=level, format=format)
     with source.snapshot() as snapshot:
         parts = []
         for table in snapshot.dataset.tables:
             if table.kind == "p":
                 continue
-            for range_ in cut(
-                table.name, snapshot.heap_bytes(table), snapshot.page_bytes, range_pages
-            ):
+            for range_ in ranges_of(table, snapshot, range_pages):
                 parts += _store(repository, snapshot, table, range_, options, part_bytes)
         backup_id = uuid4()
         return build_manifest(
