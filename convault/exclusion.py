@@ -18,8 +18,8 @@ def leave_out(
     relations: Collection[Relation],
     close: Close,
     *,
-    root: TableName,
-    messages: TableName,
+    root: TableName | None,
+    messages: TableName | None,
 ) -> tuple[tuple[TableName, ...], tuple[Absence, ...]]:
     """The dataset as if the tables that `patterns` match were not in the database, and what is
     absent for it: with a table go its partitions and those that inherit from it (its rows include
@@ -30,14 +30,14 @@ def leave_out(
     """
     whole = close(relations)
     excluded = _excluded(patterns, {relation.name: relation for relation in relations})
-    if root in excluded:
+    if root is not None and root in excluded:
         raise OptionsError(
             f"excludeTables: {root} is the table that the dataset starts from; without it there is "
             "nothing to back up. Leave it in, or set CONVAULT_ROOT_TABLE to another table.",
             table=root,
         )
     kept = close(relation for relation in relations if relation.name not in excluded)
-    if messages in whole and messages not in kept:
+    if messages is not None and messages in whole and messages not in kept:
         how = "is excluded" if messages in excluded else "belongs to the backup only through tables"
         how += "" if messages in excluded else " that are excluded"
         raise OptionsError(
