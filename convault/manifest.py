@@ -209,7 +209,11 @@ def _resource(table: TableEntry, number: int, part: PartEntry) -> dict[str, Any]
                 {
                     "name": column.name,
                     "type": _FIELD_TYPES[column.encoding],
-                    "x-postgres": {"type": column.type, "encoding": column.encoding},
+                    "x-postgres": {
+                        "type": column.type,
+                        "encoding": column.encoding,
+                        **({"mask": column.mask} if column.mask else {}),
+                    },
                 }
                 for column in table.columns
             ],

@@ -302,6 +302,19 @@ def test_what_cannot_be_masked_is_refused_with_the_remedy(
         assert word in refused.value.message
 
 
+def test_a_domain_that_takes_null_takes_it_masked(database: str, target: str) -> None:
+    """Which is asked of the domain itself, in the snapshot's transaction as well."""
+    fill(
+        database,
+        """
+        CREATE DOMAIN mail AS text CHECK (VALUE LIKE '%@%');
+        ALTER TABLE crm.contacts ADD mail mail DEFAULT 'canary@example.org';
+        """,
+    )
+    carried_over(database, target, scope(masks={"crm.contacts.mail": "null"}))
+    assert rows(target, "SELECT DISTINCT mail FROM crm.contacts") == [(None,)]
+
+
 def test_null_may_stand_in_a_foreign_key_and_hash_under_a_unique_index(
     database: str, target: str
 ) -> None:
