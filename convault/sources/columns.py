@@ -57,9 +57,11 @@ _UNIQUE = """
     JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
     CROSS JOIN LATERAL unnest(i.indkey) WITH ORDINALITY k (number, place)
     JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number
-    WHERE i.indisunique AND i.indrelid = ANY (%s) AND k.place <= i.indnkeyatts
+    WHERE (i.indisunique OR i.indisexclusion) AND i.indrelid = ANY (%s) AND k.place <= i.indnkeyatts
     ORDER BY c.relname
 """
+
+"""Exclusion constraints are as strict as unique ones, or stricter."""
 
 _CHECKS = """
     SELECT c.conrelid, a.attname, i.identity

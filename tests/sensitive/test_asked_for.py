@@ -190,6 +190,30 @@ def test_restore_tells_programs_too(
     assert restored["reference_only"] == []
 
 
+@pytest.mark.prefect_server
+@pytest.mark.xdist_group("prefect")
+def test_a_scheduled_run_that_cannot_be_says_so_and_stores_nothing(
+    environment: dict[str, str],
+    run: InProcess,
+    prefect_api: PrefectServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nobody was there to be told, so there is a row that tells."""
+    from flows.backup import backup
+
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(errors.OptionsError, match=r"messages\.body"):
+        backup(BackupOptions.parse({"excludeColumns": ["messages.bodi"]}))
+    with pytest.raises(errors.ConfigurationError, match="CONVAULT_MASK_KEY"):
+        backup(BackupOptions.parse({"maskColumns": {"messages.body": "hash"}}))
+    listed = run("list", "--json", **environment).json
+    assert [row["status"] for row in listed] == ["failed", "failed"]
+    assert "CONVAULT_MASK_KEY" in listed[0]["error"]
+    repository = Repository.open(open_store(environment["CONVAULT_STORE_URL"]))
+    assert not list(repository.store.list("data/"))
+
+
 @pytest.fixture
 def client(school: str, tmp_path: Path, prefect_api: PrefectServer) -> Iterator[httpx.Client]:
     """Of an API that has the deployment behind it."""

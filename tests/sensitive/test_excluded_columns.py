@@ -204,6 +204,14 @@ def test_a_default_that_may_be_the_same_is_warned_about(database: str) -> None:
         assert any("crm.contacts.email gets its default" in w for w in snapshot.warnings)
 
 
+def test_an_exclusion_constraint_is_as_strict_as_a_unique_one(database: str) -> None:
+    fill(database, "ALTER TABLE ratings ADD slot int4range DEFAULT '[1,2)';"
+                   "UPDATE ratings SET slot = int4range(audit_id, audit_id + 1);"
+                   "ALTER TABLE ratings ADD EXCLUDE USING gist (slot WITH &&);")  # fmt: skip
+    with pytest.raises(OptionsError, match="same default for every row"):
+        source(database, scope(columns=["ratings.slot"])).check()
+
+
 def test_large_objects_that_are_not_read_are_in_nobodys_way(database: str) -> None:
     fill(database, "ALTER TABLE messages ADD file oid; UPDATE messages SET file = lo_create(0)"
                    " WHERE id = 1;")  # fmt: skip

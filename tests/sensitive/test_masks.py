@@ -358,3 +358,9 @@ def test_the_key_is_shown_nowhere() -> None:
     assert not [value for value in shown if word in repr(value) or word in str(value)]
     with pytest.raises(TypeError):
         pickle.dumps(key)
+
+
+def test_keys_can_be_told_apart() -> None:
+    key, other = MaskKey(KEY), MaskKey(KEY + b"!")
+    assert key.fingerprint() == MaskKey(KEY).fingerprint() != other.fingerprint()
+    assert key.fingerprint() not in {*key.pads(), hashed("", KEY)}

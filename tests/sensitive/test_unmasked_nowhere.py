@@ -34,11 +34,27 @@ MASKS: dict[str, Any] = {
     "conversations.reply_to": "hash",
     "messages.body": "null",
     "messages.sender": "hash",
+    "ratings.fast": "hash",
 }
-COLUMNS = ["crm.contacts.note", "audits.what", "crm.contacts.shout"]
+FAST = """
+    ALTER TABLE ratings ADD fast text DEFAULT 'canary' || 'fast', ADD faster text
+        DEFAULT 'canary' || 'fast';
+    ALTER TABLE ratings ALTER fast DROP DEFAULT, ALTER faster DROP DEFAULT;
+"""
+"""A fast default is the value of all rows that were there, and stands in the catalog."""
+COLUMNS = ["crm.contacts.note", "audits.what", "crm.contacts.shout", "ratings.faster"]
 TABLES = ["audit_details"]
-HIDDEN = {"canarymail", "canaryphone", "canarybody", "canarynote", "canaryaudit", "canarydetail"}
+HIDDEN = {"canarymail", "canaryphone", "canarybody", "canarynote", "canaryaudit", "canarydetail",
+          "canaryfast"}  # fmt: skip
 SHOWN = {"canaryname"}
+
+
+@pytest.fixture
+def school(school: str) -> str:
+    """With fast defaults."""
+    with psycopg.connect(school, autocommit=True) as connection:
+        connection.execute(FAST)
+    return school
 
 
 def words_in(places: list[Place]) -> set[str]:
