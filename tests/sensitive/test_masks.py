@@ -129,6 +129,7 @@ def test_another_version_and_another_encoding_make_the_same_masks(
             connection.execute(f"DROP DATABASE {latin} WITH (FORCE)".encode())
 
 
+@pytest.mark.soak
 @settings(
     max_examples=count(60, 2000),
     deadline=None,
