@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,11 +16,15 @@ from cli.output import AsJson, duration, number, print_json, print_table, printa
 from cli.target import url_of_target
 from convault.errors import RestoredWithFaults
 from convault.omissions import in_lines, left_out
+from convault.secrets import MARKER
 from convault.settings import load_settings
 
 if TYPE_CHECKING:
     from convault.manifest import Manifest
     from convault.restore import RestoreResult
+
+_NAMED = 8
+"""statements that are named when many are left out for the same reason"""
 
 
 def restore(
@@ -48,9 +53,9 @@ def restore(
 ) -> None:
     """Restore a backup into an empty database.
 
-    Types, tables, rows, sequences, keys and indexes, all in one transaction; digests are checked
-    before a row is loaded. Without an option it asks for the URL. Not as a superuser: whoever can
-    write to the store can have SQL run as the role that restores.
+    Types, tables, rows, sequences, keys, indexes, triggers, policies and grants, all in one
+    transaction; digests are checked before a row is loaded. Without an option it asks for the URL.
+    Not as a superuser: whoever can write to the store can have SQL run as the role that restores.
 
     Example: convault restore latest --target staging
     """
@@ -85,16 +90,21 @@ def _as_json(manifest: Manifest, result: RestoreResult) -> dict[str, Any]:
         ],
         "rows": sum(result.rows.values()),
         "seconds": round(result.seconds, 3),
-        "left_out": [{"kind": s.kind, "name": s.name, "needs": s.needs} for s in result.left_out],
+        "left_out": [
+            {"kind": s.kind, "name": s.name, "needs": list(s.needs)} for s in result.left_out
+        ],
         "faults": [
             {
                 "kind": fault.statement.kind,
                 "name": fault.statement.name,
-                "needs": fault.statement.needs,
+                "needs": list(fault.statement.needs),
                 "reason": fault.reason,
                 "not_valid": fault.not_valid,
             }
             for fault in result.faults
+        ],
+        "redacted": [
+            {"kind": s.kind, "name": s.name, "secrets": list(s.redacted)} for s in result.redacted
         ],
         "recomputed": [
             {"schema": table.schema, "table": table.name, "rows": rows}
@@ -116,8 +126,17 @@ def _tell(manifest: Manifest, result: RestoreResult) -> None:
 
 
 def _imperfections(result: RestoreResult) -> Iterator[str]:
+    alike: dict[tuple[str, str], list[str]] = defaultdict(list)
     for statement in result.left_out:
-        yield f"left out, as {statement.needs} is not there: {statement.kind} {statement.name}"
+        alike[", ".join(statement.needs), statement.kind].append(statement.name)
+    for (missing, kind), names in alike.items():
+        more = f" and {len(names) - _NAMED} more (--json names all)" if len(names) > _NAMED else ""
+        yield f"left out, as {missing} is not there: {kind} {', '.join(names[:_NAMED])}{more}"
+    for statement in result.redacted:
+        yield (
+            f"without its secret ({', '.join(statement.redacted)}): {statement.kind} "
+            f"{statement.name}: set it where it says {MARKER}"
+        )
     for fault in result.faults:
         what = "not valid for the restored rows" if fault.not_valid else "left out, as refused"
         yield f"{what}: {fault.statement.kind} {fault.statement.name}: {fault.reason}"

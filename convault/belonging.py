@@ -23,6 +23,9 @@ class Belonging:
     expression: str | None
     """SQL that gives it: a boolean, an integer or text, NULL for none. It calls the table by its
     full name"""
+    elsewhere: bool = False
+    """whether the expression looks into other tables: then the conversation of a row may change
+    while the row does not"""
 
 
 def belonging(dataset: Dataset, name: TableName) -> Belonging | None:
@@ -45,7 +48,7 @@ def belonging(dataset: Dataset, name: TableName) -> Belonging | None:
         own = [_column(table, column) for column in _own_columns(dataset, first)]
         return _here(own, table.name.quoted)
     expression = _subquery(dataset, way, table, table.name.quoted)
-    return None if expression is None else Belonging(None, expression)
+    return None if expression is None else Belonging(None, expression, elsewhere=True)
 
 
 def indexed(dataset: Dataset) -> tuple[TableName, ...]:

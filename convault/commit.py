@@ -36,10 +36,20 @@ from convault.manifest import (
     Manifest,
     MemberEntry,
     PartEntry,
+    RangeEntry,
     TableEntry,
     part_path,
 )
-from convault.models import BackupOptions, Dataset, Part, SourceFacts, Statement, TableName
+from convault.models import (
+    BackupOptions,
+    Dataset,
+    Part,
+    Range,
+    RangeKey,
+    SourceFacts,
+    Statement,
+    TableName,
+)
 from convault.progress import report
 from convault.repository import Repository
 
@@ -79,6 +89,19 @@ def check_counts(counts: Mapping[TableName, int], parts: Iterable[Part]) -> None
             raise _incomplete(table, f"has {twice.range} stored twice or in part", expected, got)
 
 
+def check_keys(keys: Iterable[RangeKey], parts: Iterable[Part]) -> None:
+    """Compare what was stored of each range with what its key was made of; IncompleteBackup names
+    the table. Every part must lie in one of the ranges."""
+    stored = _rows_by_range(parts)
+    for key in keys:
+        got = stored.pop(key.range, 0)
+        if key.rows is not None and got != key.rows:
+            what = f"has {key.rows} rows in {key.range}, {got} are stored"
+            raise _incomplete(key.range.table, what, key.rows, got)
+    for range_, got in stored.items():
+        raise _incomplete(range_.table, f"has parts of {range_}, which was not planned", 0, got)
+
+
 def build_manifest(
     *,
     backup_id: UUID,
@@ -89,16 +112,21 @@ def build_manifest(
     statements: Sequence[Statement],
     counts: Mapping[TableName, int],
     parts: Iterable[Part],
+    keys: Iterable[RangeKey] = (),
     members: Sequence[MemberEntry],
     index: IndexEntry | None = None,
     parent_id: UUID | None = None,
 ) -> Manifest:
-    """The manifest of these receipts: tables as in the dataset, parts in the order of their pages,
-    numbered per table. ValueError when the receipts are of other tables than the dataset, KeyError
-    when `counts` lacks one: `check_counts` comes before this."""
+    """The manifest of these receipts: tables as in the dataset, parts and ranges in the order of
+    their pages, parts numbered per table. ValueError when the receipts are of other tables than the
+    dataset, KeyError when `counts` lacks one: `check_counts` and `check_keys` come before this."""
     by_table: dict[TableName, list[Part]] = defaultdict(list)
     for part in sorted(parts, key=lambda p: (p.range.table, p.range.first_page, p.ordinal)):
         by_table[part.range.table].append(part)
+    stored = _rows_by_range(part for found in by_table.values() for part in found)
+    ranges: dict[TableName, list[RangeEntry]] = defaultdict(list)
+    for key in sorted(keys, key=lambda key: (key.range.table, key.range.first_page)):
+        ranges[key.range.table].append(_range_entry(key, stored.get(key.range, 0)))
     strangers = set(by_table) - {table.name for table in dataset.tables}
     if strangers:
         raise ValueError(f"parts of tables outside the dataset: {sorted(map(str, strangers))}")
@@ -122,6 +150,7 @@ def build_manifest(
                 rows=counts[table.name],
                 parts=tuple(_entry(p, number) for number, p in enumerate(by_table[table.name])),
                 reference_only=table.reference_only,
+                ranges=tuple(ranges[table.name]),
             )
             for table in dataset.tables
         ),
@@ -304,6 +333,23 @@ def _entry(part: Part, number: int) -> PartEntry:
         end_page=part.range.end_page,
         ordinal=part.ordinal,
     )
+
+
+def _range_entry(key: RangeKey, rows: int) -> RangeEntry:
+    return RangeEntry(
+        first_page=key.range.first_page,
+        end_page=key.range.end_page,
+        rows=rows,
+        key=key.key,
+        reason=key.reason,
+    )
+
+
+def _rows_by_range(parts: Iterable[Part]) -> dict[Range, int]:
+    rows: dict[Range, int] = defaultdict(int)
+    for part in parts:
+        rows[part.range] += part.rows
+    return rows
 
 
 def _stored_twice(parts: list[Part]) -> Part | None:

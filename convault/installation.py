@@ -13,6 +13,7 @@ from uuid import UUID
 from convault import layout
 from convault.catalog import Catalog, open_catalog
 from convault.errors import CatalogError, ConfigurationError, ObjectMissing, RepositoryError
+from convault.manifest import FORMAT
 from convault.models import BackupOptions
 from convault.reconcile import Change, reconcile
 from convault.repository import Repository
@@ -105,13 +106,14 @@ def initialise(settings: Settings, *, new_repository: bool = False) -> InitRepor
         else:
             repository = Repository.open(store, None if new_repository else known)
         catalog.register_repository(repository.repository_id, repository.installation_id, store.url)
+    upgraded = repository.upgrade()
     changes = reconcile(repository, catalog, thorough=True)
     return InitReport(
         repository.repository_id,
         tuple(migrations),
         created,
         tuple(changes),
-        _in_words(repository, known, migrations, changes, created=created),
+        _in_words(repository, known, migrations, changes, created=created, upgraded=upgraded),
     )
 
 
@@ -162,11 +164,14 @@ def _in_words(
     changes: list[Change],
     *,
     created: bool,
+    upgraded: bool,
 ) -> list[str]:
     lines = [f"Applied migration {name}." for name in migrations]
     lines = lines or ["The catalog's tables are up to date."]
     where = f"repository {repository.repository_id} in {repository.store.url}"
     lines.append(f"Created {where}." if created else f"Found {where}.")
+    if upgraded:
+        lines.append(f"It says format {FORMAT} now. Backups of the format before are read as ever.")
     if known is not None and known != repository.repository_id:
         lines.append(f"The catalog turned from repository {known}; its rows stay.")
     return lines + [str(change) for change in changes]

@@ -14,7 +14,7 @@ from convault.models import TableName
 from convault.names import table_path
 
 if TYPE_CHECKING:
-    from convault.manifest import Manifest
+    from convault.manifest import Manifest, TableEntry
 
 REPOSITORY_KEY = "convault.json"
 BACKUPS = "backups/"
@@ -102,11 +102,34 @@ def _fault_of_members(manifest: Manifest) -> str | None:
     return None
 
 
+def _fault_of_ranges(table: TableEntry) -> str | None:
+    """None too when no ranges are told, as in format 0."""
+    if not table.ranges:
+        return None
+    rows = {(entry.first_page, entry.end_page): entry.rows for entry in table.ranges}
+    end: int | None = 0
+    for entry in table.ranges:
+        if end is None or entry.first_page < end:
+            return "a range overlaps another"
+        if (entry.key is None) == (not entry.reason):
+            return "a range has neither a key nor a reason, or both"
+        end = entry.end_page
+    for part in table.parts:
+        place = (part.first_page, part.end_page)
+        if place not in rows:
+            return f"the part {part.path!r} lies in no range"
+        rows[place] -= part.rows
+    return "a range has other rows than its parts" if any(rows.values()) else None
+
+
 def _fault_of_parts(manifest: Manifest) -> str | None:
     sizes: dict[str, int] = {}
     for table in manifest.tables:
         if not (table.name.name and table.name.schema):
             return "a table has no name"
+        fault = _fault_of_ranges(table)
+        if fault is not None:
+            return fault
         for number, part in enumerate(table.parts):
             suffix = part.key[len(part.key.rpartition("/")[0]) + 1 + len(part.sha256) :]
             if suffix not in SUFFIXES:

@@ -18,15 +18,31 @@ from convault.layout import fault_of
 from convault.layout import part_path as part_path
 from convault.models import Absence, Column, ForeignKey, SourceFacts, Statement, TableName
 
-FORMAT = 0
-"""The repository format that this version writes, and the newest that it reads."""
+FORMAT = 1
+"""The repository format that this version writes, and the newest that it reads; 0 is read too."""
+
+FEATURES: frozenset[str] = frozenset()
+"""What a manifest may ask its reader to know beyond format 1. Fields that are not known are passed
+over; so whatever would be misread without a new field goes along with the name of a feature."""
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class _Stored(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Format 1 may grow: what this version does not know, it passes over.
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class RangeEntry(_Stored):
+    """Pages [first_page, end_page) of a table, and the key of the rows that were visible there."""
+
+    first_page: Count
+    end_page: Count | None
+    rows: Count
+    key: Sha256 | None
+    reason: str = ""
+    """why there is no key"""
 
 
 class PartEntry(_Stored):
@@ -57,6 +73,8 @@ class TableEntry(_Stored):
     parts: tuple[PartEntry, ...]
     reference_only: bool = False
     """kept so that references can be understood, never made or filled by a restore"""
+    ranges: tuple[RangeEntry, ...] = ()
+    """in the order of their pages, those without rows too; none in format 0"""
 
 
 class MemberEntry(_Stored):
@@ -100,6 +118,14 @@ class Manifest(_Stored):
     members: tuple[MemberEntry, ...]
     index: IndexEntry | None = None
     """None when the root has no primary key"""
+    features: tuple[str, ...] = ()
+    """what a reader must know beyond the format (`FEATURES`)"""
+    revision: Annotated[int, Field(ge=1)] = 1
+    """a higher one of the same backup supersedes this one"""
+    files: tuple[()] = ()
+    """reserved for Storage files"""
+    erasures: tuple[()] = ()
+    """reserved for rows that were taken out later"""
     absent: tuple[Absence, ...] = ()
     """tables and columns that were left out"""
 
@@ -158,21 +184,18 @@ class Manifest(_Stored):
         """Read what `to_bytes` wrote. RepositoryError for a newer format or anything malformed."""
         try:
             content = json.loads(data)["convault"]
-            newest = content["format"]
+            reason = too_new(content)
             text = json.dumps(content, allow_nan=False)
         except (ValueError, TypeError, KeyError, RecursionError):
             raise RepositoryError(
                 f"{where} is not a manifest of Convault.", manifest=where
             ) from None
-        if type(newest) is int and newest > FORMAT:
-            raise RepositoryError(
-                f"{where} has format {newest}, this version reads {FORMAT}: upgrade Convault.",
-                manifest=where,
-            )
+        if reason is not None:
+            raise RepositoryError(f"{where} {reason}: upgrade Convault.", manifest=where)
         try:
             manifest = cls.model_validate_json(text, strict=True)
         except ValidationError as error:
-            # Names of unknown fields are in it, which a forger chose: for a terminal, escaped.
+            # Names may be in it that a forger chose: for a terminal, escaped.
             fields = "; ".join(
                 ascii(".".join(map(str, e["loc"])))[1:80] for e in error.errors()[:5]
             )
@@ -188,6 +211,19 @@ class Manifest(_Stored):
                 manifest=where,
             )
         return manifest
+
+
+def too_new(content: Any) -> str | None:
+    """What in the JSON of a manifest or a marker only a later version can read, for people; None
+    when there is nothing of the kind. TypeError, KeyError when it is no such JSON."""
+    newest, features = content["format"], content.get("features", [])
+    if type(newest) is int and newest > FORMAT:
+        return f"has format {newest}, this version reads {FORMAT}"
+    unknown = [feature for feature in features if feature not in FEATURES]
+    if unknown:
+        names = ", ".join(ascii(feature)[:80] for feature in unknown[:5])
+        return f"needs what this version does not know ({names})"
+    return None
 
 
 _FIELD_TYPES = {"boolean": "boolean", "integer": "integer", "text": "string"}

@@ -9,6 +9,7 @@ from typing import Annotated, Literal, NamedTuple
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
@@ -204,6 +205,13 @@ class Dataset:
         raise KeyError(str(name))
 
 
+def _several(needs: object) -> object:
+    """Manifests of 0.1.0 name one thing, or null."""
+    if needs is None or isinstance(needs, list):
+        return tuple(needs or ())
+    return (needs,) if isinstance(needs, str) else needs
+
+
 @dataclass(frozen=True, slots=True)
 class Statement:
     """One SQL statement of the schema. Statements of a backup stand in the order they must run."""
@@ -211,16 +219,19 @@ class Statement:
     kind: str
     """schema, extension, collation, text search, type, function, sequence, table, partition,
     column default, column setting, row security, primary key, index, constraint, foreign key,
-    sequence value, statistics, comment"""
+    sequence value, statistics, trigger, policy, comment, privilege"""
     name: str
     """of the object, schema-qualified, for people and for filters"""
     sql: str
     """no trailing semicolon"""
     after_data: bool
     """runs after the rows are loaded"""
-    needs: str | None = None
-    """a relation, function or type outside the backup that must exist (`auth.users`, `auth.uid()`);
-    left out where it does not"""
+    needs: Annotated[tuple[str, ...], BeforeValidator(_several)] = ()
+    """what must be there that is not part of the backup: relations (`auth.users`), functions
+    (`auth.uid()`), types, operators, roles (`role anon`), extensions that the target can install
+    (`extension moddatetime`); left out where one of them is not"""
+    redacted: tuple[str, ...] = ()
+    """kinds of secrets that a marker stands for in `sql`, once each (`convault.secrets`)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +248,20 @@ class Range:
     def __str__(self) -> str:
         end = "end" if self.end_page is None else str(self.end_page - 1)
         return f"{self.table} pages {self.first_page}-{end}"
+
+
+@dataclass(frozen=True, slots=True)
+class RangeKey:
+    """A range, and the key under which its rows are known again. Equal keys mean that the same rows
+    would be stored in the same way; docs/format.md, "Range keys"."""
+
+    range: Range
+    rows: int | None = None
+    """counted when the key was made; None without a key"""
+    key: str | None = None
+    """SHA-256, hex"""
+    reason: str = ""
+    """for people: why there is no key"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,3 +335,13 @@ class SourceFacts:
     """pg_export_snapshot()"""
     taken_at: str
     """when the snapshot was fixed, by the source's clock; ISO 8601 in UTC"""
+    timeline: int | None = None
+    """of the cluster's write-ahead log; None where the role may not ask"""
+    database_oid: int | None = None
+    wal_position: str = ""
+    """as `pg_lsn` writes it: where the log was inserted to when the snapshot was fixed; on a
+    standby, replayed to. '' where the role may not ask"""
+    next_xid: int | None = None
+    """the first transaction (64 bits, pg_snapshot_xmax) that the snapshot knows nothing of"""
+    started_at: str = ""
+    """when the server process was started; ISO 8601 in UTC"""

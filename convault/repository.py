@@ -21,7 +21,7 @@ from convault.errors import (
     StoreError,
     StoreUnavailable,
 )
-from convault.manifest import FORMAT, IndexEntry, Manifest, MemberEntry
+from convault.manifest import FORMAT, IndexEntry, Manifest, MemberEntry, too_new
 from convault.models import TableName
 from convault.stores.base import Store
 
@@ -29,9 +29,10 @@ from convault.stores.base import Store
 class _Marker(BaseModel):
     """`convault.json`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     format: Annotated[int, Field(ge=0)]
+    features: tuple[str, ...] = ()
     repository_id: UUID
     installation_id: UUID
     created_at: AwareDatetime
@@ -55,6 +56,7 @@ class Repository:
         self.repository_id = marker.repository_id
         self.installation_id = marker.installation_id
         self.created_at = marker.created_at
+        self._marker = marker
 
     @classmethod
     def create(cls, store: Store, installation_id: UUID | None = None) -> Repository:
@@ -65,9 +67,8 @@ class Repository:
             installation_id=installation_id or uuid4(),
             created_at=datetime.now(UTC),
         )
-        data = json.dumps(marker.model_dump(mode="json"), indent=1).encode() + b"\n"
         try:
-            made = store.put(layout.REPOSITORY_KEY, data)
+            made = store.put(layout.REPOSITORY_KEY, _written(marker))
         except ObjectConflict:
             made = False
         if not made:
@@ -100,6 +101,27 @@ class Repository:
                 expected=expected,
             )
         return cls(store, marker)
+
+    def upgrade(self) -> bool:
+        """Have the marker say this version's format; whether it said an older one. Backups stay as
+        they are, each with the format it was written in. May be repeated. StoreUnavailable."""
+        if self._marker.format == FORMAT:
+            return False
+        self._marker = self._marker.model_copy(update={"format": FORMAT})
+        self.store.replace(layout.REPOSITORY_KEY, _written(self._marker))
+        self.store.flush()
+        return True
+
+    def require_current(self) -> None:
+        """RepositoryError unless the marker says this version's format: a version that knows only
+        the older one must not take the repository for its own when newer backups are in it."""
+        if self._marker.format != FORMAT:
+            raise RepositoryError(
+                f"{self.store.url} is a repository of format {self._marker.format}. Its backups "
+                "can be read as they are; before a new one is made, run `convault init`, which "
+                f"makes it format {FORMAT}.",
+                store=self.store.url,
+            )
 
     def part_key(self, table: TableName, sha256: str, suffix: str) -> str:
         """Key of a part, by the digest of its stored bytes."""
@@ -249,15 +271,16 @@ class Repository:
         return True
 
 
+def _written(marker: _Marker) -> bytes:
+    return json.dumps(marker.model_dump(mode="json"), indent=1).encode() + b"\n"
+
+
 def _read_marker(data: bytes, url: str) -> _Marker:
     try:
         content: Any = json.loads(data)
-        newest = content["format"]
-        if type(newest) is int and newest > FORMAT:
-            raise RepositoryError(
-                f"{url} has format {newest}, this version reads {FORMAT}: upgrade Convault.",
-                store=url,
-            )
+        reason = too_new(content)
+        if reason is not None:
+            raise RepositoryError(f"{url} {reason}: upgrade Convault.", store=url)
         return _Marker.model_validate_json(data, strict=True)
     except (ValueError, TypeError, KeyError, RecursionError, ValidationError):
         raise RepositoryError(

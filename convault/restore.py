@@ -21,9 +21,12 @@ class RestoreResult:
     """per table, as counted in the target"""
     seconds: float
     left_out: tuple[Statement, ...]
-    """statements about a relation outside the dataset that the target does not have"""
+    """statements that need something outside the backup that the target does not have; `needs` has
+    only what is missing"""
     faults: tuple[Fault, ...]
     """statements that the target refused"""
+    redacted: tuple[Statement, ...]
+    """statements that ran, or were left out, with a marker where the source has a secret"""
     recomputed: dict[TableName, int]
     """rows that have other values in their generated columns than in the backup, where any have"""
 
@@ -57,5 +60,6 @@ def restore(
         seconds=time.monotonic() - started,
         left_out=tuple(s for outcome in outcomes for s in outcome.left_out),
         faults=tuple(f for outcome in outcomes for f in outcome.faults),
+        redacted=tuple(s for s in manifest.statements if s.redacted),
         recomputed=recomputed,
     )

@@ -67,6 +67,7 @@ class Run:
         with self.lease.content:
             try:
                 self._installation = open_installation(self.settings)
+                self.installation.repository.require_current()
                 reconcile(self.installation.repository, self.catalog)
                 self._find_complete()
                 yield

@@ -3,31 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 from prefect import task
 
 from convault import ranges
-from convault.models import Chunk, Range, Table
+from convault.models import BackupOptions, Chunk, Range, RangeKey, Table
+from convault.progress import report
+from convault.range_keys import obstacle, range_key, writing
 from convault.sources.base import Snapshot
 from tasks.boundary import contained
 from tasks.load import Load
 from tasks.policy import POLICY, TAGS
 
 
-@task(name="chunk", tags=TAGS, retries=0, **POLICY)
-@contained
-def chunk(snapshot: Load[Snapshot], range_pages: int, chunk_bytes: int) -> Load[Sequence[Chunk]]:
-    """Every range of every table of the snapshot's dataset, packed into chunks of `chunk_bytes`.
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The work of one snapshot."""
 
-    No retries: it asks the snapshot for nothing that is not known already.
-    """
+    chunks: tuple[Chunk, ...]
+    keys: tuple[RangeKey, ...]
+    """of every range of the chunks, in their order"""
+
+
+@task(name="chunk", tags=TAGS, retries=4, **POLICY)
+@contained
+def chunk(
+    snapshot: Load[Snapshot],
+    options: BackupOptions,
+    *,
+    range_pages: int,
+    chunk_bytes: int,
+    workers: int,
+) -> Load[Plan]:
+    """Every range of every table of the snapshot's dataset with its key, packed into chunks of
+    `chunk_bytes`. Keys are asked for by so many `workers` at a time."""
+    seen = snapshot.content
     sized = [
-        (range_, bytes_of(range_, table, snapshot.content))
-        for table in snapshot.content.dataset.tables
+        (range_, bytes_of(range_, table, seen))
+        for table in seen.dataset.tables
         if table.kind == "r"  # a partitioned table holds no rows itself
-        for range_ in ranges_of(table, snapshot.content, range_pages)
+        for range_ in ranges_of(table, seen, range_pages)
     ]
-    return Load("chunks", ranges.pack(sized, chunk_bytes))
+    keys = keys_of(seen, options, [range_ for range_, _ in sized], workers)
+    return Load("plan", Plan(tuple(ranges.pack(sized, chunk_bytes)), tuple(keys)))
 
 
 def ranges_of(table: Table, snapshot: Snapshot, range_pages: int) -> Sequence[Range]:
@@ -44,3 +64,30 @@ def bytes_of(range_: Range, table: Table, snapshot: Snapshot) -> int:
     pages = max(1, -(-snapshot.heap_bytes(table) // snapshot.page_bytes))
     end = pages if range_.end_page is None else range_.end_page
     return snapshot.total_bytes(table) * (end - range_.first_page) // pages
+
+
+def keys_of(
+    snapshot: Snapshot, options: BackupOptions, found: Sequence[Range], workers: int
+) -> list[RangeKey]:
+    """The key of each range, asked for by so many `workers` at a time; the first error ends it."""
+    written = writing(options)
+
+    def key(range_: Range) -> RangeKey:
+        provenance = snapshot.provenance(snapshot.dataset.table(range_.table))
+        reason = obstacle(snapshot.facts, provenance)
+        if reason:
+            return RangeKey(range_, reason=reason)
+        versions = snapshot.fingerprint(range_)
+        value = range_key(snapshot.facts, provenance, written, range_, versions)
+        return RangeKey(range_, versions.rows, value)
+
+    keys: list[RangeKey] = []
+    with ThreadPoolExecutor(workers, thread_name_prefix="keys") as pool:
+        try:
+            for made in pool.map(key, found):
+                keys.append(made)
+                report("keys", str(made.range), done=len(keys), total=len(found), unit="ranges")
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+    return keys

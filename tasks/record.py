@@ -10,7 +10,7 @@ from prefect import task
 
 from convault import commit
 from convault.catalog.base import BackupRecord, Catalog, Lease
-from convault.models import BackupOptions, Part, TableName
+from convault.models import BackupOptions, Part, RangeKey, TableName
 from convault.repository import Repository
 from convault.sources.base import Snapshot
 from tasks.boundary import contained
@@ -29,13 +29,15 @@ def record(
     snapshot: Load[Snapshot],
     counts: Mapping[TableName, int],
     parts: Load[Sequence[Part]],
+    keys: Load[Sequence[RangeKey]],
     metrics: Load[dict[str, Any]],
 ) -> BackupRecord:
     """Commit (see `convault.commit`); the row as it is then. Every step of it may be repeated.
 
-    IncompleteBackup when the parts are not what was counted.
+    IncompleteBackup when the parts are not what was counted, or what the keys were made of.
     """
     commit.check_counts(counts, parts.content)
+    commit.check_keys(keys.content, parts.content)
     seen = snapshot.content
     members = commit.write_members(
         repository,
@@ -54,6 +56,7 @@ def record(
         statements=seen.statements,
         counts=counts,
         parts=parts.content,
+        keys=keys.content,
         members=members,
         index=commit.write_index(repository, backup_id, seen.dataset, parts.content),
     )

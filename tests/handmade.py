@@ -13,7 +13,7 @@ from obstore.store import MemoryStore
 from convault import readme
 from convault.formats import ndjson
 from convault.formats.registry import format_of
-from convault.manifest import Manifest, PartEntry, TableEntry, part_path
+from convault.manifest import FORMAT, Manifest, PartEntry, TableEntry, part_path
 from convault.models import (
     BackupFormat,
     BackupOptions,
@@ -144,7 +144,7 @@ def new_backup(
             )
         )
     return Manifest(
-        format=0,
+        format=FORMAT,
         backup_id=backup_id,
         repository_id=repository.repository_id,
         created_at=TAKEN,

@@ -84,7 +84,7 @@ def manifests(draw: st.DrawFn) -> Manifest:
     name_tuples = st.lists(texts, max_size=2).map(tuple)
     zone = timezone(timedelta(minutes=draw(st.integers(-14 * 60, 14 * 60))))
     return Manifest(
-        format=0,
+        format=draw(st.sampled_from([0, 1])),
         backup_id=draw(st.uuids()),
         repository_id=draw(st.uuids()),
         created_at=draw(
@@ -112,7 +112,9 @@ def manifests(draw: st.DrawFn) -> Manifest:
         statements=tuple(
             draw(
                 st.lists(
-                    st.builds(Statement, texts, texts, texts, st.booleans(), st.none() | texts),
+                    st.builds(
+                        Statement, texts, texts, texts, st.booleans(), name_tuples, name_tuples
+                    ),
                     max_size=2,
                 )
             )
@@ -182,6 +184,17 @@ def with_index(**values: object) -> Callable[[Any], object]:
     return lambda c: c.update(index=whole | values)
 
 
+def with_ranges(*pages: tuple[int, int | None], **values: object) -> Callable[[Any], object]:
+    """Ranges of the table with three parts, of these pages."""
+    rows = {part.first_page: part.rows for part in MANIFEST.tables[1].parts}
+    ranges = [
+        {"first_page": first, "end_page": end, "rows": rows.get(first, 0), "key": None,
+         "reason": "because"} | values
+        for first, end in pages
+    ]  # fmt: skip
+    return lambda c: c["tables"][1].update(ranges=ranges)
+
+
 SHA = MANIFEST.tables[1].parts[1].sha256
 OTHER = MANIFEST.tables[1].parts[0].sha256
 HOSTILE = ["/etc/passwd", "../x", f"data/messages/../{SHA}.ndjson.zst", f"data//{SHA}.ndjson.zst",
@@ -208,7 +221,13 @@ BROKEN: dict[str, Callable[[Any], object]] = {
     "format as a boolean": lambda c: c.update(format=True),
     "not a number": lambda c: c["options"].update(compressionLevel=float("nan")),
     "infinity": lambda c: c["options"].update(compressionLevel=float("inf")),
-    "unknown field": part_with(more=1),
+    "a range over another": with_ranges((0, 10), (9, 20), (20, 30)),
+    "a range that ends nowhere before another": with_ranges((0, 10), (10, None), (20, 30)),
+    "a part in no range": with_ranges((0, 10), (10, 20)),
+    "a range of other rows": with_ranges((0, 10), (10, 20), (20, 30), rows=1),
+    "a range without a key and a reason": with_ranges((0, 10), (10, 20), (20, 30), reason=""),
+    "a range with a key and a reason": with_ranges((0, 10), (10, 20), (20, 30), key=SHA),
+    "a range with half a key": with_ranges((0, 10), (10, 20), (20, 30), key=SHA[1:], reason=""),
     "one object of two sizes": lambda c: c["tables"][1]["parts"][0].update(stored_bytes=1),
     "parts swapped": lambda c: c["tables"][1]["parts"].reverse(),
     "table twice": lambda c: c["tables"].append(c["tables"][3]),
@@ -234,7 +253,12 @@ BROKEN: dict[str, Callable[[Any], object]] = {
     "format as text": lambda c: c.update(format="0.5"),
     "format missing": lambda c: c.pop("format"),
     "field missing": lambda c: c.pop("tables"),
-    "field unknown": lambda c: c.update(more=1),
+    "features as text": lambda c: c.update(features="none"),
+    "features as a number": lambda c: c.update(features=1),
+    "a feature that is no text": lambda c: c.update(features=[{}]),
+    "revision 0": lambda c: c.update(revision=0),
+    "files, which are reserved": lambda c: c.update(files=[{"path": "x"}]),
+    "erasures, which are reserved": lambda c: c.update(erasures=[{}]),
     "consistency unknown": lambda c: c.update(consistency="none"),
 }
 
@@ -269,10 +293,47 @@ def test_refuses_what_is_no_manifest(data: bytes) -> None:
 
 
 def test_a_newer_format_asks_for_an_upgrade() -> None:
-    with pytest.raises(RepositoryError, match="has format 7, this version reads 0: upgrade"):
+    with pytest.raises(RepositoryError, match="has format 7, this version reads 1: upgrade"):
         Manifest.from_bytes(
             changed(lambda c: (c.update(format=7), c.update(unheard_of=1))), where="test"
         )
+
+
+def test_a_feature_that_is_not_known_asks_for_an_upgrade() -> None:
+    with pytest.raises(RepositoryError, match=r"does not know \('sharded', '\\x1b'\): upgrade"):
+        Manifest.from_bytes(
+            changed(lambda c: c.update(features=["sharded", "\x1b"], tables="another thing")),
+            where="test",
+        )
+
+
+def objects_in(node: Any) -> list[dict[str, Any]]:
+    """Every JSON object at or below the node but the options, which are a map."""
+    if isinstance(node, list):
+        return [found for item in node for found in objects_in(item)]
+    if not isinstance(node, dict):
+        return []
+    below = [
+        found for key, value in node.items() if key != "options" for found in objects_in(value)
+    ]
+    return [node, *below]
+
+
+def test_fields_that_are_not_known_are_passed_over_wherever_they_stand() -> None:
+    def add(content: Any) -> None:
+        with_index()(content)
+        with_ranges((0, 10), (10, 20), (20, 30))(content)
+
+    def add_more(content: Any) -> None:
+        add(content)
+        found = objects_in(content)
+        assert len(found) > 30
+        for place in found:
+            place["unheard of"] = {"of": [1, None]}
+
+    known = Manifest.from_bytes(changed(add), where="test")
+    assert Manifest.from_bytes(changed(add_more), where="test") == known
+    assert [r.rows for r in known.tables[1].ranges] == [300, 50, 300]
 
 
 JSON = st.recursive(
@@ -329,6 +390,17 @@ def test_a_repository_stores_no_manifest_that_it_could_not_read() -> None:
     with pytest.raises(RepositoryError, match="root"):
         repository.put_manifest(moved)
     assert repository.backup_ids() == []
+
+
+@pytest.mark.parametrize(("needs", "read"), [(None, ()), ("auth.users", ("auth.users",))])
+def test_what_0_1_0_wrote_of_needs_is_read(needs: object, read: tuple[str, ...]) -> None:
+    package = json.loads(MANIFEST.to_bytes())
+    (statement,) = package["convault"]["statements"]
+    statement["needs"] = needs
+    del statement["redacted"]
+    manifest = Manifest.from_bytes(json.dumps(package).encode(), where="here")
+    assert manifest.statements[0].needs == read
+    assert manifest.statements[0].redacted == ()
 
 
 def test_a_time_needs_its_zone() -> None:

@@ -9,6 +9,7 @@ from typing import Protocol, runtime_checkable
 import pyarrow as pa
 
 from convault.models import Dataset, Range, SourceFacts, Statement, Table, TableName
+from convault.range_keys import Fingerprint, Provenance
 
 
 class Snapshot(Protocol):
@@ -51,6 +52,15 @@ class Snapshot(Protocol):
 
     def count(self, table: Table) -> int:
         """count(*) in the snapshot, without page ranges."""
+
+    def provenance(self, table: Table) -> Provenance:
+        """What the text of the table's rows depends on besides the rows, or why that cannot be
+        told. Only for a table that holds rows itself."""
+
+    def fingerprint(self, range_: Range) -> Fingerprint:
+        """The versions of the range's visible rows, at a small part of what reading them costs;
+        where only a query tells which conversation a row belongs to, with that. Any thread may
+        call it. Raises SourceUnavailable (transient), SnapshotLost."""
 
     def check_alive(self) -> None:
         """SnapshotLost unless the connection that holds the snapshot still answers."""

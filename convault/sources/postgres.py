@@ -16,6 +16,7 @@ from typing import Any
 import psycopg
 import pyarrow as pa
 
+from convault import secrets
 from convault.belonging import belonging
 from convault.errors import (
     LockNotAvailable,
@@ -26,11 +27,13 @@ from convault.errors import (
 )
 from convault.models import Dataset, Range, SourceFacts, Statement, Table, TableName
 from convault.omissions import Outsider, unreachable, warnings
+from convault.range_keys import Fingerprint, Provenance
 from convault.scope import Scope
 from convault.sources.columns import fitting, read_consequences
 from convault.sources.failures import translated
 from convault.sources.outsiders import read_outsiders
 from convault.sources.proof import leads_to, lock_query, locked_query, moved
+from convault.sources.provenance import read_provenance
 from convault.sources.readers import Readers, snapshot_lost
 from convault.sources.refusals import (
     require_no_large_objects,
@@ -39,7 +42,7 @@ from convault.sources.refusals import (
     require_whole_pages,
 )
 from convault.sources.relations import read_dataset
-from convault.sources.server import system_identifier, who_holds
+from convault.sources.server import log_position, system_identifier, who_holds
 from convault.sources.session import (
     address,
     connect,
@@ -105,12 +108,14 @@ class PostgresSource:
                     consequences = read_consequences(exporter, dataset)
                     statements = fitting(read_statements(exporter, own(dataset)), consequences)
                     outsiders = read_outsiders(exporter, dataset)
+                    provenance = read_provenance(exporter, dataset, self._scope.mask_key)
                     page_bytes, sizes = measure(exporter, dataset)
                 yield PostgresSnapshot(
                     facts,
                     dataset,
                     statements,
                     outsiders,
+                    provenance,
                     page_bytes,
                     sizes,
                     exporter,
@@ -233,10 +238,13 @@ def lock(connection: _Connection, dataset: Dataset) -> bool:
 
 def fix(connection: _Connection) -> SourceFacts:
     """Fix the snapshot by the first query of the transaction, and export it."""
-    snapshot, at, database = connection.execute(
-        "SELECT pg_catalog.pg_export_snapshot(), pg_catalog.statement_timestamp(),"
-        " pg_catalog.current_database()"
+    snapshot, at, database, oid, next_xid, started = connection.execute(
+        "SELECT pg_catalog.pg_export_snapshot(), pg_catalog.statement_timestamp(), datname, oid,"
+        " pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::pg_catalog.text,"
+        " pg_catalog.pg_postmaster_start_time()"
+        " FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()"
     ).fetchone()  # type: ignore[misc]
+    log = log_position(connection)  # only now: what the snapshot shows lies before it
     return SourceFacts(
         host=address(connection),
         database=database,
@@ -244,6 +252,11 @@ def fix(connection: _Connection) -> SourceFacts:
         server_version=connection.info.parameter_status("server_version") or "",
         snapshot=snapshot,
         taken_at=at.isoformat(),
+        timeline=log.timeline,
+        database_oid=oid,
+        wal_position=log.position,
+        next_xid=int(next_xid),
+        started_at=started.isoformat(),
     )
 
 
@@ -287,14 +300,21 @@ class PostgresSnapshot:
 
     def __init__(
         self, facts: SourceFacts, dataset: Dataset, statements: tuple[Statement, ...],
-        outsiders: Sequence[Outsider], page_bytes: int, sizes: dict[TableName, Size],
-        exporter: _Connection, readers: Readers, consequences: Sequence[str] = (),
+        outsiders: Sequence[Outsider], provenance: dict[TableName, Provenance], page_bytes: int,
+        sizes: dict[TableName, Size], exporter: _Connection, readers: Readers,
+        consequences: Sequence[str] = (),
     ) -> None:  # fmt: skip
         self.facts = facts
         self.dataset = dataset
         self.statements = statements
         self.not_included = tuple(outsider.name for outsider in outsiders)
-        self.warnings = (*warnings(dataset, outsiders), *unreachable(dataset), *consequences)
+        self.warnings = (
+            *warnings(dataset, outsiders),
+            *unreachable(dataset),
+            *consequences,
+            *secrets.warnings(statements),
+        )
+        self._provenance = provenance
         self._page_bytes = page_bytes
         self._sizes = sizes
         self._exporter = exporter
@@ -346,6 +366,16 @@ class PostgresSnapshot:
         if not row[1]:
             raise moved(table.name)
         return int(row[0])
+
+    def provenance(self, table: Table) -> Provenance:
+        """See `sources.base.Snapshot`."""
+        return self._provenance[table.name]
+
+    def fingerprint(self, range_: Range) -> Fingerprint:
+        """See `sources.base.Snapshot`."""
+        belongs = belonging(self.dataset, range_.table)
+        extra = belongs.expression if belongs is not None and belongs.elsewhere else None
+        return self._readers.fingerprint(self.dataset.table(range_.table), range_, extra)
 
     def check_alive(self) -> None:
         """See `sources.base.Snapshot`."""

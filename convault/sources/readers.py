@@ -14,6 +14,7 @@ import pyarrow as pa
 from convault.errors import MissingTable, SnapshotLost, SourceError, SourceUnavailable
 from convault.masking import SETTINGS_QUERY, MaskKey, masked_expression
 from convault.models import Range, Table
+from convault.range_keys import Fingerprint
 from convault.sources.failures import STREAM_ERRORS, failure, sqlstate, translated
 from convault.sources.proof import leads_to, lock_query, locked_query, moved
 from convault.sources.session import milliseconds, settings_query
@@ -83,6 +84,19 @@ class Readers:
             proven = [table] if condition is None else named
             if (condition is not None or not rows) and not _lead_to(connection, proven):
                 raise moved(table.name)
+
+    def fingerprint(self, table: Table, range_: Range, extra: str | None = None) -> Fingerprint:
+        """See `sources.base.Snapshot.fingerprint`; `extra` is SQL for a text that counts too, which
+        may read others of the tables."""
+        query = fingerprint_query(table, range_, extra)
+        named = [table] if extra is None else self._tables
+        with self._borrowed(named, range_) as connection, closing(connection.cursor()) as cursor:
+            cursor.execute(query)
+            row = cursor.fetchone()
+            assert row is not None
+            if not row[0] and not _lead_to(connection, [table]):
+                raise moved(table.name)
+        return Fingerprint(row[0], tuple(row[1:]))
 
     def close(self) -> None:
         """Close what is idle, and let nothing be borrowed any more."""
@@ -211,15 +225,30 @@ def range_query(
     if extra is not None:
         expressions.append(f'{extra} AS "convault conversation"')
     columns = ", ".join(expressions)
+    offset = f" OFFSET {skip_rows}" if skip_rows else ""
+    # A condition may be answered by a join, which keeps no order.
+    where = "" if condition is None else f" AND {condition} ORDER BY ctid"
+    return f"SELECT {columns} {_from(table, range_)}{where}{offset}"
+
+
+def fingerprint_query(table: Table, range_: Range, extra: str | None = None) -> str:
+    """The query that counts the rows of a range and sums hashes of their versions: where each lies
+    and which transaction wrote it. `extra` is SQL for a text that is hashed along with them."""
+    version = "pg_catalog.hashtidextended(ctid, xmin::pg_catalog.text::pg_catalog.int8)"
+    hashes = [version]
+    if extra is not None:
+        # By its bytes: a collation may take different texts for the same.
+        text = f'({extra})::pg_catalog.text COLLATE pg_catalog."C"'
+        hashes.append(f"pg_catalog.hashtextextended({text}, {version})")
+    sums = ", ".join(f"coalesce(pg_catalog.sum({hash_}), 0)::pg_catalog.text" for hash_ in hashes)
+    return f"SELECT pg_catalog.count(*), {sums} {_from(table, range_)}"
+
+
+def _from(table: Table, range_: Range) -> str:
     where = f"ctid >= '({range_.first_page},0)'"
     if range_.end_page is not None:
         where += f" AND ctid < '({range_.end_page},0)'"
-    where += f" AND tableoid = {table.oid}"
-    if condition is not None:
-        # It may be answered by a join, which keeps no order.
-        where += f" AND {condition} ORDER BY ctid"
-    offset = f" OFFSET {skip_rows}" if skip_rows else ""
-    return f"SELECT {columns} FROM ONLY {table.name.quoted} WHERE {where}{offset}"
+    return f"FROM ONLY {table.name.quoted} WHERE {where} AND tableoid = {table.oid}"
 
 
 def snapshot_lost() -> SnapshotLost:

@@ -267,7 +267,7 @@ HOSTILE: dict[str, Callable[[list[Entry]], object]] = {
         0, items[0][1].replace(b"conversations/00000", b"../../elsewhere/0000")
     )(items),
     "a manifest of a newer format": lambda items: filled(
-        0, items[0][1].replace(b'"format": 0', b'"format": 9')
+        0, items[0][1].replace(b'"format": 1', b'"format": 9')
     )(items),
 }
 

@@ -137,6 +137,13 @@ def test_says_the_same_in_both_languages(format: BackupFormat) -> None:
             assert word in part
 
 
+@pytest.mark.parametrize("format", [BackupFormat.JSON, BackupFormat.CSV])
+def test_tells_null_from_an_empty_string(format: BackupFormat) -> None:
+    english, portuguese = text(format=format).split("-" * 80)
+    assert 'SQL NULL; an empty string is ""' in english
+    assert 'NULL do SQL; um texto vazio é ""' in portuguese
+
+
 def test_names_every_folder() -> None:
     for folder in ("conversations/", "messages/",
                    "=46ale=20=43onosco/=4densagens=2fa=c3=a7=c3=a3o/"):  # fmt: skip

@@ -8,6 +8,7 @@ import io
 import pickle
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -32,6 +33,7 @@ from convault.models import BackupFormat, BackupOptions, Column
 from convault.omissions import in_lines, left_out
 from convault.scope import scope_of
 from convault.settings import Settings
+from tasks.chunk import keys_of, ranges_of
 from tests.flows.application import database as database_of
 from tests.restore.builder import back_up
 from tests.sensitive.school import (
@@ -359,6 +361,27 @@ def test_the_key_is_shown_nowhere() -> None:
     assert not [value for value in shown if word in repr(value) or word in str(value)]
     with pytest.raises(TypeError):
         pickle.dumps(key)
+
+
+def test_with_another_key_no_range_of_hashed_rows_is_taken_for_stored(school: str) -> None:
+    """Or an incremental backup would mix the masks of two keys."""
+
+    def keys(key: bytes) -> dict[str, str]:
+        asked = replace(scope(masks={"messages.sender": "hash"}), mask_key=MaskKey(key))
+        with source(school, asked).snapshot() as snapshot:
+            ranges = [
+                range_
+                for table in snapshot.dataset.tables
+                if table.kind == "r"
+                for range_ in ranges_of(table, snapshot, 16)
+            ]
+            found = keys_of(snapshot, BackupOptions(), ranges, 1)
+            return {str(made.range.table): made.key or "" for made in found}
+
+    first, again, other = keys(KEY), keys(KEY), keys(KEY + b"!")
+    assert first == again
+    differing = {table for table, key in first.items() if other[table] != key}
+    assert differing == {"public.messages_old", "public.messages_new"}
 
 
 def test_keys_can_be_told_apart() -> None:

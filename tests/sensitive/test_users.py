@@ -80,6 +80,13 @@ def test_key_and_address_of_referenced_users_are_kept_and_nothing_else(
     assert TableName("auth", "users") not in manifest.index.tables
 
 
+def test_their_rows_are_never_taken_for_stored(app: str) -> None:
+    """Which of them are kept changes without a change of theirs."""
+    with source(app, scope(users=True)).snapshot() as snapshot:
+        users = snapshot.dataset.table(TableName("auth", "users"))
+        assert "depends on the rows of other tables" in snapshot.provenance(users).obstacle
+
+
 def test_without_it_nothing_of_users_is_kept(app: str) -> None:
     assert "auth.users" not in names(back_up(in_memory(), app, scope=scope()))
 
@@ -90,7 +97,7 @@ def test_a_restore_neither_makes_nor_fills_them_and_says_so(app: str, target: st
     manifest = Manifest.from_bytes(manifest.to_bytes(), where="here")
     result = restore(repository, manifest, target)
     assert rows(target, "SELECT to_regclass('auth.users')") == [(None,)]
-    assert {s.needs for s in result.left_out} == {"auth.users"}
+    assert {s.needs for s in result.left_out} == {("auth.users",)}
     assert TableName("auth", "users") not in result.rows
     assert "for reference only, not restored: auth.users" in in_lines(left_out(manifest))
 

@@ -40,7 +40,7 @@ class Request(NamedTuple):
 class Between:
     """A running proxy."""
 
-    def __init__(self, endpoint: str, plan: Callable[[Request, int], Fault | None]) -> None:
+    def __init__(self, endpoint: str, plan: Callable[[Request, int], Fault | int | None]) -> None:
         self._server = urlsplit(endpoint)
         self._plan = plan
         self._lock = Lock()
@@ -49,7 +49,7 @@ class Between:
         self.requests: list[Request] = []
         """every one that came, in this order"""
 
-    def fault(self, request: Request) -> Fault | None:
+    def fault(self, request: Request) -> Fault | int | None:
         with self._lock:
             self.requests.append(request)
             return self._plan(request, len(self.requests) - 1)
@@ -86,6 +86,8 @@ def _handler(between: Between) -> type[BaseHTTPRequestHandler]:
                 return self._close()  # the store gave up
             request = Request(self.command, self.path, dict(self.headers.items()), len(body))
             fault = between.fault(request)
+            if isinstance(fault, int):
+                return self._answer(fault, [], b"")
             if fault is Fault.BUSY or fault is Fault.FORBIDDEN:
                 return self._answer(503 if fault is Fault.BUSY else 403, [], b"")
             if fault is Fault.HANG:
@@ -151,10 +153,10 @@ class _Server(ThreadingHTTPServer):
 
 @contextmanager
 def between(
-    endpoint: str, plan: Callable[[Request, int], Fault | None] = lambda request, number: None
+    endpoint: str, plan: Callable[[Request, int], Fault | int | None] = lambda request, number: None
 ) -> Iterator[tuple[Between, str]]:
     """A proxy to `endpoint`, and its own endpoint. `plan` says what happens to each request, which
-    it gets with its number, counted from 0."""
+    it gets with its number, counted from 0; a number is a status to answer with."""
     proxy = Between(endpoint, plan)
     with _Server(("127.0.0.1", 0), _handler(proxy)) as server:
         thread = Thread(target=server.serve_forever, args=(0.05,), name="between")
