@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from datetime import tzinfo
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,6 +26,7 @@ from cli.output import (
 )
 from convault.catalog.base import BackupRecord, BackupStatus
 from convault.errors import NotFoundError
+from convault.filters import described, is_filtered
 from convault.omissions import left_out
 from convault.settings import load_settings
 
@@ -116,6 +118,16 @@ def summary(record: BackupRecord) -> str:
     return f"{number(record.rows)} rows, {size(record.stored_bytes)} stored{took}."
 
 
+def selection(record: BackupRecord) -> str:
+    """Which part of the data a completed backup holds; '' for all of it."""
+    asked = described(record.options)
+    if not asked:
+        return ""
+    if is_filtered(record.options) and record.rows == 0:
+        return f"Nothing matched ({asked}): the backup is complete, and it is empty."
+    return f"Filtered: {asked}."
+
+
 def omissions(record: BackupRecord) -> list[str]:
     """What the backup does not hold, in lines: warnings, and the tables beside its own."""
     metrics = record.metrics or {}
@@ -128,8 +140,9 @@ def print_records(records: Sequence[BackupRecord], zone: tzinfo) -> None:
     """The table of `convault list`."""
     short = shortened(record.id for record in records)
     columns = ("id", "created", "status", "rows", "stored", "ratio", "time")
+    filtered = any(described(record.options) for record in records)
     print_table(
-        columns,
+        (*columns, "filter") if filtered else columns,
         [
             (
                 short[record.id],
@@ -139,6 +152,7 @@ def print_records(records: Sequence[BackupRecord], zone: tzinfo) -> None:
                 size(record.stored_bytes),
                 ratio(_plain_bytes(record), record.stored_bytes),
                 duration(_seconds(record)),
+                *([_filter(record)] if filtered else []),
             )
             for record in records
         ],
@@ -178,6 +192,18 @@ def contents(manifest: Manifest) -> dict[str, Any]:
             "snapshot": manifest.source.snapshot,
         },
         "options": manifest.options,
+        "selection": None
+        if manifest.selection is None
+        else {**asdict(manifest.selection), "empty": manifest.selection.empty},
+        "absent": [
+            {
+                "schema": a.table.schema,
+                "table": a.table.name,
+                "column": a.column,
+                "reason": a.reason,
+            }
+            for a in manifest.absent
+        ],
         "rows": manifest.rows,
         "plain_bytes": manifest.plain_bytes,
         "stored_bytes": manifest.stored_bytes,
@@ -226,6 +252,12 @@ def steps(seconds: dict[str, float]) -> str:
     return ", ".join(f"{step} {duration(seconds[step])}" for step in order)
 
 
+def _filter(record: BackupRecord) -> str:
+    nothing = record.status is BackupStatus.COMPLETED and record.rows == 0
+    asked = described(record.options)
+    return f"{asked}: nothing matched" if nothing and is_filtered(record.options) else asked
+
+
 def _row_facts(record: BackupRecord, zone: tzinfo) -> Iterable[tuple[str, str]]:
     yield "status", record.status
     if record.error:
@@ -253,6 +285,19 @@ def _manifest_facts(manifest: Manifest) -> Iterable[tuple[str, str]]:
     yield "system", source.system_identifier
     yield "snapshot", f"{source.snapshot} of {source.taken_at}"
     yield "options", json.dumps(manifest.options)
+    asked, selected = described(manifest.options), manifest.selection
+    if asked:
+        yield "filter", asked
+    if selected is not None:
+        if selected.start is not None:
+            yield "created from", selected.start
+        if selected.end is not None:
+            yield "created before", selected.end
+        matched = number(selected.conversations)
+        yield (
+            "matched",
+            "nothing: this backup is empty" if selected.empty else (f"{matched} conversations"),
+        )
     missing = left_out(manifest)
     yield from (("left out", f"table {name}") for name in missing.excluded)
     yield from (

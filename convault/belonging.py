@@ -30,7 +30,8 @@ class Belonging:
 
 def belonging(dataset: Dataset, name: TableName) -> Belonging | None:
     """How the conversation of the table's rows is found; None when no foreign key leads to the
-    root, when it has no primary key, or when a column on the way is not in the backup as it is.
+    root, when there is no root or it has no primary key, or when a column on the way is not in the
+    backup as it is.
 
     The shortest way counts, and of several the one over the columns that come first.
     """
@@ -38,13 +39,12 @@ def belonging(dataset: Dataset, name: TableName) -> Belonging | None:
     way = _way(dataset, name)
     if way is None:
         return None
+    primary_key = _root(dataset).primary_key
     if not way:
-        own = [_column(table, column) for column in dataset.table(dataset.root).primary_key]
+        own = [_column(table, column) for column in primary_key]
         return _here(own, table.name.quoted)
     first = way[0]
-    if len(way) == 1 and set(dataset.table(dataset.root).primary_key) <= set(
-        first.referenced_columns
-    ):
+    if len(way) == 1 and set(primary_key) <= set(first.referenced_columns):
         own = [_column(table, column) for column in _own_columns(dataset, first)]
         return _here(own, table.name.quoted)
     expression = _subquery(dataset, way, table, table.name.quoted)
@@ -62,7 +62,7 @@ def indexed(dataset: Dataset) -> tuple[TableName, ...]:
 
 def _way(dataset: Dataset, name: TableName) -> tuple[ForeignKey, ...] | None:
     """The foreign keys from the table to the root, one behind the other; () for the root."""
-    if not dataset.table(dataset.root).primary_key:
+    if dataset.root is None or not _root(dataset).primary_key:
         return None
     waiting: list[tuple[TableName, tuple[ForeignKey, ...]]] = [(name, ())]
     seen = {name}
@@ -75,6 +75,11 @@ def _way(dataset: Dataset, name: TableName) -> tuple[ForeignKey, ...] | None:
                 seen.add(key.references)
                 waiting.append((key.references, (*way, key)))
     return None
+
+
+def _root(dataset: Dataset) -> Table:
+    assert dataset.root is not None  # without a root no way leads to it
+    return dataset.table(dataset.root)
 
 
 def _lineage(dataset: Dataset, name: TableName) -> set[TableName]:
@@ -110,7 +115,7 @@ def _place(dataset: Dataset, key: ForeignKey) -> tuple[list[int], str]:
 def _own_columns(dataset: Dataset, key: ForeignKey) -> list[str]:
     """The key's columns that hold the root's primary key, in the order of that."""
     pairs = dict(zip(key.referenced_columns, key.columns, strict=True))
-    return [pairs[column] for column in dataset.table(dataset.root).primary_key]
+    return [pairs[column] for column in _root(dataset).primary_key]
 
 
 def _column(table: Table, name: str) -> Column | None:
@@ -142,7 +147,7 @@ def _subquery(
 ) -> str | None:
     """The key of the root's row at the end of the way, for the row of `table` that `qualifier`
     names in the query around it."""
-    root = dataset.table(dataset.root)
+    root = _root(dataset)
     if not way:
         return _key([_column(table, column) for column in root.primary_key], qualifier)
     key, rest = way[0], way[1:]

@@ -46,6 +46,7 @@ from convault.models import (
     Part,
     Range,
     RangeKey,
+    Selection,
     SourceFacts,
     Statement,
     TableName,
@@ -116,6 +117,7 @@ def build_manifest(
     members: Sequence[MemberEntry],
     index: IndexEntry | None = None,
     parent_id: UUID | None = None,
+    selection: Selection | None = None,
 ) -> Manifest:
     """The manifest of these receipts: tables as in the dataset, parts and ranges in the order of
     their pages, parts numbered per table. ValueError when the receipts are of other tables than the
@@ -158,6 +160,7 @@ def build_manifest(
         statements=tuple(statements),
         members=tuple(members),
         index=index,
+        selection=selection,
         absent=dataset.absent,
     )
 
@@ -170,6 +173,7 @@ def write_members(
     dataset: Dataset,
     options: BackupOptions,
     statements: Sequence[Statement],
+    selection: Selection | None = None,
 ) -> tuple[MemberEntry, ...]:
     """Store the small files that lie beside the manifest: README.txt and schema.sql.
 
@@ -178,7 +182,7 @@ def write_members(
     """
     taken_at = datetime.fromisoformat(facts.taken_at)
     contents = {
-        "README.txt": readme.text(backup_id, taken_at, dataset, options),
+        "README.txt": readme.text(backup_id, taken_at, dataset, options, selection),
         "schema.sql": schema.as_script(statements),
     }
     return tuple(
@@ -190,7 +194,7 @@ def write_index(
     repository: Repository, backup_id: UUID, dataset: Dataset, parts: Iterable[Part]
 ) -> IndexEntry | None:
     """Store the index from conversation to parts and frames beside the manifest, as `write_members`
-    does; None where the root has no primary key, and so conversations have no name."""
+    does; None where there is no root or it has no primary key: conversations have no name then."""
     tables = indexed(dataset)
     if not tables:
         return None

@@ -34,7 +34,7 @@ class Installation:
     repository: Repository
 
     def source(self, options: BackupOptions) -> Source:
-        """See `source_of`."""
+        """Where the rows of such a backup come from; see `source_of`."""
         return source_of(self.settings, options)
 
 
@@ -54,8 +54,9 @@ class InitReport:
 
 
 def source_of(settings: Settings, options: BackupOptions) -> Source:
-    """Where the rows of such a backup come from. ConfigurationError without DATABASE_URL, or
-    without a key that the options need; nothing is connected."""
+    """Where the rows of such a backup come from; its `check` tells whether what the options ask
+    for can be. ConfigurationError without DATABASE_URL, or without a key that the options need,
+    OptionsError for dates that cannot be; nothing is connected."""
     return PostgresSource(
         settings.source_url(),
         scope=scope_of(settings, options),

@@ -82,9 +82,9 @@ def fault_of(manifest: Manifest) -> str | None:
     names = [table.name for table in manifest.tables]
     if len(set(names)) < len(names):
         return "a table occurs twice"
-    if manifest.root not in names:
+    if manifest.root is not None and manifest.root not in names:
         return "its root table is not among its tables"
-    if manifest.root not in {table.name for table in manifest.restored}:
+    if manifest.root in {table.name for table in manifest.tables if table.reference_only}:
         return "its root table is kept for reference only"
     return _fault_of_members(manifest) or _fault_of_parts(manifest)
 

@@ -16,7 +16,15 @@ from convault.errors import RepositoryError
 from convault.formats.registry import format_of_name
 from convault.layout import fault_of
 from convault.layout import part_path as part_path
-from convault.models import Absence, Column, ForeignKey, SourceFacts, Statement, TableName
+from convault.models import (
+    Absence,
+    Column,
+    ForeignKey,
+    Selection,
+    SourceFacts,
+    Statement,
+    TableName,
+)
 
 FORMAT = 1
 """The repository format that this version writes, and the newest that it reads; 0 is read too."""
@@ -111,13 +119,18 @@ class Manifest(_Stored):
     parent_id: UUID | None
     source: SourceFacts
     consistency: Literal["snapshot"]
-    root: TableName
+    root: TableName | None
+    """None when the tables were named rather than found from conversations"""
     tables: tuple[TableEntry, ...]
     foreign_keys: tuple[ForeignKey, ...]
     statements: tuple[Statement, ...]
     members: tuple[MemberEntry, ...]
     index: IndexEntry | None = None
-    """None when the root has no primary key"""
+    """None when there is no root, or it has no primary key"""
+    selection: Selection | None = None
+    """how rows were selected; None when every row of the tables is in the backup"""
+    absent: tuple[Absence, ...] = ()
+    """tables and columns that were left out"""
     features: tuple[str, ...] = ()
     """what a reader must know beyond the format (`FEATURES`)"""
     revision: Annotated[int, Field(ge=1)] = 1
@@ -126,8 +139,6 @@ class Manifest(_Stored):
     """reserved for Storage files"""
     erasures: tuple[()] = ()
     """reserved for rows that were taken out later"""
-    absent: tuple[Absence, ...] = ()
-    """tables and columns that were left out"""
 
     @property
     def restored(self) -> tuple[TableEntry, ...]:

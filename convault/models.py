@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import (
     AfterValidator,
@@ -12,12 +12,16 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    StrictBool,
     ValidationError,
+    WithJsonSchema,
+    field_validator,
     model_validator,
 )
 from pydantic.alias_generators import to_camel
 
 from convault.errors import OptionsError
+from convault.period import order_fault, parsed
 
 MAX_PART_BYTES = 32 * 1024 * 1024
 """Plain bytes of a part at most (a single row may exceed it). Repository format, docs/format.md."""
@@ -29,6 +33,61 @@ class BackupFormat(StrEnum):
     JSON = "json"
     CSV = "csv"
     PARQUET = "parquet"
+
+
+def _text(value: Any) -> Any:
+    """Numbers are taken for their digits; what Postgres can have in no text is refused."""
+    text = str(value) if type(value) is int else value
+    if isinstance(text, str) and ("\0" in text or not _encodes(text)):
+        raise ValueError("holds a character that no value in Postgres can have")
+    return text
+
+
+def _encodes(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _a_list(value: Any) -> Any:
+    if not isinstance(value, list | tuple):
+        raise ValueError("must be a list")
+    return value
+
+
+def _not_empty(values: tuple[str, ...]) -> tuple[str, ...]:
+    if not values:
+        raise ValueError("is an empty list: name at least one, or leave it out")
+    return values
+
+
+def _listed(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+Id = Annotated[
+    str,
+    BeforeValidator(_text),
+    Field(min_length=1),
+    WithJsonSchema({"anyOf": [{"type": "string", "minLength": 1}, {"type": "integer"}]}),
+]
+"""A value that a column is compared with, as text; the column's type decides what it means."""
+
+Values = Annotated[
+    tuple[Id, ...],
+    BeforeValidator(_a_list),
+    AfterValidator(_not_empty),
+    Field(json_schema_extra={"minItems": 1}),
+]
+_VALUES_OR_ONE = {
+    "anyOf": [
+        {"type": "string", "minLength": 1},
+        {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1},
+    ]
+}
+_MOMENT: dict[str, Any] = {"examples": ["2026-01-31", "2026-01-31T08:00:00-03:00"]}
 
 
 def _table_pattern(text: str) -> str:
@@ -60,7 +119,8 @@ class BackupOptions(BaseModel):
         alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True
     )
 
-    include_messages: Literal[True] = True
+    include_messages: StrictBool = True
+    """false leaves out the table of messages, and what belongs to conversations only through it"""
     include_attachments: Literal[False] = False
     """Storage files; the rows that describe attachments are part of the dataset either way."""
     format: BackupFormat = BackupFormat.JSON
@@ -82,6 +142,45 @@ class BackupOptions(BaseModel):
             raise ValueError(f"{both[0]} cannot be both excluded and masked: choose one")
         return self
 
+    conversation_ids: Values | None = None
+    """only these conversations, by primary key"""
+    start_date: Annotated[str, Field(json_schema_extra=_MOMENT)] | None = None
+    """only conversations created then or later: a day, or a time"""
+    end_date: Annotated[str, Field(json_schema_extra=_MOMENT)] | None = None
+    """only conversations created before that time, or through that day"""
+    status: Annotated[Values, BeforeValidator(_listed), WithJsonSchema(_VALUES_OR_ONE)] | None = (
+        None
+    )
+    """only conversations with one of these statuses"""
+    channel_ids: Values | None = None
+    """only conversations of these channels"""
+    participant_ids: Values | None = None
+    """only conversations in which one of these takes part"""
+    tables: Values | None = None
+    """instead of the conversations, the tables whose names match: `schema.*`, `*.*`, `table`"""
+
+    @field_validator("start_date", "end_date")
+    @classmethod
+    def _moment(cls, value: str | None) -> str | None:
+        if value is not None:
+            parsed(value)
+        return value
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        fault = order_fault(self.start_date, self.end_date)
+        if fault is not None:
+            raise ValueError(fault)
+        if self.tables is not None:
+            asked = self.model_dump(by_alias=True, include=_OF_CONVERSATIONS, exclude_none=True)
+            others = [n for n, value in asked.items() if n != "includeMessages" or value is False]
+            if others:
+                raise ValueError(
+                    f"tables cannot be combined with {', '.join(others)}: these choose among"
+                    " conversations, and tables are backed up whole"
+                )
+        return self
+
     @classmethod
     def parse(cls, values: object) -> BackupOptions:
         """Read options from JSON-like `values`; OptionsError names each field that is wrong."""
@@ -97,8 +196,15 @@ class BackupOptions(BaseModel):
             ) from None
 
     def to_json(self) -> dict[str, object]:
-        """The options with the names that the API and Prefect use."""
-        return self.model_dump(mode="json", by_alias=True)
+        """The options with the names that the API and Prefect use; without those that ask for
+        nothing."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+_OF_CONVERSATIONS = {
+    "include_messages", "conversation_ids", "start_date", "end_date", "status", "channel_ids",
+    "participant_ids",
+}  # fmt: skip
 
 
 class TableName(NamedTuple):
@@ -157,6 +263,19 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
+class ForeignKey:
+    """One foreign key. `references` may lie in a schema that Supabase manages."""
+
+    name: str
+    table: TableName
+    columns: tuple[str, ...]
+    references: TableName
+    referenced_columns: tuple[str, ...]
+    declared: bool = False
+    """given by CONVAULT_RELATIONS: the schema has no such constraint, and `name` is ''"""
+
+
+@dataclass(frozen=True, slots=True)
 class Absence:
     """A table, or a column of a table, that would be part of the backup, and is not."""
 
@@ -173,21 +292,11 @@ class Absence:
 
 
 @dataclass(frozen=True, slots=True)
-class ForeignKey:
-    """One foreign key. `references` may lie in a schema that Supabase manages."""
-
-    name: str
-    table: TableName
-    columns: tuple[str, ...]
-    references: TableName
-    referenced_columns: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Dataset:
     """The tables that belong together, parents before children wherever keys allow."""
 
-    root: TableName
+    root: TableName | None
+    """None when the tables were named rather than found from conversations"""
     tables: tuple[Table, ...]
     foreign_keys: tuple[ForeignKey, ...]
     absent: tuple[Absence, ...] = ()
@@ -248,6 +357,28 @@ class Range:
     def __str__(self) -> str:
         end = "end" if self.end_page is None else str(self.end_page - 1)
         return f"{self.table} pages {self.first_page}-{end}"
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """How the rows of a filtered backup were selected: the root's rows that match all of the
+    filters, what belongs to these, and what any of them references."""
+
+    filters: tuple[str, ...]
+    """names of the options that filter"""
+    start: str | None
+    """of `startDate`: ISO 8601 in UTC, inclusive"""
+    end: str | None
+    """of `endDate`: ISO 8601 in UTC, exclusive"""
+    time_zone: str
+    """in which bare days were read"""
+    conversations: int
+    """rows of the root that match"""
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing matched: then no table has a row in the backup."""
+        return self.conversations == 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,8 +101,8 @@ def warnings(dataset: Dataset, outsiders: Iterable[Outsider]) -> tuple[str, ...]
     }
     return tuple(
         f"{outsider.name} is not in the backup, although its column {column} looks like a reference"
-        f" to {named[_squeezed(column)]}: there is no foreign key. Add it if these rows belong to"
-        " the conversations."
+        f" to {named[_squeezed(column)]}: there is no foreign key. Add it, or declare it in"
+        " CONVAULT_RELATIONS, if these rows belong to the conversations."
         for outsider in outsiders
         for column in outsider.columns
         if _squeezed(column) in named
@@ -122,7 +122,7 @@ def unreachable(dataset: Dataset) -> tuple[str, ...]:
 def belonging(dataset: Dataset) -> Sequence[Table]:
     """The root and what references it, directly or not, with partitions and heirs: a table with a
     foreign key to one of these is taken along, one with a key to any other is not."""
-    found = {dataset.root}
+    found = set() if dataset.root is None else {dataset.root}
     while True:
         parents_of_found = {
             parent for t in dataset.tables if t.name in found for parent in t.parents

@@ -34,10 +34,13 @@ _BEARER = re.compile(
 """Where it is all of a value, or follows the name of its header, no token is too plain."""
 
 _PLAIN_WORDS = frozenset(
-    "a access an and anon api auth authentication authorization format header headers here id in "
-    "is jwt key keys my name names of only or prefix required role scheme secret secrets service "
-    "the to token tokens type user value with your".split()
-)
+    {
+        "a", "access", "an", "and", "anon", "api", "auth", "authentication", "authorization",
+        "format", "header", "headers", "here", "id", "in", "is", "jwt", "key", "keys", "my", "name",
+        "names", "of", "only", "or", "prefix", "required", "role", "scheme", "secret", "secrets",
+        "service", "the", "to", "token", "tokens", "type", "user", "value", "with", "your",
+    }
+)  # fmt: skip
 """What is written where a token could be, and is none: `the Bearer token`, `sb_secret_key`."""
 
 _VERSIONED = re.compile(r"(oauth|rfc|http|v)-?\d", re.IGNORECASE)

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from convault.declared import DeclaredRelation, parse_column, parse_relations
 from convault.errors import ConfigurationError, NotFoundError
 from convault.models import MAX_PART_BYTES, TableName
 
@@ -38,6 +39,14 @@ class Settings(BaseSettings):
     """table that the dataset starts from, `table` or `schema.table` (schema `public` by default)"""
     convault_messages_table: str = "messages"
     """table of the dataset that must be there, or nothing is backed up"""
+    convault_relations: str = ""
+    """relations that the schema does not declare; `convault.declared` tells how they are written"""
+    convault_created_column: str = Field(default="created_at", min_length=1)
+    """column of the root that startDate and endDate are held against"""
+    convault_status_column: str = Field(default="status", min_length=1)
+    convault_channel_column: str = Field(default="channel_id", min_length=1)
+    convault_participants_column: str = ""
+    """`table.column` that participantIds are looked for in; '' lets it be found"""
 
     convault_workers: int = Field(default=2, ge=1, le=32)
     """chunks carried at the same time"""
@@ -57,6 +66,30 @@ class Settings(BaseSettings):
             return ZoneInfo(value) if isinstance(value, str) else value
         except (KeyError, ValueError, OSError):
             raise ValueError("not an IANA time zone, such as America/Sao_Paulo") from None
+
+    @field_validator("convault_relations")
+    @classmethod
+    def _relations(cls, value: str) -> str:
+        parse_relations(value)
+        return value
+
+    @field_validator("convault_participants_column")
+    @classmethod
+    def _participants(cls, value: str) -> str:
+        if value:
+            parse_column(value)
+        return value
+
+    @cached_property
+    def relations(self) -> tuple[DeclaredRelation, ...]:
+        """CONVAULT_RELATIONS, read."""
+        return parse_relations(self.convault_relations)
+
+    @cached_property
+    def participants(self) -> tuple[TableName, str] | None:
+        """Table and column of CONVAULT_PARTICIPANTS_COLUMN."""
+        named = self.convault_participants_column
+        return parse_column(named) if named else None
 
     @cached_property
     def root_table(self) -> TableName:

@@ -24,6 +24,7 @@ from prefect.exceptions import PrefectException
 
 from convault.catalog import BackupRecord
 from convault.errors import ConvaultError
+from convault.filters import described
 from convault.manifest import Manifest, TableEntry
 from convault.progress import Progress, listening
 from convault.repository import Repository
@@ -115,6 +116,7 @@ def _result(record: BackupRecord, manifest: Manifest) -> str:
     steps = "\n".join(f"| {step} | {value} |" for step, value in seconds.items())
     return (
         f"# Backup {record.id}\n\n"
+        f"{_selection(manifest)}"
         f"{manifest.rows} rows of {len(manifest.tables)} tables, as they were at "
         f"{manifest.created_at.isoformat()}; {manifest.plain_bytes} bytes, stored in "
         f"{manifest.stored_bytes}.\n\n"
@@ -123,6 +125,17 @@ def _result(record: BackupRecord, manifest: Manifest) -> str:
         f"{steps}\n"
         f"{_omissions(record)}"
     )
+
+
+def _selection(manifest: Manifest) -> str:
+    """That it is a part of the data, and which."""
+    # A pattern may hold what Markdown takes for a sign of its own.
+    asked = described(manifest.options).replace("`", "'")
+    if not asked:
+        return ""
+    selected = manifest.selection
+    empty = " **Nothing matched: the backup is complete, and it is empty.**"
+    return f"Filtered: `{asked}`.{empty if selected is not None and selected.empty else ''}\n\n"
 
 
 def _omissions(record: BackupRecord) -> str:

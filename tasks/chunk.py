@@ -24,7 +24,7 @@ class Plan:
 
     chunks: tuple[Chunk, ...]
     keys: tuple[RangeKey, ...]
-    """of every range of the chunks, in their order"""
+    """of every range, in the order of the chunks; of a filtered backup without a key"""
 
 
 @task(name="chunk", tags=TAGS, retries=4, **POLICY)
@@ -37,8 +37,8 @@ def chunk(
     chunk_bytes: int,
     workers: int,
 ) -> Load[Plan]:
-    """Every range of every table of the snapshot's dataset with its key, packed into chunks of
-    `chunk_bytes`. Keys are asked for by so many `workers` at a time."""
+    """Every range of every table of the snapshot's dataset with its key, those that have rows to
+    read packed into chunks of `chunk_bytes`. Keys are asked for by so many `workers` at a time."""
     seen = snapshot.content
     sized = [
         (range_, bytes_of(range_, table, seen))
@@ -47,7 +47,8 @@ def chunk(
         for range_ in ranges_of(table, seen, range_pages)
     ]
     keys = keys_of(seen, options, [range_ for range_, _ in sized], workers)
-    return Load("plan", Plan(tuple(ranges.pack(sized, chunk_bytes)), tuple(keys)))
+    wanted = [(range_, size) for range_, size in sized if seen.pages(range_) != 0]
+    return Load("plan", Plan(tuple(ranges.pack(wanted, chunk_bytes)), tuple(keys)))
 
 
 def ranges_of(table: Table, snapshot: Snapshot, range_pages: int) -> Sequence[Range]:
@@ -63,13 +64,17 @@ def bytes_of(range_: Range, table: Table, snapshot: Snapshot) -> int:
     """What a reader of the range may have to carry, estimated: its share of heap and TOAST."""
     pages = max(1, -(-snapshot.heap_bytes(table) // snapshot.page_bytes))
     end = pages if range_.end_page is None else range_.end_page
-    return snapshot.total_bytes(table) * (end - range_.first_page) // pages
+    read = snapshot.pages(range_)
+    share = end - range_.first_page if read is None else read
+    return snapshot.total_bytes(table) * share // pages
 
 
 def keys_of(
     snapshot: Snapshot, options: BackupOptions, found: Sequence[Range], workers: int
 ) -> list[RangeKey]:
     """The key of each range, asked for by so many `workers` at a time; the first error ends it."""
+    if snapshot.selection is not None:
+        return [RangeKey(range_, reason="only some of its rows were selected") for range_ in found]
     written = writing(options)
 
     def key(range_: Range) -> RangeKey:

@@ -46,6 +46,7 @@ def record(
         dataset=seen.dataset,
         options=options,
         statements=seen.statements,
+        selection=seen.selection,
     )
     manifest = commit.build_manifest(
         backup_id=backup_id,
@@ -58,6 +59,7 @@ def record(
         parts=parts.content,
         keys=keys.content,
         members=members,
+        selection=seen.selection,
         index=commit.write_index(repository, backup_id, seen.dataset, parts.content),
     )
     return commit.commit(

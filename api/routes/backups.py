@@ -45,15 +45,15 @@ def catalog_of(request: Request) -> Catalog:
     return catalog
 
 
+def requested_options(body: Annotated[object, Depends(json_body)]) -> BackupOptions:
+    """The options that the body asks for. OptionsError names the fields that are wrong."""
+    return BackupOptions.parse(body)
+
+
 def settings_of(request: Request) -> Settings:
     """The application's settings."""
     settings: Settings = request.app.state.settings
     return settings
-
-
-def requested_options(body: Annotated[object, Depends(json_body)]) -> BackupOptions:
-    """The options that the body asks for. OptionsError names the fields that are wrong."""
-    return BackupOptions.parse(body)
 
 
 _OPTIONS_BODY: dict[str, Any] = {
@@ -66,6 +66,7 @@ _OPTIONS_BODY: dict[str, Any] = {
                 "examples": {
                     "defaults": {"value": {}},
                     "smaller": {"value": {"format": "json", "compressionLevel": 9}},
+                    "january": {"value": {"startDate": "2026-01-01", "endDate": "2026-01-31"}},
                     "sparing": {
                         "value": {
                             "excludeTables": ["audit_*"],
@@ -114,16 +115,15 @@ router = APIRouter(prefix=PREFIX, tags=["backups"], responses=_BOTH)
 )
 def create_backup(
     options: Annotated[BackupOptions, Depends(requested_options)],
-    settings: Annotated[Settings, Depends(settings_of)],
     catalog: Annotated[Catalog, Depends(catalog_of)],
+    settings: Annotated[Settings, Depends(settings_of)],
     response: Response,
 ) -> BackupRecord:
-    """Write the row as `pending`, hand the run to Prefect, and answer without waiting for it.
-
-    Options that name tables or columns are held against the database first.
-    """
+    """Ask the source whether what is asked for can be, write the row as `pending`, hand the run to
+    Prefect, and answer without waiting for it."""
+    repository_id = _repository_id(catalog)
     source_of(settings, options).check()
-    record = _start(catalog, _add_row(catalog, options), options)
+    record = _start(catalog, _add_row(catalog, repository_id, options), options)
     response.headers["Location"] = f"{PREFIX}/{record.id}"
     return record
 
@@ -144,10 +144,14 @@ def list_backups(
     return catalog.list(limit=limit)
 
 
-def _add_row(catalog: Catalog, options: BackupOptions) -> BackupRecord:
+def _repository_id(catalog: Catalog) -> UUID:
     repository_id = catalog.repository_id()
     if repository_id is None:
         raise CatalogError("The catalog knows no repository yet: run `convault init`.")
+    return repository_id
+
+
+def _add_row(catalog: Catalog, repository_id: UUID, options: BackupOptions) -> BackupRecord:
     now = datetime.now(UTC)  # the database puts its own time in its place
     return catalog.add(
         BackupRecord(

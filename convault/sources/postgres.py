@@ -16,7 +16,7 @@ from typing import Any
 import psycopg
 import pyarrow as pa
 
-from convault import secrets
+from convault import secrets, tids
 from convault.belonging import belonging
 from convault.errors import (
     LockNotAvailable,
@@ -31,6 +31,7 @@ from convault.range_keys import Fingerprint, Provenance
 from convault.scope import Scope
 from convault.sources.columns import fitting, read_consequences
 from convault.sources.failures import translated
+from convault.sources.filtering import root_conditions
 from convault.sources.outsiders import read_outsiders
 from convault.sources.proof import leads_to, lock_query, locked_query, moved
 from convault.sources.provenance import read_provenance
@@ -42,6 +43,7 @@ from convault.sources.refusals import (
     require_whole_pages,
 )
 from convault.sources.relations import read_dataset
+from convault.sources.selection import Selected, count_selected, select
 from convault.sources.server import log_position, system_identifier, who_holds
 from convault.sources.session import (
     address,
@@ -79,16 +81,16 @@ class PostgresSource:
         self._readers = readers
 
     def check(self) -> None:
-        """See `sources.base.Source.check`. Where nothing is asked for by name, nothing is
-        connected."""
+        """See `sources.base.Source`."""
         from convault.schema import read_statements
 
-        if not self._scope.names_something:
-            return
         connection = connect(self._url, lock_timeout=self._lock_timeout)
         with closing(connection), translated():
-            found = find(connection, self._scope)
-            read_statements(connection, own(found))
+            dataset = find(connection, self._scope)
+            with connection.transaction():
+                connection.execute("SET TRANSACTION READ ONLY")
+                root_conditions(connection, dataset, self._scope.filters)
+            read_statements(connection, own(dataset))
 
     @contextmanager
     def snapshot(self) -> Iterator[PostgresSnapshot]:
@@ -110,6 +112,7 @@ class PostgresSource:
                     outsiders = read_outsiders(exporter, dataset)
                     provenance = read_provenance(exporter, dataset, self._scope.mask_key)
                     page_bytes, sizes = measure(exporter, dataset)
+                    selected = select(exporter, dataset, self._scope)
                 yield PostgresSnapshot(
                     facts,
                     dataset,
@@ -120,6 +123,7 @@ class PostgresSource:
                     sizes,
                     exporter,
                     readers,
+                    selected,
                     consequences.warnings,
                 )
             finally:
@@ -231,7 +235,7 @@ def lock(connection: _Connection, dataset: Dataset) -> bool:
         raise LockNotAvailable(
             f"The tables could not be locked for reading: {holders or 'somebody'} holds or awaits "
             "an exclusive lock. Try again when that is done, or raise CONVAULT_LOCK_TIMEOUT.",
-            table=dataset.root,
+            table=dataset.tables[0].name,
         ) from None
     return True
 
@@ -302,23 +306,26 @@ class PostgresSnapshot:
         self, facts: SourceFacts, dataset: Dataset, statements: tuple[Statement, ...],
         outsiders: Sequence[Outsider], provenance: dict[TableName, Provenance], page_bytes: int,
         sizes: dict[TableName, Size], exporter: _Connection, readers: Readers,
-        consequences: Sequence[str] = (),
+        selected: Selected | None = None, consequences: Sequence[str] = (),
     ) -> None:  # fmt: skip
         self.facts = facts
         self.dataset = dataset
         self.statements = statements
         self.not_included = tuple(outsider.name for outsider in outsiders)
+        self.selection = None if selected is None else selected.facts
         self.warnings = (
             *warnings(dataset, outsiders),
             *unreachable(dataset),
             *consequences,
             *secrets.warnings(statements),
+            *(() if selected is None else selected.warnings),
         )
         self._provenance = provenance
         self._page_bytes = page_bytes
         self._sizes = sizes
         self._exporter = exporter
         self._readers = readers
+        self._selected = selected
 
     @property
     def page_bytes(self) -> int:
@@ -334,38 +341,56 @@ class PostgresSnapshot:
         size = self._sizes[table.name]
         return size.heap + size.toast
 
+    def pages(self, range_: Range) -> int | None:
+        """See `sources.base.Snapshot`."""
+        if self._selected is None:
+            return None
+        return tids.pages(self._selected.within(self.dataset.table(range_.table), range_))
+
     def read(self, range_: Range, *, skip_rows: int = 0) -> Iterator[pa.RecordBatch]:
         """See `sources.base.Snapshot`."""
         table = self.dataset.table(range_.table)
         belongs = belonging(self.dataset, range_.table)
         extra = None if belongs is None else belongs.expression
-        return self._readers.read(table, range_, skip_rows, extra, self._condition(table))
+        rows = None if self._selected is None else self._selected.within(table, range_)
+        condition = self._condition(table)
+        return self._readers.read(table, range_, skip_rows, extra, rows, condition)
 
     def _condition(self, table: Table) -> str | None:
-        """SQL for which of the table's rows are part of the backup; None for all of them."""
-        return referenced(self.dataset, table) if table.reference_only else None
+        """SQL for which of the table's rows are part of the backup; None for all of them, or where
+        they are selected one by one."""
+        if self._selected is not None or not table.reference_only:
+            return None
+        return referenced(self.dataset, table)
 
     def count(self, table: Table) -> int:
         """See `sources.base.Snapshot`. It waits for its turn on the exporter's connection, whose
         lock on the table is already held and whose counts may run in parallel."""
-        condition = self._condition(table)
-        where = "" if condition is None else f" WHERE {condition}"
         try:
             with translated(table=table.name):
-                row = self._exporter.execute(
-                    f"SELECT pg_catalog.count(*), {leads_to(table)}"
-                    f" FROM ONLY {table.name.quoted}{where}".encode()
-                ).fetchone()
+                count, leads = self._counted(table)
         except MissingTable:
             raise moved(table.name) from None
         except SourceError as error:
             if error.transient:
                 raise snapshot_lost() from None
             raise
-        assert row is not None
-        if not row[1]:
+        if not leads:
             raise moved(table.name)
-        return int(row[0])
+        return count
+
+    def _counted(self, table: Table) -> tuple[int, bool]:
+        """Rows, and whether the table's name leads to it."""
+        if self._selected is not None:
+            return count_selected(self._exporter, table, self._selected.of(table))
+        condition = self._condition(table)
+        where = "" if condition is None else f" WHERE {condition}"
+        row = self._exporter.execute(
+            f"SELECT pg_catalog.count(*), {leads_to(table)}"
+            f" FROM ONLY {table.name.quoted}{where}".encode()
+        ).fetchone()
+        assert row is not None
+        return int(row[0]), bool(row[1])
 
     def provenance(self, table: Table) -> Provenance:
         """See `sources.base.Snapshot`."""

@@ -9,8 +9,10 @@ from typing import Any
 
 import adbc_driver_manager as adbc
 import adbc_driver_postgresql.dbapi as driver
+import polars as pl
 import pyarrow as pa
 
+from convault import tids
 from convault.errors import MissingTable, SnapshotLost, SourceError, SourceUnavailable
 from convault.masking import SETTINGS_QUERY, MaskKey, masked_expression
 from convault.models import Range, Table
@@ -21,6 +23,9 @@ from convault.sources.session import milliseconds, settings_query
 
 BATCH_BYTES = 2 * 1024 * 1024
 """What ADBC aims at for a batch. Bytes, not rows: 100 rows of 10 MB may lie on one page."""
+
+SELECTED_ROWS = 20_000
+"""Selected rows that one query reads: some 300 KB of SQL."""
 
 _GONE = ("42704", "22023")
 """SET TRANSACTION SNAPSHOT's answer to a snapshot it does not know: Postgres 16 on, and before."""
@@ -62,27 +67,23 @@ class Readers:
                 self._idle.append(connection)
 
     def read(
-        self, table: Table, range_: Range, skip_rows: int,
-        extra: str | None = None, condition: str | None = None,
+        self, table: Table, range_: Range, skip_rows: int, extra: str | None = None,
+        selected: pl.Series | None = None, condition: str | None = None,
     ) -> Iterator[pa.RecordBatch]:  # fmt: skip
-        """The rows of a range; see `sources.base.Snapshot.read`. `extra` is SQL for a last
-        column, `condition` SQL for which rows; both may read others of the tables."""
-        query = range_query(table, range_, skip_rows, extra, condition)
+        """The rows of a range, or those `selected` of it (`convault.tids`); see
+        `sources.base.Snapshot.read`. `extra` is SQL for a last column, `condition` SQL for which
+        rows, when none are selected; both may read others of the tables."""
         named = [table] if extra is None and condition is None else self._tables
         rows = 0
         with self._borrowed(named, range_) as connection:
-            with closing(connection.cursor()) as cursor:
-                cursor.adbc_statement.set_options(
-                    **{"adbc.postgresql.batch_size_hint_bytes": str(BATCH_BYTES)}
-                )
-                cursor.execute(query)
-                with cursor.fetch_record_batch() as batches:
-                    for batch in batches:
-                        rows += batch.num_rows
-                        yield batch
+            for query in queries(table, range_, skip_rows, extra, selected, condition):
+                for batch in _batches(connection, query):
+                    rows += batch.num_rows
+                    yield batch
+            expected = None if selected is None else max(0, len(selected) - skip_rows)
             # A condition finds nothing in namesakes, and so may find too little.
-            proven = [table] if condition is None else named
-            if (condition is not None or not rows) and not _lead_to(connection, proven):
+            doubted = not rows or expected not in (None, rows) or condition is not None
+            if doubted and not _lead_to(connection, [table] if condition is None else named):
                 raise moved(table.name)
 
     def fingerprint(self, table: Table, range_: Range, extra: str | None = None) -> Fingerprint:
@@ -214,21 +215,31 @@ class Readers:
         return known
 
 
+def queries(
+    table: Table, range_: Range, skip_rows: int = 0, extra: str | None = None,
+    selected: pl.Series | None = None, condition: str | None = None,
+) -> Iterator[str]:  # fmt: skip
+    """What gives the rows of a range one after the other, or those selected of it."""
+    if selected is None:
+        yield range_query(table, range_, skip_rows, extra, condition)
+        return
+    for batch in tids.slices(selected.slice(skip_rows), SELECTED_ROWS):
+        # A TID scan sorts what it is given, and a whole scan is in the same order.
+        where = f"ctid = ANY ({tids.literal(batch)}) AND tableoid = {table.oid}"
+        yield f"SELECT {_columns(table, extra)} FROM ONLY {table.name.quoted} WHERE {where}"
+
+
 def range_query(
     table: Table, range_: Range, skip_rows: int = 0,
     extra: str | None = None, condition: str | None = None,
 ) -> str:  # fmt: skip
     """The query that reads a range: FROM ONLY, or inheritance children repeat the page numbers. Of
     a namesake of the table it reads nothing; `extra` is SQL for a last column, `condition` for
-    which rows. Of a masked column only the mask is read."""
-    expressions = [masked_expression(column) for column in table.columns]
-    if extra is not None:
-        expressions.append(f'{extra} AS "convault conversation"')
-    columns = ", ".join(expressions)
+    which rows."""
     offset = f" OFFSET {skip_rows}" if skip_rows else ""
     # A condition may be answered by a join, which keeps no order.
     where = "" if condition is None else f" AND {condition} ORDER BY ctid"
-    return f"SELECT {columns} {_from(table, range_)}{where}{offset}"
+    return f"SELECT {_columns(table, extra)} {_from(table, range_)}{where}{offset}"
 
 
 def fingerprint_query(table: Table, range_: Range, extra: str | None = None) -> str:
@@ -249,6 +260,24 @@ def _from(table: Table, range_: Range) -> str:
     if range_.end_page is not None:
         where += f" AND ctid < '({range_.end_page},0)'"
     return f"FROM ONLY {table.name.quoted} WHERE {where} AND tableoid = {table.oid}"
+
+
+def _columns(table: Table, extra: str | None) -> str:
+    """Of a masked column only the mask."""
+    expressions = [masked_expression(column) for column in table.columns]
+    if extra is not None:
+        expressions.append(f'{extra} AS "convault conversation"')
+    return ", ".join(expressions)
+
+
+def _batches(connection: driver.Connection, query: str) -> Iterator[pa.RecordBatch]:
+    with closing(connection.cursor()) as cursor:
+        cursor.adbc_statement.set_options(
+            **{"adbc.postgresql.batch_size_hint_bytes": str(BATCH_BYTES)}
+        )
+        cursor.execute(query)
+        with cursor.fetch_record_batch() as batches:
+            yield from batches
 
 
 def snapshot_lost() -> SnapshotLost:

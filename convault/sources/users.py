@@ -56,6 +56,16 @@ def require_users_readable(connection: psycopg.Connection[Any], users: Table) ->
         )
 
 
+def without_masked_references(dataset: Dataset) -> Dataset:
+    """The dataset without the keys to tables kept for reference whose values are masked: nobody is
+    to be known by them."""
+    others = [table for table in dataset.tables if table.reference_only]
+    held = {key for t in others for keys in _keys(dataset, t).values() for key in keys}
+    names = {table.name for table in others}
+    keys = tuple(k for k in dataset.foreign_keys if k.references not in names or k in held)
+    return replace(dataset, foreign_keys=keys)
+
+
 def referenced(dataset: Dataset, table: Table) -> str:
     """SQL, for a WHERE: whether a row of `table`, which is kept for reference, is referenced by a
     row of the backup. False when every key to it is masked.

@@ -35,7 +35,8 @@ def back_up(
     format: BackupFormat = BackupFormat.JSON,
     scope: Scope | None = None,
 ) -> Manifest:
-    """Small parts by default, so that a small table has several. The manifest is not stored."""
+    """Small parts by default, so that a small table has several. `scope` wins over `root` and
+    `messages`. The manifest is not stored."""
     source = PostgresSource(url, scope=scope or Scope(root, messages), lock_timeout=10)
     options = BackupOptions(compression_level=level, format=format)
     with source.snapshot() as snapshot:
@@ -44,6 +45,8 @@ def back_up(
             if table.kind == "p":
                 continue
             for range_ in ranges_of(table, snapshot, range_pages):
+                if snapshot.pages(range_) == 0:
+                    continue
                 parts += _store(repository, snapshot, table, range_, options, part_bytes)
         backup_id = uuid4()
         return build_manifest(
@@ -56,6 +59,7 @@ def back_up(
             counts={table.name: snapshot.count(table) for table in snapshot.dataset.tables},
             parts=parts,
             members=[],
+            selection=snapshot.selection,
             index=write_index(repository, backup_id, snapshot.dataset, parts),
         )
 

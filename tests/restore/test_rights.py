@@ -22,7 +22,8 @@ SOURCE = f"""
         AS 'BEGIN RETURN NEW; END';
     CREATE FUNCTION auth.uid() RETURNS uuid LANGUAGE sql AS 'SELECT NULL::uuid';
     CREATE TABLE conversations (id int PRIMARY KEY, owner uuid);
-    CREATE TABLE messages (id int PRIMARY KEY, conversation int REFERENCES conversations, body text);
+    CREATE TABLE messages (id int PRIMARY KEY, conversation int REFERENCES conversations,
+        body text);
     CREATE FUNCTION refuses() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE ''not now''; END';
     INSERT INTO conversations VALUES (1, NULL);
     INSERT INTO messages SELECT n, 1, 'x' FROM generate_series(1, 10) n;
@@ -127,7 +128,7 @@ def test_a_policy_that_the_target_refuses_is_an_error_unless_tolerated(
         if s.name.startswith("nobody") else s for s in manifest.statements
     )  # fmt: skip
     manifest = manifest.model_copy(update={"statements": broken})
-    with pytest.raises(RestoreError, match="policy nobody on public.conversations"):
+    with pytest.raises(RestoreError, match=r"policy nobody on public\.conversations"):
         restore(repository, manifest, target)
     result = restore(repository, manifest, target, tolerate=True)
     assert [fault.statement.name for fault in result.faults] == ["nobody on public.conversations"]

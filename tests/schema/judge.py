@@ -119,8 +119,9 @@ def pg_dump(url: str) -> str:
 _RIGHTS = """
     SELECT held.object, grantee::regrole::text, privilege_type, is_grantable FROM (
         SELECT oid::regclass::text AS object,
-            coalesce(relacl, acldefault((CASE relkind WHEN 'S' THEN 's' ELSE 'r' END)::"char", relowner))
-            AS acl, relnamespace AS schema FROM pg_class WHERE relkind IN ('r', 'p', 'S')
+            coalesce(relacl,
+                acldefault(CASE relkind WHEN 'S' THEN 's'::"char" ELSE 'r' END, relowner)) AS acl,
+            relnamespace AS schema FROM pg_class WHERE relkind IN ('r', 'p', 'S')
         UNION ALL
         SELECT attrelid::regclass::text || '.' || attname, attacl, relnamespace
         FROM pg_attribute JOIN pg_class c ON c.oid = attrelid WHERE attacl IS NOT NULL

@@ -179,7 +179,7 @@ def test_only_what_the_backup_makes_gets_privileges(
 def test_a_plain_owner_restores_what_its_owner_has_lost(
     database: str, target: str, roles: Callable[..., None]
 ) -> None:
-    """Rights that the source's owner gave up are given up last, when nothing needs them any more."""
+    """What the source's owner gave up is given up last, when nothing needs it any more."""
     roles("Restorer")
     run(
         database,

@@ -21,7 +21,8 @@ HOOK = """
     CREATE TABLE messages (body text);
     CREATE TRIGGER hook AFTER INSERT ON messages FOR EACH ROW
         EXECUTE FUNCTION supabase_functions.http_request(
-            'https://example.org/hook', 'POST', '{"Content-type":"application/json"}', '{}', '1000');
+            'https://example.org/hook', 'POST', '{"Content-type":"application/json"}', '{}',
+            '1000');
     ALTER TABLE messages DISABLE TRIGGER hook;
     COMMENT ON TRIGGER hook ON messages IS 'tells the bot';
 """

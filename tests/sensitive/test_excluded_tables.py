@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import psycopg
 import pytest
 
@@ -120,6 +122,24 @@ def test_messages_that_hang_on_an_excluded_table_are_not_lost_silently(database:
         )
     with pytest.raises(OptionsError, match="messages belongs to the backup only through"):
         source(database, scope(tables=["threads"])).check()
+
+
+def test_messages_may_be_excluded_where_none_are_wanted(school: str) -> None:
+    asked = replace(scope(tables=["audits", "messages"]), include_messages=False)
+    with source(school, asked).snapshot() as snapshot:
+        assert {(a.name, a.reason) for a in snapshot.dataset.absent} == {
+            ("public.messages", "excluded"),
+            ("public.audits", "excluded"),
+            ("public.audit_details", "unreachable"),
+        }
+
+
+def test_of_named_tables_some_can_be_left_out(school: str, target: str) -> None:
+    asked = replace(scope(tables=["audit*"], masks={"messages.body": "null"}), tables=("public.*",))
+    manifest, _ = carried_over(school, target, asked)
+    assert "public.ratings" in names(manifest)
+    assert not {name for name in names(manifest) if "audit" in name}
+    assert rows(target, "SELECT DISTINCT body FROM messages") == [(None,)]
 
 
 def test_a_table_that_is_not_of_the_backup_may_be_excluded(school: str) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import psycopg
 import pytest
 
 from convault.archive import members_of
 from convault.errors import MissingPrivilege, OptionsError
+from convault.filters import Filters
 from convault.loading import read_part
 from convault.manifest import Manifest
 from convault.models import BackupFormat, TableName
@@ -109,6 +111,25 @@ def test_users_that_only_excluded_or_masked_columns_name_are_not_kept(app: str) 
     everything = {f"conversations.{c}": "null" for c in ("owner", "editor")}
     asked = scope(users=True, masks={**everything, "messages.author": "null"})
     assert entry(back_up(in_memory(), app, scope=asked), "auth.users").rows == 0
+
+
+def test_under_a_filter_only_those_of_selected_rows_are_kept(app: str) -> None:
+    only = Filters(conversation_ids=("1", "5"))
+    repository = in_memory()
+    manifest = back_up(
+        repository, app, scope=replace(scope(users=True), filters=only), format=BackupFormat.CSV
+    )
+    expected = rows(app, """
+        SELECT id::text, email FROM auth.users WHERE id IN (
+            SELECT owner FROM conversations WHERE id IN (1, 5)
+            UNION SELECT editor FROM conversations WHERE id IN (1, 5)
+            UNION SELECT author FROM messages WHERE conversation_id IN (1, 5)) ORDER BY 1
+    """)  # fmt: skip
+    assert kept(manifest, repository) == expected
+    assert len(expected) == 2 + 1 + 2
+    masks = {"conversations.owner": "null", "messages.author": "null"}
+    asked = replace(scope(users=True, masks=masks), filters=only)
+    assert entry(back_up(in_memory(), app, scope=asked), "auth.users").rows == 1
 
 
 def test_their_address_can_be_masked_or_left_out(app: str) -> None:
