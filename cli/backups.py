@@ -123,8 +123,9 @@ def backup(
     )  # fmt: skip
     settings = load_settings()
     settings.source_url()
-    # Refused here, rather than when Prefect has started and there is a row.
-    opened(settings).source(wanted).check()
+    installation = opened(settings)  # refused here, rather than when Prefect has started
+    installation.source(wanted).check()
+    installation.encryptor()
     with progress.shown():
         record = run_flow(load_flow(), wanted)
     if as_json:

@@ -10,9 +10,11 @@ import typer
 
 from cli import progress
 from cli.identify import BackupName, backup_named
+from cli.identities import Identities, Trust, identities_of
 from cli.listing import left_out_as_object
 from cli.opening import opened
 from cli.output import AsJson, duration, number, print_json, print_table, printable, say
+from cli.signatures import say_signature
 from cli.target import url_of_target
 from convault.errors import RestoredWithFaults
 from convault.omissions import in_lines, left_out
@@ -49,6 +51,8 @@ def restore(
             "status is 61.",
         ),
     ] = False,
+    identity: Identities = None,
+    trust: Trust = False,
     as_json: AsJson = False,
 ) -> None:
     """Restore a backup into an empty database.
@@ -59,19 +63,29 @@ def restore(
 
     Example: convault restore latest --target staging
     """
+    from convault import signature
     from convault.restore import restore as restore_backup
 
     settings = load_settings()
     settings.catalog_url()
     url = url_of_target(settings, target=target, into=into, into_file=into_file)
     installation = opened(settings)
-    manifest = installation.repository.manifest(backup_named(installation, backup))
+    backup_id = backup_named(installation, backup)
+    manifest, data = installation.repository.stored_manifest(backup_id)
+    what = f"the manifest of backup {backup_id}"
+    signed = signature.judged(data, installation.signing, what=what, trust=trust)
+    say_signature(signed, data, installation.signing)
+    identities = identities_of(settings, identity) if manifest.encryption else ()
     with progress.shown():
         result = restore_backup(
-            installation.repository, manifest, url, tolerate=tolerate_constraints
+            installation.repository,
+            manifest,
+            url,
+            tolerate=tolerate_constraints,
+            identities=identities,
         )
     if as_json:
-        print_json(_as_json(manifest, result))
+        print_json({**_as_json(manifest, result), "signature": signed})
     else:
         _tell(manifest, result)
     if not result.complete:

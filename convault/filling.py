@@ -8,6 +8,7 @@ from typing import Any
 import psycopg
 
 from convault import target
+from convault.encryption import Opener
 from convault.errors import IntegrityError, RestoreError
 from convault.generated import expected
 from convault.loading import load_part
@@ -49,7 +50,12 @@ def trees(connection: psycopg.Connection[Any], manifest: Manifest) -> Trees:
 
 
 def load(
-    connection: psycopg.Connection[Any], store: Store, manifest: Manifest, *, tolerate: bool
+    connection: psycopg.Connection[Any],
+    store: Store,
+    manifest: Manifest,
+    opener: Opener,
+    *,
+    tolerate: bool,
 ) -> dict[TableName, int]:
     """All rows of the backup, each proven before it is loaded. IntegrityError, StoreError,
     RestoreError.
@@ -64,7 +70,7 @@ def load(
             for table in tables:
                 for part in table.parts:
                     report("load", str(table.name), done=done, total=total, unit="rows")
-                    load_part(connection, store, table, part, into=into, expected=room)
+                    load_part(connection, store, table, part, opener, into=into, expected=room)
                     done += part.rows
             differing = room.differing(connection) if room else 0
         if differing and not tolerate:

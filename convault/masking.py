@@ -16,7 +16,7 @@ from hashlib import sha256
 from pydantic import SecretStr
 
 from convault.errors import ConfigurationError
-from convault.formats.postgres_types import quoted, select_expression
+from convault.formats.postgres_types import quoted, value_expression
 from convault.models import Column
 
 SHORTEST_KEY = 16
@@ -74,16 +74,20 @@ def mask_key(secret: SecretStr | None) -> MaskKey:
 
 
 def masked_expression(column: Column) -> str:
-    """The column in a select list, under its own name: its mask where it has one, or else itself
-    (`postgres_types.select_expression`). ValueError for a type that cannot be hashed."""
+    """The column in a select list, under its own name: `masked_value`."""
+    return f"{masked_value(column)} AS {quoted(column.name)}"
+
+
+def masked_value(column: Column) -> str:
+    """The column's mask where it has one, or else itself (`postgres_types.value_expression`).
+    ValueError for a type that cannot be hashed."""
     if not column.mask:
-        return select_expression(column)
+        return value_expression(column)
     if column.mask == "null":
-        type_ = "pg_catalog.text" if column.encoding == "text" else column.type
-        return f"NULL::{type_} AS {quoted(column.name)}"
+        return f"NULL::{'pg_catalog.text' if column.encoding == 'text' else column.type}"
     if cannot_be_hashed(column.type) is not None:
         raise ValueError(f"no hash can stand in a column of type {column.type}")
-    return f"{_hash(column)} AS {quoted(column.name)}"
+    return _hash(column)
 
 
 def cannot_be_hashed(type: str) -> str | None:

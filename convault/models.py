@@ -419,11 +419,14 @@ class Part:
     """of the stored bytes, hex; also the object's name"""
     stored_bytes: int
     plain_sha256: str
+    """of the document; an HMAC under `digest_key`, where there is one"""
     plain_bytes: int
     rows: int
     conversations: bytes = field(default=b"", repr=False)
     """which conversations the rows belong to (`convault.index.entries`); empty when that cannot be
     told"""
+    digest_key: str | None = None
+    """id of the key of `plain_sha256`; None when the part is not encrypted"""
 
 
 @dataclass(frozen=True, slots=True)

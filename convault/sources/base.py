@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from convault.models import Dataset, Range, Selection, SourceFacts, Statement, Table, TableName
 from convault.range_keys import Fingerprint, Provenance
+from convault.row_digest import Counted
 
 
 class Snapshot(Protocol):
@@ -59,6 +60,9 @@ class Snapshot(Protocol):
     def count(self, table: Table) -> int:
         """count(*) in the snapshot, without page ranges; of a filtered backup, of the rows that
         are selected."""
+
+    def counted(self, table: Table) -> Counted:
+        """The same, and in the same scan the digest of the rows (`convault.row_digest`)."""
 
     def provenance(self, table: Table) -> Provenance:
         """What the text of the table's rows depends on besides the rows, or why that cannot be

@@ -16,7 +16,7 @@ from typing import Any
 import psycopg
 import pyarrow as pa
 
-from convault import secrets, tids
+from convault import row_digest, secrets, tids
 from convault.belonging import belonging
 from convault.errors import (
     LockNotAvailable,
@@ -25,9 +25,11 @@ from convault.errors import (
     SourceError,
     SourceUnavailable,
 )
+from convault.masking import SETTINGS_QUERY, masked_value
 from convault.models import Dataset, Range, SourceFacts, Statement, Table, TableName
 from convault.omissions import Outsider, unreachable, warnings
 from convault.range_keys import Fingerprint, Provenance
+from convault.row_digest import Counted
 from convault.scope import Scope
 from convault.sources.columns import fitting, read_consequences
 from convault.sources.failures import translated
@@ -103,6 +105,9 @@ class PostgresSource:
         try:
             with translated():
                 facts, dataset, readers = self._fixed(exporter)
+                if self._scope.mask_key is not None:
+                    # Counts digest what is stored: masks.
+                    psycopg.RawCursor(exporter).execute(SETTINGS_QUERY, self._scope.mask_key.pads())
             try:
                 with translated():
                     require_no_large_objects(exporter, dataset.tables)
@@ -365,11 +370,20 @@ class PostgresSnapshot:
         return referenced(self.dataset, table)
 
     def count(self, table: Table) -> int:
-        """See `sources.base.Snapshot`. It waits for its turn on the exporter's connection, whose
-        lock on the table is already held and whose counts may run in parallel."""
+        """See `sources.base.Snapshot`."""
+        return self._scan(table, "NULL")[0]
+
+    def counted(self, table: Table) -> Counted:
+        """See `sources.base.Snapshot`."""
+        rows, total = self._scan(table, row_digest.aggregate(table.columns, masked_value))
+        return Counted(rows, row_digest.from_sum(total))
+
+    def _scan(self, table: Table, aggregate: str) -> tuple[int, str | None]:
+        """It waits for its turn on the exporter's connection, whose lock on the table is already
+        held and whose scans may run in parallel."""
         try:
             with translated(table=table.name):
-                count, leads = self._counted(table)
+                rows, leads, total = self._scanned(table, aggregate)
         except MissingTable:
             raise moved(table.name) from None
         except SourceError as error:
@@ -378,20 +392,20 @@ class PostgresSnapshot:
             raise
         if not leads:
             raise moved(table.name)
-        return count
+        return rows, total
 
-    def _counted(self, table: Table) -> tuple[int, bool]:
-        """Rows, and whether the table's name leads to it."""
+    def _scanned(self, table: Table, aggregate: str) -> tuple[int, bool, str | None]:
+        """Rows, whether the table's name leads to it, and what the aggregate gives."""
         if self._selected is not None:
-            return count_selected(self._exporter, table, self._selected.of(table))
+            return count_selected(self._exporter, table, self._selected.of(table), aggregate)
         condition = self._condition(table)
         where = "" if condition is None else f" WHERE {condition}"
         row = self._exporter.execute(
-            f"SELECT pg_catalog.count(*), {leads_to(table)}"
+            f"SELECT pg_catalog.count(*), {leads_to(table)}, {aggregate}"
             f" FROM ONLY {table.name.quoted}{where}".encode()
         ).fetchone()
         assert row is not None
-        return int(row[0]), bool(row[1])
+        return int(row[0]), bool(row[1]), row[2]
 
     def provenance(self, table: Table) -> Provenance:
         """See `sources.base.Snapshot`."""
