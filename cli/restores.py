@@ -11,11 +11,13 @@ import typer
 from cli import progress
 from cli.identify import BackupName, backup_named
 from cli.identities import Identities, Trust, identities_of
+from cli.listing import left_out_as_object
 from cli.opening import opened
 from cli.output import AsJson, duration, number, print_json, print_table, printable, say
 from cli.signatures import say_signature
 from cli.target import url_of_target
 from convault.errors import RestoredWithFaults
+from convault.omissions import in_lines, left_out
 from convault.secrets import MARKER
 from convault.settings import load_settings
 
@@ -85,7 +87,7 @@ def restore(
     if as_json:
         print_json({**_as_json(manifest, result), "signature": signed})
     else:
-        _tell(result)
+        _tell(manifest, result)
     if not result.complete:
         raise RestoredWithFaults(
             "All rows were restored, but not everything that holds for them: the faults are named "
@@ -122,16 +124,17 @@ def _as_json(manifest: Manifest, result: RestoreResult) -> dict[str, Any]:
             {"schema": table.schema, "table": table.name, "rows": rows}
             for table, rows in result.recomputed.items()
         ],
+        **left_out_as_object(manifest),
     }
 
 
-def _tell(result: RestoreResult) -> None:
+def _tell(manifest: Manifest, result: RestoreResult) -> None:
     print_table(
         ("table", "rows"),
         [(str(table), number(rows)) for table, rows in result.rows.items()],
         right=["rows"],
     )
-    for line in _imperfections(result):
+    for line in (*in_lines(left_out(manifest)), *_imperfections(result)):
         say(printable(line))
     say(f"Restored {number(sum(result.rows.values()))} rows in {duration(result.seconds)}.")
 

@@ -162,6 +162,7 @@ def build_manifest(
                 rows=counts[table.name],
                 parts=tuple(_entry(p, number) for number, p in enumerate(by_table[table.name])),
                 digest=(digests or {}).get(table.name),
+                reference_only=table.reference_only,
                 ranges=tuple(ranges[table.name]),
             )
             for table in dataset.tables

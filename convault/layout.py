@@ -139,6 +139,8 @@ def fault_of(manifest: Manifest) -> str | None:
         return "a table occurs twice"
     if manifest.root is not None and manifest.root not in names:
         return "its root table is not among its tables"
+    if manifest.root in {table.name for table in manifest.tables if table.reference_only}:
+        return "its root table is kept for reference only"
     return (
         _fault_of_members(manifest)
         or _fault_of_parts(manifest)

@@ -40,6 +40,8 @@ class Settings(BaseSettings):
     """what opens encrypted backups where no --identity is given"""
     convault_identity_passphrase_file: Path | None = None
     """a file that holds the passphrase of identity files"""
+    convault_mask_key: SecretStr | None = None
+    """what `maskColumns` hashes with; whoever has it can try values until a mask agrees"""
     convault_timezone: ZoneInfo = ZoneInfo("UTC")
 
     convault_root_table: str = "conversations"

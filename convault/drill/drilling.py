@@ -98,7 +98,7 @@ def _checks(
     left_out = rehearsal.left_out
     whole = planned.manifest
     there = whole.model_copy(
-        update={"tables": tuple(t for t in whole.tables if t.name not in left_out)}
+        update={"tables": tuple(t for t in whole.restored if t.name not in left_out)}
     )
     for table in sorted(left_out):
         for what in ("rows", "digest"):
