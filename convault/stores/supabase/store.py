@@ -34,8 +34,6 @@ PIECE_BYTES = 1024 * 1024
 _PLAIN = "/!*'()&$@=;:+,"
 """What stands for itself in a path; not every server takes it encoded."""
 _REREADS = 5
-_LASTS = 0.3
-"""one of LOOKS"""
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 
 
@@ -110,7 +108,7 @@ class SupabaseStore:
                     raise
             else:
                 return True
-        there = self._there(key, len(data))
+        there = self._there(key)
         if there != len(data):
             raise ObjectConflict(
                 f"{self.url} already holds {key} with {there} bytes where {len(data)} were to be "
@@ -195,9 +193,13 @@ class SupabaseStore:
                     "who may have read them.",
                     store=self.url,
                 )
-            largest = told.get("file_size_limit")
-            self._largest = largest if isinstance(largest, int) and largest > 0 else None
+            self._largest = self._limit(told)
             self._checked = True
+
+    def _limit(self, bucket: dict[str, Any]) -> int | None:
+        """Bytes of a file, where the bucket has a limit beside the project's."""
+        largest = bucket.get("file_size_limit")
+        return largest if isinstance(largest, int) and largest > 0 else None
 
     def _send(self, key: str, data: bytes, *, replace: bool) -> None:
         doing = f"{'replacing' if replace else 'storing'} {key}"
@@ -224,13 +226,12 @@ class SupabaseStore:
         except ObjectMissing:
             return None
 
-    def _there(self, key: str, wanted: int) -> int:
-        """Size of what kept us from creating `key`. Another than `wanted` must last: where files
-        have no versions, one that two writers make at once is short for a moment."""
+    def _there(self, key: str) -> int:
+        """Size of what kept us from creating `key`."""
         for seconds in LOOKS:
             time.sleep(seconds)
             size = self._size(key)
-            if size == wanted or (size is not None and seconds >= _LASTS):
+            if size is not None:
                 return size
         raise StoreUnavailable(
             f"{self.url} refused {key} as being there, and then did not have it: somebody else "
