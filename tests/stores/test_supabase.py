@@ -45,24 +45,24 @@ class OnLite(StoreSuite):
     keys = KEYS.filter(lambda key: ".." not in key)  # which Supabase takes inside a name
 
 
-class TestWithoutResumableUploads(OnLite):
+class TestLite(OnLite):
     @pytest.fixture
     def store(self, supabase: SupabaseStack, monkeypatch: pytest.MonkeyPatch) -> Store:
         use(supabase, monkeypatch, supabase.url, supabase.secret_key)
         return open_store(f"supabase://{supabase.new_bucket()}/back/ups")
 
 
-class TestWithResumableUploads(OnLite):
+class TestWithUploadsAndListingsOfSupabase(OnLite):
     @pytest.fixture
     def store(self, supabase: SupabaseStack, monkeypatch: pytest.MonkeyPatch) -> Store:
-        use(supabase, monkeypatch, supabase.resumable_url, supabase.legacy_key())
+        use(supabase, monkeypatch, supabase.full_url, supabase.legacy_key())
         return open_store(f"supabase://{supabase.new_bucket()}/back/ups")
 
 
 @pytest.fixture
 def bucket(supabase: SupabaseStack, monkeypatch: pytest.MonkeyPatch) -> str:
     """An empty private bucket; the environment opens it, with resumable uploads."""
-    use(supabase, monkeypatch, supabase.resumable_url, supabase.secret_key)
+    use(supabase, monkeypatch, supabase.full_url, supabase.secret_key)
     return supabase.new_bucket()
 
 
@@ -178,7 +178,7 @@ def test_init_makes_a_private_bucket_with_the_limit_of_the_plan(
 def test_a_file_beyond_the_limit_of_the_plan_is_told(
     size: int, supabase: SupabaseStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    use(supabase, monkeypatch, supabase.resumable_url, supabase.secret_key)
+    use(supabase, monkeypatch, supabase.full_url, supabase.secret_key)
     bucket = supabase.new_bucket(file_size_limit=1_000_000)
     for limit_is_known in (True, False):
         store = open_store(f"supabase://{bucket}")
