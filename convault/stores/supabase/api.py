@@ -23,9 +23,9 @@ from tenacity import (
 )
 
 from convault.errors import StoreError, StoreUnavailable
+from convault.project import Project
 from convault.stores.buckets import Patience
 from convault.stores.supabase.answers import MAX_ERROR_BYTES, refusal, taken_apart
-from convault.stores.supabase.project import Project
 
 PATIENCE = Patience(request=60.0)
 """`request` is the seconds without a byte after which a connection counts as dead"""

@@ -6,11 +6,11 @@ import re
 from urllib.parse import quote, unquote, urlsplit
 
 from convault.errors import ConfigurationError
+from convault.project import project
 from convault.settings import environment
 from convault.stores.buckets import MAX_PREFIX, Patience
 from convault.stores.keys import is_key
 from convault.stores.supabase.api import PATIENCE, StorageApi
-from convault.stores.supabase.project import project
 from convault.stores.supabase.store import SupabaseStore
 
 FREE_PLAN_BYTES = 50 * 1024 * 1024

@@ -31,10 +31,12 @@ class Project:
 def project() -> Project:
     """SUPABASE_URL and SUPABASE_SERVICE_ROLE_KEY. ConfigurationError when one is not set, or is
     not what it should be; no value is repeated."""
-    return Project(_url(environment("SUPABASE_URL")), _headers(_service_key()))
+    return Project(checked_url(environment("SUPABASE_URL")), _headers(_service_key()))
 
 
-def _url(url: str | None) -> str:
+def checked_url(url: str | None) -> str:
+    """SUPABASE_URL without a closing slash. ConfigurationError when it is not set or is not the
+    address of a project."""
     wanted = "SUPABASE_URL is the address of the project, such as https://abcdefghijkl.supabase.co"
     if not url:
         raise ConfigurationError(f"{wanted}; it is not set. Set it in the environment or in .env.")
@@ -49,10 +51,13 @@ def _url(url: str | None) -> str:
             f"{wanted}, without a path, a query, a user or a password. For Postgres itself there "
             "is DATABASE_URL."
         )
-    if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+    if parts.scheme == "http" and not (
+        is_loopback(parts.hostname or "") or environment("CONVAULT_SUPABASE_ALLOW_HTTP") == "true"
+    ):
         raise ConfigurationError(
             "SUPABASE_URL is not encrypted: the key and all rows would cross the network for "
-            "everyone to read. Use https."
+            "everyone to read. Use https, or set CONVAULT_SUPABASE_ALLOW_HTTP=true if the way "
+            "there is safe."
         )
     return url.rstrip("/")
 
