@@ -80,20 +80,25 @@ class Between:
 
     def begin(self, request: Request, body: bytes) -> None:
         """Send the server a request that breaks off after `body`."""
-        with closing(self._send(request, body)):
+        with closing(self._connection()) as connection:
+            self._send(connection, request, body)
             time.sleep(0.2)  # what it got it shall have seen
 
     def ask(self, request: Request, body: bytes) -> tuple[http.client.HTTPResponse, bytes]:
         """The server's answer."""
-        with closing(self._send(request, body)) as connection:
+        with closing(self._connection()) as connection:
+            self._send(connection, request, body)
             answer = connection.getresponse()
             content = answer.read()
         return answer, content
 
-    def _send(self, request: Request, body: bytes) -> http.client.HTTPConnection:
-        connection = http.client.HTTPConnection(
+    def _connection(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection(
             self._server.hostname or "", self._server.port, timeout=60
         )
+
+    @staticmethod
+    def _send(connection: http.client.HTTPConnection, request: Request, body: bytes) -> None:
         # `Host` as it came: it is part of what was signed.
         connection.putrequest(
             request.method, request.path, skip_host=True, skip_accept_encoding=True
@@ -101,7 +106,6 @@ class Between:
         for name, value in request.headers.items():
             connection.putheader(name, value)
         connection.endheaders(body)
-        return connection
 
 
 def _handler(between: Between) -> type[BaseHTTPRequestHandler]:

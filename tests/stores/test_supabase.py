@@ -11,6 +11,8 @@ import jwt
 import pytest
 
 from convault.errors import ConfigurationError, ObjectConflict, ObjectMissing, StoreError
+from convault.installation import initialise, open_installation
+from convault.settings import Settings
 from convault.stores import open_store
 from convault.stores.base import Store
 from convault.stores.supabase.store import LOOK_FIRST_BYTES, SupabaseStore
@@ -188,6 +190,24 @@ def test_a_file_beyond_the_limit_of_the_plan_is_told(
             with pytest.raises(StoreError, match="50 MB on the Free plan") as caught:
                 call("object", bytes(size))
             assert not caught.value.transient
+
+
+def test_an_installation_lives_in_a_bucket(
+    supabase: SupabaseStack, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`init` makes the bucket once: what was lost is not made anew in silence."""
+    use(supabase, monkeypatch, supabase.full_url, supabase.secret_key)
+    settings = Settings(
+        database_url=database, convault_store_url="supabase://an-installation/convault"
+    )
+    report = initialise(settings)
+    assert report.created
+    assert open_installation(settings).repository.repository_id == report.repository_id
+    assert not initialise(settings).created
+    lost = Settings(database_url=database, convault_store_url="supabase://not-there/convault")
+    for call in (open_installation, initialise):
+        with pytest.raises(StoreError, match="no such bucket"):
+            call(lost)
 
 
 def put_by_another(stack: SupabaseStack, bucket: str, key: str, data: bytes) -> None:
