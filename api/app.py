@@ -37,6 +37,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.guard = Guard(settings)
     closed = [Depends(caller)]  # each route says what scope it needs beyond that
     app.state.catalog = open_catalog(settings.catalog_url())
+    app.state.settings = settings
     app.include_router(health.router)
     app.include_router(backups.router, dependencies=closed)
     return app

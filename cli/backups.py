@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import typer
+from pydantic.alias_generators import to_camel
 
 from cli import progress
-from cli.listing import as_object, omissions, summary
+from cli.listing import as_object, omissions, selection, summary
 from cli.opening import opened
 from cli.output import AsJson, print_json, say
 from cli.prefect_server import ensure_server
@@ -30,10 +31,80 @@ def backup(
         typer.Option("--format", metavar="json|csv|parquet", help="How rows are written."),
     ] = None,
     compression_level: Annotated[int | None, typer.Option(metavar="N", help=_LEVEL)] = None,
+    conversation: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ID", help="Only this conversation; may be repeated."),
+    ] = None,
+    start_date: Annotated[
+        str | None,
+        typer.Option(metavar="DAY|TIME", help="Only conversations created then or later."),
+    ] = None,
+    end_date: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DAY|TIME", help="Only those created before that time, or through that day."
+        ),
+    ] = None,
+    status: Annotated[
+        list[str] | None,
+        typer.Option(metavar="STATUS", help="Only conversations of this status; may be repeated."),
+    ] = None,
+    channel: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ID", help="Only conversations of this channel; may be repeated."),
+    ] = None,
+    participant: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ID", help="Only those in which it takes part; may be repeated."),
+    ] = None,
+    no_messages: Annotated[
+        bool, typer.Option("--no-messages", help="Leave out messages and what hangs on them.")
+    ] = False,
+    tables: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATTERN",
+            help="Tables instead of conversations, such as 'sales.*'; may be repeated.",
+        ),
+    ] = None,
     options: Annotated[
         str | None,
-        typer.Option(metavar="JSON", help="Options as the API takes them; those above win."),
+        typer.Option(
+            metavar="JSON",
+            help="Options as the API takes them; the others here win, or are added to lists.",
+        ),
     ] = None,
+    exclude_table: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TABLE",
+            help="Leave out this table, `table` or `schema.table`, * for any characters, and what "
+            "belongs to the backup only through it. Repeatable.",
+        ),
+    ] = None,
+    exclude_column: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="Do not read this column, `table.column` or `schema.table.column`; a restored "
+            "table has it with its default or NULL. Repeatable.",
+        ),
+    ] = None,
+    mask_column: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN=null|hash",
+            help="Keep only NULL, or a hash under CONVAULT_MASK_KEY, of this column's values. "
+            "Repeatable.",
+        ),
+    ] = None,
+    include_users: Annotated[
+        bool,
+        typer.Option(
+            "--include-users",
+            help="Keep id and email of the rows of auth.users that the backup references.",
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Back up now: one snapshot, every row of the conversations and what belongs to them.
@@ -43,10 +114,18 @@ def backup(
 
     Example: convault backup --compression-level 9
     """
-    wanted = wanted_options(options, format_, compression_level)
+    wanted = wanted_options(
+        options, format_, compression_level, conversation_ids=conversation, start_date=start_date,
+        end_date=end_date, status=status, channel_ids=channel, participant_ids=participant,
+        include_messages=False if no_messages else None, tables=tables,
+        include_users=True if include_users else None, exclude_tables=exclude_table,
+        exclude_columns=exclude_column, mask_columns=mask_column,
+    )  # fmt: skip
     settings = load_settings()
     settings.source_url()
-    opened(settings)  # refused here, rather than when Prefect has started
+    installation = opened(settings)  # refused here, rather than when Prefect has started
+    installation.source(wanted).check()
+    installation.encryptor()
     with progress.shown():
         record = run_flow(load_flow(), wanted)
     if as_json:
@@ -54,14 +133,22 @@ def backup(
     else:
         print(record.id)
         say(summary(record))
+        if selected := selection(record):
+            say(selected)
         for line in omissions(record):
             say(line)
 
 
 def wanted_options(
-    as_json: str | None, format_: str | None, compression_level: int | None
-) -> BackupOptions:
-    """What the options of the command line ask for. OptionsError."""
+    as_json: str | None, format_: str | None, compression_level: int | None, *,
+    exclude_tables: Sequence[str] | None = None, exclude_columns: Sequence[str] | None = None,
+    mask_columns: Sequence[str] | None = None, **others: Any,
+) -> BackupOptions:  # fmt: skip
+    """What the options of the command line ask for; `others` by the names of BackupOptions' fields,
+    and None or an empty list where one was not given. OptionsError.
+
+    They win over `as_json`, but take nothing of what is to be left out or masked back.
+    """
     values: Any = {}
     if as_json is not None:
         try:
@@ -70,12 +157,32 @@ def wanted_options(
             raise OptionsError("What follows --options is not JSON.") from None
         if not isinstance(values, dict):
             raise OptionsError('What follows --options must be an object: {"compressionLevel": 9}.')
-    if format_ is not None:
-        values["format"] = format_
-    if compression_level is not None:
-        values.pop("compression_level", None)
-        values["compressionLevel"] = compression_level
+    given = {"format": format_, "compression_level": compression_level, **others}
+    for name, value in given.items():
+        if value is not None and value != []:
+            values.pop(name, None)
+            values[to_camel(name)] = value
+    _add(values, "excludeTables", "exclude_tables", exclude_tables or ())
+    _add(values, "excludeColumns", "exclude_columns", exclude_columns or ())
+    _mask(values, mask_columns or ())
     return BackupOptions.parse(values)
+
+
+def _add(values: dict[str, Any], name: str, snake: str, more: Sequence[str]) -> None:
+    given = values.get(name, values.get(snake, []))
+    if more and isinstance(given, list):  # anything else is refused by `parse`
+        values.pop(snake, None)
+        values[name] = [*given, *more]
+
+
+def _mask(values: dict[str, Any], more: Sequence[str]) -> None:
+    pairs = [text.rpartition("=") for text in more]
+    if any(not name for name, _, _ in pairs):
+        raise OptionsError("What follows --mask-column must be COLUMN=null or COLUMN=hash.")
+    given = values.get("maskColumns", values.get("mask_columns", {}))
+    if pairs and isinstance(given, dict):
+        values.pop("mask_columns", None)
+        values["maskColumns"] = {**given, **{name: mask for name, _, mask in pairs}}
 
 
 def load_flow() -> BackupFlow:

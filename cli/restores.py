@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,15 +10,23 @@ import typer
 
 from cli import progress
 from cli.identify import BackupName, backup_named
+from cli.identities import Identities, Trust, identities_of
+from cli.listing import left_out_as_object
 from cli.opening import opened
 from cli.output import AsJson, duration, number, print_json, print_table, printable, say
+from cli.signatures import say_signature
 from cli.target import url_of_target
 from convault.errors import RestoredWithFaults
+from convault.omissions import in_lines, left_out
+from convault.secrets import MARKER
 from convault.settings import load_settings
 
 if TYPE_CHECKING:
     from convault.manifest import Manifest
     from convault.restore import RestoreResult
+
+_NAMED = 8
+"""statements that are named when many are left out for the same reason"""
 
 
 def restore(
@@ -42,31 +51,43 @@ def restore(
             "status is 61.",
         ),
     ] = False,
+    identity: Identities = None,
+    trust: Trust = False,
     as_json: AsJson = False,
 ) -> None:
     """Restore a backup into an empty database.
 
-    Types, tables, rows, sequences, keys and indexes, all in one transaction; digests are checked
-    before a row is loaded. Without an option it asks for the URL. Not as a superuser: whoever can
-    write to the store can have SQL run as the role that restores.
+    Types, tables, rows, sequences, keys, indexes, triggers, policies and grants, all in one
+    transaction; digests are checked before a row is loaded. Without an option it asks for the URL.
+    Not as a superuser: whoever can write to the store can have SQL run as the role that restores.
 
     Example: convault restore latest --target staging
     """
+    from convault import signature
     from convault.restore import restore as restore_backup
 
     settings = load_settings()
     settings.catalog_url()
     url = url_of_target(settings, target=target, into=into, into_file=into_file)
     installation = opened(settings)
-    manifest = installation.repository.manifest(backup_named(installation, backup))
+    backup_id = backup_named(installation, backup)
+    manifest, data = installation.repository.stored_manifest(backup_id)
+    what = f"the manifest of backup {backup_id}"
+    signed = signature.judged(data, installation.signing, what=what, trust=trust)
+    say_signature(signed, data, installation.signing)
+    identities = identities_of(settings, identity) if manifest.encryption else ()
     with progress.shown():
         result = restore_backup(
-            installation.repository, manifest, url, tolerate=tolerate_constraints
+            installation.repository,
+            manifest,
+            url,
+            tolerate=tolerate_constraints,
+            identities=identities,
         )
     if as_json:
-        print_json(_as_json(manifest, result))
+        print_json({**_as_json(manifest, result), "signature": signed})
     else:
-        _tell(result)
+        _tell(manifest, result)
     if not result.complete:
         raise RestoredWithFaults(
             "All rows were restored, but not everything that holds for them: the faults are named "
@@ -83,38 +104,53 @@ def _as_json(manifest: Manifest, result: RestoreResult) -> dict[str, Any]:
         ],
         "rows": sum(result.rows.values()),
         "seconds": round(result.seconds, 3),
-        "left_out": [{"kind": s.kind, "name": s.name, "needs": s.needs} for s in result.left_out],
+        "left_out": [
+            {"kind": s.kind, "name": s.name, "needs": list(s.needs)} for s in result.left_out
+        ],
         "faults": [
             {
                 "kind": fault.statement.kind,
                 "name": fault.statement.name,
-                "needs": fault.statement.needs,
+                "needs": list(fault.statement.needs),
                 "reason": fault.reason,
                 "not_valid": fault.not_valid,
             }
             for fault in result.faults
         ],
+        "redacted": [
+            {"kind": s.kind, "name": s.name, "secrets": list(s.redacted)} for s in result.redacted
+        ],
         "recomputed": [
             {"schema": table.schema, "table": table.name, "rows": rows}
             for table, rows in result.recomputed.items()
         ],
+        **left_out_as_object(manifest),
     }
 
 
-def _tell(result: RestoreResult) -> None:
+def _tell(manifest: Manifest, result: RestoreResult) -> None:
     print_table(
         ("table", "rows"),
         [(str(table), number(rows)) for table, rows in result.rows.items()],
         right=["rows"],
     )
-    for line in _imperfections(result):
+    for line in (*in_lines(left_out(manifest)), *_imperfections(result)):
         say(printable(line))
     say(f"Restored {number(sum(result.rows.values()))} rows in {duration(result.seconds)}.")
 
 
 def _imperfections(result: RestoreResult) -> Iterator[str]:
+    alike: dict[tuple[str, str], list[str]] = defaultdict(list)
     for statement in result.left_out:
-        yield f"left out, as {statement.needs} is not there: {statement.kind} {statement.name}"
+        alike[", ".join(statement.needs), statement.kind].append(statement.name)
+    for (missing, kind), names in alike.items():
+        more = f" and {len(names) - _NAMED} more (--json names all)" if len(names) > _NAMED else ""
+        yield f"left out, as {missing} is not there: {kind} {', '.join(names[:_NAMED])}{more}"
+    for statement in result.redacted:
+        yield (
+            f"without its secret ({', '.join(statement.redacted)}): {statement.kind} "
+            f"{statement.name}: set it where it says {MARKER}"
+        )
     for fault in result.faults:
         what = "not valid for the restored rows" if fault.not_valid else "left out, as refused"
         yield f"{what}: {fault.statement.kind} {fault.statement.name}: {fault.reason}"

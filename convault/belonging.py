@@ -23,11 +23,15 @@ class Belonging:
     expression: str | None
     """SQL that gives it: a boolean, an integer or text, NULL for none. It calls the table by its
     full name"""
+    elsewhere: bool = False
+    """whether the expression looks into other tables: then the conversation of a row may change
+    while the row does not"""
 
 
 def belonging(dataset: Dataset, name: TableName) -> Belonging | None:
     """How the conversation of the table's rows is found; None when no foreign key leads to the
-    root, when the root has no primary key, or when a column on the way is not part of the backup.
+    root, when there is no root or it has no primary key, or when a column on the way is not in the
+    backup as it is.
 
     The shortest way counts, and of several the one over the columns that come first.
     """
@@ -35,17 +39,16 @@ def belonging(dataset: Dataset, name: TableName) -> Belonging | None:
     way = _way(dataset, name)
     if way is None:
         return None
+    primary_key = _root(dataset).primary_key
     if not way:
-        own = [_column(table, column) for column in dataset.table(dataset.root).primary_key]
+        own = [_column(table, column) for column in primary_key]
         return _here(own, table.name.quoted)
     first = way[0]
-    if len(way) == 1 and set(dataset.table(dataset.root).primary_key) <= set(
-        first.referenced_columns
-    ):
+    if len(way) == 1 and set(primary_key) <= set(first.referenced_columns):
         own = [_column(table, column) for column in _own_columns(dataset, first)]
         return _here(own, table.name.quoted)
     expression = _subquery(dataset, way, table, table.name.quoted)
-    return None if expression is None else Belonging(None, expression)
+    return None if expression is None else Belonging(None, expression, elsewhere=True)
 
 
 def indexed(dataset: Dataset) -> tuple[TableName, ...]:
@@ -59,7 +62,7 @@ def indexed(dataset: Dataset) -> tuple[TableName, ...]:
 
 def _way(dataset: Dataset, name: TableName) -> tuple[ForeignKey, ...] | None:
     """The foreign keys from the table to the root, one behind the other; () for the root."""
-    if not dataset.table(dataset.root).primary_key:
+    if dataset.root is None or not _root(dataset).primary_key:
         return None
     waiting: list[tuple[TableName, tuple[ForeignKey, ...]]] = [(name, ())]
     seen = {name}
@@ -72,6 +75,11 @@ def _way(dataset: Dataset, name: TableName) -> tuple[ForeignKey, ...] | None:
                 seen.add(key.references)
                 waiting.append((key.references, (*way, key)))
     return None
+
+
+def _root(dataset: Dataset) -> Table:
+    assert dataset.root is not None  # without a root no way leads to it
+    return dataset.table(dataset.root)
 
 
 def _lineage(dataset: Dataset, name: TableName) -> set[TableName]:
@@ -87,7 +95,15 @@ def _lineage(dataset: Dataset, name: TableName) -> set[TableName]:
 
 
 def _has(dataset: Dataset, key: ForeignKey) -> bool:
-    return any(table.name == key.references for table in dataset.tables)
+    """Whether the key can be followed: of a column that is masked the backup must not tell where
+    it leads to."""
+    if all(table.name != key.references for table in dataset.tables):
+        return False
+    own, above = dataset.table(key.table), dataset.table(key.references)
+    masked = {c.name for c in own.columns if c.mask} & set(key.columns)
+    return not masked and not {c.name for c in above.columns if c.mask} & set(
+        key.referenced_columns
+    )
 
 
 def _place(dataset: Dataset, key: ForeignKey) -> tuple[list[int], str]:
@@ -99,11 +115,12 @@ def _place(dataset: Dataset, key: ForeignKey) -> tuple[list[int], str]:
 def _own_columns(dataset: Dataset, key: ForeignKey) -> list[str]:
     """The key's columns that hold the root's primary key, in the order of that."""
     pairs = dict(zip(key.referenced_columns, key.columns, strict=True))
-    return [pairs[column] for column in dataset.table(dataset.root).primary_key]
+    return [pairs[column] for column in _root(dataset).primary_key]
 
 
 def _column(table: Table, name: str) -> Column | None:
-    return next((column for column in table.columns if column.name == name), None)
+    """None where its values are not in the backup."""
+    return next((c for c in table.columns if c.name == name and not c.mask), None)
 
 
 def _here(columns: Sequence[Column | None], qualifier: str) -> Belonging | None:
@@ -130,7 +147,7 @@ def _subquery(
 ) -> str | None:
     """The key of the root's row at the end of the way, for the row of `table` that `qualifier`
     names in the query around it."""
-    root = dataset.table(dataset.root)
+    root = _root(dataset)
     if not way:
         return _key([_column(table, column) for column in root.primary_key], qualifier)
     key, rest = way[0], way[1:]

@@ -13,13 +13,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from enum import StrEnum
+from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
-from convault import archive, readme, schema
+from convault import archive, readme, readme_encrypted, schema
 from convault import index as conversations
 from convault.belonging import indexed
 from convault.catalog.base import BackupRecord, BackupStatus, Catalog, Lease
+from convault.encryption import Encryptor
 from convault.errors import (
     CatalogError,
     CatalogUnavailable,
@@ -32,16 +34,31 @@ from convault.errors import (
 )
 from convault.manifest import (
     FORMAT,
+    EncryptionFacts,
     IndexEntry,
     Manifest,
     MemberEntry,
     PartEntry,
+    RangeEntry,
     TableEntry,
     part_path,
 )
-from convault.models import BackupOptions, Dataset, Part, SourceFacts, Statement, TableName
+from convault.models import (
+    BackupOptions,
+    Dataset,
+    Part,
+    Range,
+    RangeKey,
+    Selection,
+    SourceFacts,
+    Statement,
+    TableName,
+)
 from convault.progress import report
 from convault.repository import Repository
+from convault.signature import SigningKeys
+
+_NO_KEYS = SigningKeys()
 
 _LOOK_UPS = 8
 """objects looked up at a time: a store far away answers each in tens of milliseconds"""
@@ -79,6 +96,19 @@ def check_counts(counts: Mapping[TableName, int], parts: Iterable[Part]) -> None
             raise _incomplete(table, f"has {twice.range} stored twice or in part", expected, got)
 
 
+def check_keys(keys: Iterable[RangeKey], parts: Iterable[Part]) -> None:
+    """Compare what was stored of each range with what its key was made of; IncompleteBackup names
+    the table. Every part must lie in one of the ranges."""
+    stored = _rows_by_range(parts)
+    for key in keys:
+        got = stored.pop(key.range, 0)
+        if key.rows is not None and got != key.rows:
+            what = f"has {key.rows} rows in {key.range}, {got} are stored"
+            raise _incomplete(key.range.table, what, key.rows, got)
+    for range_, got in stored.items():
+        raise _incomplete(range_.table, f"has parts of {range_}, which was not planned", 0, got)
+
+
 def build_manifest(
     *,
     backup_id: UUID,
@@ -89,16 +119,26 @@ def build_manifest(
     statements: Sequence[Statement],
     counts: Mapping[TableName, int],
     parts: Iterable[Part],
+    keys: Iterable[RangeKey] = (),
     members: Sequence[MemberEntry],
     index: IndexEntry | None = None,
     parent_id: UUID | None = None,
+    selection: Selection | None = None,
+    digests: Mapping[TableName, str | None] | None = None,
+    encryption: EncryptionFacts | None = None,
 ) -> Manifest:
-    """The manifest of these receipts: tables as in the dataset, parts in the order of their pages,
-    numbered per table. ValueError when the receipts are of other tables than the dataset, KeyError
-    when `counts` lacks one: `check_counts` comes before this."""
+    """The manifest of these receipts: tables as in the dataset, parts and ranges in the order of
+    their pages, parts numbered per table; `digests` are of the tables' rows
+    (`convault.row_digest`), where they are known. ValueError when the receipts are of other tables
+    than the dataset, KeyError when `counts` lacks one: `check_counts` and `check_keys` come before
+    this."""
     by_table: dict[TableName, list[Part]] = defaultdict(list)
     for part in sorted(parts, key=lambda p: (p.range.table, p.range.first_page, p.ordinal)):
         by_table[part.range.table].append(part)
+    stored = _rows_by_range(part for found in by_table.values() for part in found)
+    ranges: dict[TableName, list[RangeEntry]] = defaultdict(list)
+    for key in sorted(keys, key=lambda key: (key.range.table, key.range.first_page)):
+        ranges[key.range.table].append(_range_entry(key, stored.get(key.range, 0)))
     strangers = set(by_table) - {table.name for table in dataset.tables}
     if strangers:
         raise ValueError(f"parts of tables outside the dataset: {sorted(map(str, strangers))}")
@@ -121,6 +161,9 @@ def build_manifest(
                 parents=table.parents,
                 rows=counts[table.name],
                 parts=tuple(_entry(p, number) for number, p in enumerate(by_table[table.name])),
+                digest=(digests or {}).get(table.name),
+                reference_only=table.reference_only,
+                ranges=tuple(ranges[table.name]),
             )
             for table in dataset.tables
         ),
@@ -128,6 +171,9 @@ def build_manifest(
         statements=tuple(statements),
         members=tuple(members),
         index=index,
+        selection=selection,
+        absent=dataset.absent,
+        encryption=encryption,
     )
 
 
@@ -139,6 +185,8 @@ def write_members(
     dataset: Dataset,
     options: BackupOptions,
     statements: Sequence[Statement],
+    selection: Selection | None = None,
+    encrypted: bool = False,
 ) -> tuple[MemberEntry, ...]:
     """Store the small files that lie beside the manifest: README.txt and schema.sql.
 
@@ -146,8 +194,9 @@ def write_members(
     StoreUnavailable, StoreError; RepositoryError when the backup is complete already.
     """
     taken_at = datetime.fromisoformat(facts.taken_at)
+    opening = readme_encrypted.text(backup_id) if encrypted else b""
     contents = {
-        "README.txt": readme.text(backup_id, taken_at, dataset, options),
+        "README.txt": opening + readme.text(backup_id, taken_at, dataset, options, selection),
         "schema.sql": schema.as_script(statements),
     }
     return tuple(
@@ -156,14 +205,21 @@ def write_members(
 
 
 def write_index(
-    repository: Repository, backup_id: UUID, dataset: Dataset, parts: Iterable[Part]
+    repository: Repository,
+    backup_id: UUID,
+    dataset: Dataset,
+    parts: Iterable[Part],
+    encryptor: Encryptor | None = None,
 ) -> IndexEntry | None:
     """Store the index from conversation to parts and frames beside the manifest, as `write_members`
-    does; None where the root has no primary key, and so conversations have no name."""
+    does; None where there is no root or it has no primary key: conversations have no name then."""
     tables = indexed(dataset)
     if not tables:
         return None
-    return repository.put_index(backup_id, conversations.build(parts), tables)
+    data = conversations.build(parts)
+    if encryptor is not None:
+        data = encryptor.encrypt_once(data)
+    return repository.put_index(backup_id, data, tables, encrypted=encryptor is not None)
 
 
 def commit(
@@ -173,26 +229,32 @@ def commit(
     manifest: Manifest,
     *,
     metrics: dict[str, Any],
+    keys: SigningKeys = _NO_KEYS,
 ) -> BackupRecord:
-    """Make the backup exist, and its row say so. The caller gives the lease back.
+    """Make the backup exist, and its row say so; its manifest is signed with `keys`. The caller
+    gives the lease back.
 
     Before the manifest is written: ObjectMissing, ObjectConflict, LeaseLost, StoreUnavailable; then
     there is no backup. After it only CatalogUnavailable, and then there is one: the row is mended
     by the next reconcile and must not be called failed (`record_failure` sees to that). May be
     repeated with the same manifest, also when a reconcile has completed the row meanwhile.
     """
-    if not _is_committed(repository, manifest):
+    stored = keys.sign(manifest.to_bytes())
+    if not _is_committed(repository, manifest, stored):
         _begin(Step.LOOK_UP)
-        _look_up(repository, manifest)
+        look_up_objects(repository, manifest)
         _begin(Step.FLUSH)
         repository.store.flush()
         _begin(Step.CHECK_LEASE)
         lease.check()
         _begin(Step.PUT_MANIFEST)
-        repository.put_manifest(manifest)
+        repository.put_manifest(manifest, keys)
     _begin(Step.RECORD)
     columns = completed_columns(
-        manifest, file_size=archive.size_of(manifest), completed_at=datetime.now(UTC)
+        manifest,
+        file_size=archive.size_of(manifest, stored),
+        completed_at=datetime.now(UTC),
+        manifest_sha256=sha256(stored).hexdigest(),
     )
     try:
         return catalog.update(manifest.backup_id, **columns, metrics=metrics)
@@ -224,14 +286,20 @@ def record_failure(
     except (NotFoundError, RepositoryError, StoreError):
         # A store that cannot be asked now is asked by the next reconcile.
         return catalog.update(backup_id, status=BackupStatus.FAILED, error=message, metrics=metrics)
-    columns = completed_columns(whole.manifest, file_size=whole.size, completed_at=written)
+    columns = completed_columns(
+        whole.manifest,
+        file_size=whole.size,
+        completed_at=written,
+        manifest_sha256=whole.etag,
+    )
     return catalog.update(backup_id, **columns, metrics=metrics)
 
 
 def completed_columns(
-    manifest: Manifest, *, file_size: int, completed_at: datetime
+    manifest: Manifest, *, file_size: int, completed_at: datetime, manifest_sha256: str
 ) -> dict[str, Any]:
-    """What the row of a complete backup says. `file_size`: exact bytes of its tar."""
+    """What the row of a complete backup says. `file_size`: exact bytes of its tar;
+    `manifest_sha256`: of the manifest as it is stored, so that damage to it shows later."""
     return {
         "status": BackupStatus.COMPLETED,
         "file_name": manifest.file_name,
@@ -242,7 +310,9 @@ def completed_columns(
         "parent_id": manifest.parent_id,
         "rows": manifest.rows,
         "stored_bytes": manifest.stored_bytes,
+        "revision": manifest.revision,
         "completed_at": completed_at,
+        "manifest_sha256": manifest_sha256,
     }
 
 
@@ -250,14 +320,16 @@ def _begin(step: Step) -> None:
     report("commit", step, done=list(Step).index(step), total=len(Step), unit="steps")
 
 
-def _is_committed(repository: Repository, manifest: Manifest) -> bool:
+def _is_committed(repository: Repository, manifest: Manifest, stored: bytes) -> bool:
     try:
-        return repository.manifest_bytes(manifest.backup_id) == manifest.to_bytes()
+        return repository.manifest_bytes(manifest.backup_id, manifest.revision) == stored
     except NotFoundError:
         return False
 
 
-def _look_up(repository: Repository, manifest: Manifest) -> None:
+def look_up_objects(repository: Repository, manifest: Manifest) -> None:
+    """Whether every object of the manifest is there and has its size. ObjectMissing,
+    ObjectConflict."""
     expected = manifest.objects()
 
     def look_up(key: str) -> None:
@@ -301,7 +373,25 @@ def _entry(part: Part, number: int) -> PartEntry:
         first_page=part.range.first_page,
         end_page=part.range.end_page,
         ordinal=part.ordinal,
+        digest_key=part.digest_key,
     )
+
+
+def _range_entry(key: RangeKey, rows: int) -> RangeEntry:
+    return RangeEntry(
+        first_page=key.range.first_page,
+        end_page=key.range.end_page,
+        rows=rows,
+        key=key.key,
+        reason=key.reason,
+    )
+
+
+def _rows_by_range(parts: Iterable[Part]) -> dict[Range, int]:
+    rows: dict[Range, int] = defaultdict(int)
+    for part in parts:
+        rows[part.range] += part.rows
+    return rows
 
 
 def _stored_twice(parts: list[Part]) -> Part | None:

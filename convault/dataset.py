@@ -19,9 +19,9 @@ MANAGED_SCHEMAS = frozenset(
 """Schemas that Supabase or Postgres itself fills (and `supabase_*`, `pg_*`): never copied whole,
 because the place that is restored into has its own. Source: Supabase's documentation."""
 
-OWN_TABLES = frozenset(
-    TableName("public", name) for name in ("backups", "backup_repositories", "convault_migrations")
-)
+_OWN = ("backups", "backup_objects", "backup_recipients", "backup_repositories",
+        "backup_verify_turns", "convault_migrations")  # fmt: skip
+OWN_TABLES = frozenset(TableName("public", name) for name in _OWN)
 """Convault's own catalog, which may live in the database that it backs up."""
 
 
@@ -33,6 +33,8 @@ class Relation:
     parents: tuple[TableName, ...] = ()
     """the table that this is a partition of, or those it inherits from"""
     is_partition: bool = False
+    of_extension: bool = False
+    """whether an extension made it, and makes it again"""
 
 
 def is_managed(schema: str) -> bool:
@@ -48,7 +50,11 @@ def own_tables(names: Iterable[TableName]) -> frozenset[TableName]:
 
 
 def close_over(
-    root: TableName, relations: Iterable[Relation], foreign_keys: Iterable[ForeignKey]
+    root: TableName,
+    relations: Iterable[Relation],
+    foreign_keys: Iterable[ForeignKey],
+    *,
+    excluded: Collection[TableName] = (),
 ) -> tuple[TableName, ...]:
     """The tables that belong to `root`, each after those that it needs, wherever cycles allow.
 
@@ -58,12 +64,12 @@ def close_over(
     table come its partition tree, those that inherit from it (its rows include theirs), and those
     that it inherits from (it cannot be created without them, but their other heirs stay away).
 
-    Managed schemas are a boundary, and Convault's own tables are left out. Raises MissingTable when
-    `root` is not there, UnsupportedSource when it, or a table that holds rows of the dataset, lies
-    in a managed schema.
+    Managed schemas are a boundary, and Convault's own tables are left out, as are the `excluded`
+    ones with all that shares their rows. Raises MissingTable when `root` is not there,
+    UnsupportedSource when it, or a table that holds rows of the dataset, lies in a managed schema.
     """
     keys = list(foreign_keys)
-    family = _Family(relations)
+    family = _Family(relations, excluded)
     if is_managed(root.schema):
         raise UnsupportedSource(
             f"{root} lies in the schema {root.schema}, which Supabase manages: such a schema is "
@@ -76,18 +82,48 @@ def close_over(
             f"{_suggestion(root, family.relations)} Set CONVAULT_ROOT_TABLE to the right one.",
             table=root,
         )
-    down = _reach(
-        [root],
-        {t: [k.table for k in keys if k.references == t] for t in {k.references for k in keys}},
-        family,
-    )
-    up = _reach(
-        down,
-        {t: [k.references for k in keys if k.table == t] for t in {k.table for k in keys}},
-        family,
-        ancestors=True,
-    )
-    return _in_order(up, keys, family)
+    return _with_needs(_down(root, keys, family), keys, family)
+
+
+def close_over_named(
+    names: Iterable[TableName], relations: Iterable[Relation], foreign_keys: Iterable[ForeignKey]
+) -> tuple[TableName, ...]:
+    """The named tables, with what shares their rows and what they reference, in the order of
+    `close_over`, whose errors it raises."""
+    keys = list(foreign_keys)
+    return _with_needs(names, keys, _Family(relations, ()))
+
+
+def only_below(
+    tables: Collection[TableName],
+    root: TableName,
+    relations: Iterable[Relation],
+    foreign_keys: Iterable[ForeignKey],
+) -> tuple[TableName, ...]:
+    """What belongs to `root` only through `tables`: these, what shares their rows, and what is
+    reached downward from the root no more when they are left out."""
+    known, keys = list(relations), list(foreign_keys)
+    whole, less = _Family(known, ()), _Family(known, tables)
+    if root not in less.relations:
+        return tuple(sorted(less.excluded))
+    lost = set(_down(root, keys, whole)) - set(_down(root, keys, less))
+    return tuple(sorted(lost | less.excluded))
+
+
+def _down(root: TableName, keys: Collection[ForeignKey], family: _Family) -> list[TableName]:
+    below: dict[TableName, list[TableName]] = {}
+    for key in keys:
+        below.setdefault(key.references, []).append(key.table)
+    return _reach([root], below, family)
+
+
+def _with_needs(
+    names: Iterable[TableName], keys: Collection[ForeignKey], family: _Family
+) -> tuple[TableName, ...]:
+    above: dict[TableName, list[TableName]] = {}
+    for key in keys:
+        above.setdefault(key.table, []).append(key.references)
+    return _in_order(_reach(names, above, family, ancestors=True), keys, family)
 
 
 def require_messages(
@@ -101,8 +137,8 @@ def require_messages(
     if messages in everything:
         raise MissingTable(
             f"{messages} is there, but no chain of foreign keys ties it to {root}, so its rows "
-            f"would not be backed up. Add the foreign key, or set CONVAULT_ROOT_TABLE and "
-            f"CONVAULT_MESSAGES_TABLE to tables that belong together.",
+            f"would not be backed up. Add the foreign key, declare it in CONVAULT_RELATIONS, or "
+            f"set CONVAULT_ROOT_TABLE and CONVAULT_MESSAGES_TABLE to tables that belong together.",
             table=messages,
         )
     raise MissingTable(
@@ -150,7 +186,7 @@ def _suggestion(wanted: TableName, names: Iterable[TableName]) -> str:
 class _Family:
     """Partition trees and inheritance, both ways."""
 
-    def __init__(self, relations: Iterable[Relation]) -> None:
+    def __init__(self, relations: Iterable[Relation], excluded: Collection[TableName]) -> None:
         self.relations = {relation.name: relation for relation in relations}
         for name in own_tables(self.relations):
             del self.relations[name]
@@ -158,6 +194,15 @@ class _Family:
         for relation in self.relations.values():
             for parent in relation.parents:
                 self.heirs.setdefault(parent, []).append(relation.name)
+        self.excluded: set[TableName] = set()
+        waiting = [name for name in excluded if name in self.relations]
+        while waiting:
+            name = waiting.pop()
+            if name not in self.excluded:
+                self.excluded.add(name)
+                waiting += self.heirs.get(name, ())
+        for name in self.excluded:
+            del self.relations[name]
 
     def may_join(self, name: TableName) -> bool:
         return name in self.relations and not is_managed(name.schema)
@@ -166,6 +211,7 @@ class _Family:
         """Tables whose rows are rows of `name`, and the table that it is a partition of."""
         relation = self.relations[name]
         found = [*self.heirs.get(name, ()), *(relation.parents if relation.is_partition else ())]
+        found = [other for other in found if other not in self.excluded]
         for other in found:
             if other not in self.relations or is_managed(other.schema):
                 raise UnsupportedSource(

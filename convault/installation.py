@@ -12,12 +12,16 @@ from uuid import UUID
 
 from convault import layout
 from convault.catalog import Catalog, open_catalog
+from convault.encryption import Encryptor
 from convault.errors import CatalogError, ConfigurationError, ObjectMissing, RepositoryError
+from convault.manifest import FORMAT
 from convault.models import BackupOptions
+from convault.recipients import encryptor_of
 from convault.reconcile import Change, reconcile
 from convault.repository import Repository
 from convault.scope import scope_of
 from convault.settings import Settings
+from convault.signature import SigningKeys
 from convault.sources.base import Source
 from convault.sources.postgres import PostgresSource
 from convault.stores import open_store
@@ -32,15 +36,19 @@ class Installation:
     catalog: Catalog
     repository: Repository
 
+    @property
+    def signing(self) -> SigningKeys:
+        """The keys that sign manifests and prove them."""
+        return self.settings.signing
+
+    def encryptor(self) -> Encryptor | None:
+        """What encrypts a backup that is made now, or None for a plain one. RecipientMissing when
+        it may not be plain and there is nobody to encrypt it to."""
+        return encryptor_of(self.settings.convault_encryption, self.repository, self.catalog)
+
     def source(self, options: BackupOptions) -> Source:
-        """Where the rows of such a backup come from. ConfigurationError without DATABASE_URL;
-        nothing is connected."""
-        return PostgresSource(
-            self.settings.source_url(),
-            scope=scope_of(self.settings, options),
-            lock_timeout=self.settings.convault_lock_timeout,
-            readers=self.settings.convault_workers,
-        )
+        """Where the rows of such a backup come from; see `source_of`."""
+        return source_of(self.settings, options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +66,18 @@ class InitReport:
     """all of it in words, a line each"""
 
 
+def source_of(settings: Settings, options: BackupOptions) -> Source:
+    """Where the rows of such a backup come from; its `check` tells whether what the options ask
+    for can be. ConfigurationError without DATABASE_URL, or without a key that the options need,
+    OptionsError for dates that cannot be; nothing is connected."""
+    return PostgresSource(
+        settings.source_url(),
+        scope=scope_of(settings, options),
+        lock_timeout=settings.convault_lock_timeout,
+        readers=settings.convault_workers,
+    )
+
+
 def open_installation(settings: Settings) -> Installation:
     """Open what `init` has set up.
 
@@ -66,6 +86,7 @@ def open_installation(settings: Settings) -> Installation:
     one than the catalog knows; CatalogUnavailable, StoreUnavailable.
     """
     store_url = settings.store_url()
+    _ = settings.signing  # refused here, rather than when there is something to sign
     catalog = open_catalog(settings.catalog_url())
     missing = catalog.missing_migrations()
     if missing:
@@ -100,13 +121,14 @@ def initialise(settings: Settings, *, new_repository: bool = False) -> InitRepor
         else:
             repository = Repository.open(store, None if new_repository else known)
         catalog.register_repository(repository.repository_id, repository.installation_id, store.url)
+    upgraded = repository.upgrade()
     changes = reconcile(repository, catalog, thorough=True)
     return InitReport(
         repository.repository_id,
         tuple(migrations),
         created,
         tuple(changes),
-        _in_words(repository, known, migrations, changes, created=created),
+        _in_words(repository, known, migrations, changes, created=created, upgraded=upgraded),
     )
 
 
@@ -157,11 +179,14 @@ def _in_words(
     changes: list[Change],
     *,
     created: bool,
+    upgraded: bool,
 ) -> list[str]:
     lines = [f"Applied migration {name}." for name in migrations]
     lines = lines or ["The catalog's tables are up to date."]
     where = f"repository {repository.repository_id} in {repository.store.url}"
     lines.append(f"Created {where}." if created else f"Found {where}.")
+    if upgraded:
+        lines.append(f"It says format {FORMAT} now. Backups of the format before are read as ever.")
     if known is not None and known != repository.repository_id:
         lines.append(f"The catalog turned from repository {known}; its rows stay.")
     return lines + [str(change) for change in changes]

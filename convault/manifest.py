@@ -12,21 +12,48 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
+from convault import row_digest
+from convault.age import SUFFIX as ENCRYPTED
 from convault.errors import RepositoryError
 from convault.formats.registry import format_of_name
 from convault.layout import fault_of
 from convault.layout import part_path as part_path
-from convault.models import Column, ForeignKey, SourceFacts, Statement, TableName
+from convault.models import (
+    Absence,
+    Column,
+    ForeignKey,
+    Selection,
+    SourceFacts,
+    Statement,
+    TableName,
+)
 
-FORMAT = 0
-"""The repository format that this version writes, and the newest that it reads."""
+FORMAT = 1
+"""The repository format that this version writes, and the newest that it reads; 0 is read too."""
+
+FEATURES: frozenset[str] = frozenset()
+"""What a manifest may ask its reader to know beyond format 1. Fields that are not known are passed
+over; so whatever would be misread without a new field goes along with the name of a feature."""
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
+Recipient = Annotated[str, Field(pattern="^age1[02-9ac-hj-np-z]{58}$")]
 
 
 class _Stored(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Format 1 may grow: what this version does not know, it passes over.
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class RangeEntry(_Stored):
+    """Pages [first_page, end_page) of a table, and the key of the rows that were visible there."""
+
+    first_page: Count
+    end_page: Count | None
+    rows: Count
+    key: Sha256 | None
+    reason: str = ""
+    """why there is no key"""
 
 
 class PartEntry(_Stored):
@@ -42,6 +69,14 @@ class PartEntry(_Stored):
     first_page: Count
     end_page: Count | None
     ordinal: Count
+    digest_key: str | None = None
+    """id of the digest key with which `plain_sha256` is an HMAC-SHA256; None when the part is not
+    encrypted, and it is a SHA-256"""
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether the object is an age file."""
+        return self.key.endswith(ENCRYPTED)
 
 
 class TableEntry(_Stored):
@@ -55,6 +90,12 @@ class TableEntry(_Stored):
     rows: Count
     """as counted in the snapshot, not summed from the parts"""
     parts: tuple[PartEntry, ...]
+    digest: Annotated[str, Field(pattern=row_digest.PATTERN)] | None = None
+    """of the rows, computed by the source in the snapshot (`convault.row_digest`)"""
+    reference_only: bool = False
+    """kept so that references can be understood, never made or filled by a restore"""
+    ranges: tuple[RangeEntry, ...] = ()
+    """in the order of their pages, those without rows too; none in format 0"""
 
 
 class MemberEntry(_Stored):
@@ -70,13 +111,34 @@ class IndexEntry(_Stored):
     """The index from conversation to parts and frames, which lies beside the manifest and goes into
     the tar under the same name."""
 
-    path: Literal["index.parquet"]
+    path: Literal["index.parquet", "index.parquet.age"]
     key: str
     sha256: Sha256
     bytes: Count
     tables: tuple[TableName, ...]
     """whose rows it covers: the conversation of other tables' rows cannot be told, or there is
     none"""
+
+
+class DigestKey(_Stored):
+    """The key of some parts' digests of plain bytes, which were encrypted to the same people."""
+
+    id: Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
+    recipients: tuple[Recipient, ...]
+    """those who can open `sealed`, and every part that names this key"""
+    sealed: str
+    """32 random bytes, as an age file, in base64"""
+
+
+class EncryptionFacts(_Stored):
+    """How the objects of an encrypted backup are encrypted, and to whom."""
+
+    scheme: Literal["age"]
+    recipients: tuple[Recipient, ...]
+    """those who can open what this backup has written itself: its index, and its own parts"""
+    access: Literal["part"]
+    """only whole objects can be fetched: the frames of a part cannot be read one by one"""
+    digest_keys: tuple[DigestKey, ...]
 
 
 class Manifest(_Stored):
@@ -91,13 +153,33 @@ class Manifest(_Stored):
     parent_id: UUID | None
     source: SourceFacts
     consistency: Literal["snapshot"]
-    root: TableName
+    root: TableName | None
+    """None when the tables were named rather than found from conversations"""
     tables: tuple[TableEntry, ...]
     foreign_keys: tuple[ForeignKey, ...]
     statements: tuple[Statement, ...]
     members: tuple[MemberEntry, ...]
     index: IndexEntry | None = None
-    """None when the root has no primary key"""
+    """None when there is no root, or it has no primary key"""
+    selection: Selection | None = None
+    """how rows were selected; None when every row of the tables is in the backup"""
+    absent: tuple[Absence, ...] = ()
+    """tables and columns that were left out"""
+    features: tuple[str, ...] = ()
+    """what a reader must know beyond the format (`FEATURES`)"""
+    revision: Annotated[int, Field(ge=1, le=9999)] = 1
+    """1 as the backup was made; a higher one supersedes those below it"""
+    files: tuple[()] = ()
+    """reserved for Storage files"""
+    erasures: tuple[()] = ()
+    """reserved for rows that were taken out later"""
+    encryption: EncryptionFacts | None = None
+    """None when the parts are not encrypted"""
+
+    @property
+    def restored(self) -> tuple[TableEntry, ...]:
+        """The tables that a restore makes and fills."""
+        return tuple(table for table in self.tables if not table.reference_only)
 
     @property
     def file_name(self) -> str:
@@ -128,6 +210,14 @@ class Manifest(_Stored):
             sizes[self.index.key] = self.index.bytes
         return sizes
 
+    def digests(self) -> dict[str, str]:
+        """The SHA-256 of the stored bytes of each of `objects`, by key."""
+        found = {p.key: p.sha256 for t in self.tables for p in t.parts}
+        found.update({member.key: member.sha256 for member in self.members})
+        if self.index is not None:
+            found[self.index.key] = self.index.sha256
+        return found
+
     def to_bytes(self) -> bytes:
         """The data package as it is stored: UTF-8 JSON, the same bytes for the same manifest."""
         package = {
@@ -149,21 +239,18 @@ class Manifest(_Stored):
         """Read what `to_bytes` wrote. RepositoryError for a newer format or anything malformed."""
         try:
             content = json.loads(data)["convault"]
-            newest = content["format"]
+            reason = too_new(content)
             text = json.dumps(content, allow_nan=False)
         except (ValueError, TypeError, KeyError, RecursionError):
             raise RepositoryError(
                 f"{where} is not a manifest of Convault.", manifest=where
             ) from None
-        if type(newest) is int and newest > FORMAT:
-            raise RepositoryError(
-                f"{where} has format {newest}, this version reads {FORMAT}: upgrade Convault.",
-                manifest=where,
-            )
+        if reason is not None:
+            raise RepositoryError(f"{where} {reason}: upgrade Convault.", manifest=where)
         try:
             manifest = cls.model_validate_json(text, strict=True)
         except ValidationError as error:
-            # Names of unknown fields are in it, which a forger chose: for a terminal, escaped.
+            # Names may be in it that a forger chose: for a terminal, escaped.
             fields = "; ".join(
                 ascii(".".join(map(str, e["loc"])))[1:80] for e in error.errors()[:5]
             )
@@ -174,11 +261,24 @@ class Manifest(_Stored):
         fault = fault_of(manifest)
         if fault is not None:
             raise RepositoryError(
-                f"{where} is malformed: {fault}. It was damaged or forged; `convault list` shows "
-                "the other backups.",
+                f"{where} is malformed: {fault[:300]}. It was damaged or forged; `convault list` "
+                "shows the other backups.",
                 manifest=where,
             )
         return manifest
+
+
+def too_new(content: Any) -> str | None:
+    """What in the JSON of a manifest or a marker only a later version can read, for people; None
+    when there is nothing of the kind. TypeError, KeyError when it is no such JSON."""
+    newest, features = content["format"], content.get("features", [])
+    if type(newest) is int and newest > FORMAT:
+        return f"has format {newest}, this version reads {FORMAT}"
+    unknown = [feature for feature in features if feature not in FEATURES]
+    if unknown:
+        names = ", ".join(ascii(feature)[:80] for feature in unknown[:5])
+        return f"needs what this version does not know ({names})"
+    return None
 
 
 _FIELD_TYPES = {"boolean": "boolean", "integer": "integer", "text": "string"}
@@ -200,7 +300,11 @@ def _resource(table: TableEntry, number: int, part: PartEntry) -> dict[str, Any]
                 {
                     "name": column.name,
                     "type": _FIELD_TYPES[column.encoding],
-                    "x-postgres": {"type": column.type, "encoding": column.encoding},
+                    "x-postgres": {
+                        "type": column.type,
+                        "encoding": column.encoding,
+                        **({"mask": column.mask} if column.mask else {}),
+                    },
                 }
                 for column in table.columns
             ],
@@ -210,6 +314,8 @@ def _resource(table: TableEntry, number: int, part: PartEntry) -> dict[str, Any]
     if format_.name == "csv":
         resource["dialect"] = {"delimiter": ",", "lineTerminator": "\r\n", "quoteChar": '"',
                                "doubleQuote": True, "header": True}  # fmt: skip
-    if part.path.endswith(".zst"):
+    if part.path.removesuffix(ENCRYPTED).endswith(".zst"):
         resource["compression"] = "zst"
+    if part.encrypted:
+        resource["encryption"] = "age"
     return resource

@@ -4,34 +4,69 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from typing import NamedTuple
 from uuid import UUID
 
+from convault import filters
 from convault.belonging import indexed
 from convault.formats.registry import format_of
-from convault.models import BackupOptions, Dataset, TableName
+from convault.models import BackupOptions, Dataset, Selection, TableName
 from convault.names import table_path
+from convault.omissions import left_out
 from convault.readme_formats import ENGLISH, PORTUGUESE, Words
+from convault.readme_omissions import english, portuguese
 
 
-def text(backup_id: UUID, created_at: datetime, dataset: Dataset, options: BackupOptions) -> bytes:
+def text(
+    backup_id: UUID, created_at: datetime, dataset: Dataset, options: BackupOptions,
+    selection: Selection | None = None,
+) -> bytes:  # fmt: skip
     """README.txt of a backup, in English and in Portuguese. UTF-8; the same bytes for the same
     values. Holds names of tables, never a row's value. `created_at` is the snapshot's."""
     suffix = format_of(options.format).suffix(options.compression_level)
-    english, portuguese = ENGLISH[options.format], PORTUGUESE[options.format]
+    in_english, in_portuguese = ENGLISH[options.format], PORTUGUESE[options.format]
+    missing = left_out(dataset)
+    shown = dataset.root or next(t.name for t in dataset.tables if t.kind == "r")
     facts = {
         "id": str(backup_id),
         "time": f"{created_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC",
         "tables": _folders(table.name for table in dataset.tables if table.kind == "r"),
-        "example": f"{table_path(dataset.root)}/00000{suffix}",
-        "all": f"{table_path(dataset.root)}/*{suffix}",
+        "example": f"{table_path(shown)}/00000{suffix}",
+        "all": f"{table_path(shown)}/*{suffix}",
         "unpack": "zstd -dc" if suffix.endswith(".zst") else "cat",
     }
     has_index = bool(indexed(dataset))
     texts = (
-        _filled(_ENGLISH, english, {**facts, "index": _INDEX if has_index else ""}),
-        _filled(_PORTUGUESE, portuguese, {**facts, "index": _INDICE if has_index else ""}),
-    )
+        _filled(
+            _ENGLISH, in_english,
+            {**facts, "index": _INDEX if has_index else "", "missing": english(missing),
+             "rows": _selected(_SELECTED, filters.ENGLISH, options, selection)},
+        ),
+        _filled(
+            _PORTUGUESE, in_portuguese,
+            {**facts, "index": _INDICE if has_index else "", "missing": portuguese(missing),
+             "rows": _selected(_SELECIONADAS, filters.PORTUGUESE, options, selection)},
+        ),
+    )  # fmt: skip
     return "\n\n".join(texts).encode()
+
+
+def _selected(
+    texts: _Selected, words: filters.Words, options: BackupOptions, selection: Selection | None
+) -> str:
+    """What rows there are: all, or those that were asked for."""
+    asked = filters.described(options, words)
+    if not asked:
+        return texts.all
+    # Names come from people: nothing in them may end the line that tells of them.
+    asked = "".join(c if c.isprintable() else "?" for c in asked)
+    if selection is None:
+        return texts.part.format(asked=asked)
+    told = texts.rows.format(asked=asked)
+    for name, value in (("start", selection.start), ("end", selection.end)):
+        if value is not None:
+            told += texts.instants[name].format(value)
+    return told + (texts.empty if selection.empty else texts.found.format(selection.conversations))
 
 
 def _filled(text: str, words: Words, facts: dict[str, str]) -> str:
@@ -43,12 +78,41 @@ def _folders(names: Iterable[TableName]) -> str:
     return "\n".join(f"    {table_path(name)}/" for name in names)
 
 
+class _Selected(NamedTuple):
+    """How one language tells which rows there are."""
+
+    all: str
+    part: str
+    rows: str
+    instants: dict[str, str]
+    found: str
+    empty: str
+
+
+_SELECTED = _Selected(
+    "All rows as they were at one moment:",
+    "PART OF THE DATA ONLY ({asked}), all of it as it was at one moment:",
+    "A FILTERED BACKUP: only conversations that match all of this: {asked};\n"
+    "with what belongs to them, and the rows that these refer to.\n",
+    {"start": "Created at or after {} (UTC).\n", "end": "Created before {} (UTC).\n"},
+    "Conversations that matched: {}. As they were at one moment:",
+    "NOTHING MATCHED: this backup is complete, and it has no rows. As it was at one moment:",
+)
+_SELECIONADAS = _Selected(
+    "Todas as linhas como estavam num mesmo instante:",
+    "SÓ UMA PARTE DOS DADOS ({asked}), toda como estava num mesmo instante:",
+    "CÓPIA FILTRADA: só conversas que satisfazem tudo isto: {asked};\n"
+    "com o que pertence a elas, e as linhas a que estas se referem.\n",
+    {"start": "Criadas em ou depois de {} (UTC).\n", "end": "Criadas antes de {} (UTC).\n"},
+    "Conversas encontradas: {}. Como estavam num mesmo instante:",
+    "NADA FOI ENCONTRADO: esta cópia está completa, e não tem linhas. Como estava no instante:",
+)
 _INDEX = "  index.parquet     where in the files the rows of each conversation lie\n"
 _INDICE = "  index.parquet     onde, nos arquivos, estão as linhas de cada conversa\n"
 
 _ENGLISH = """\
 Convault backup {id}
-All rows as they were at one moment: {time}
+{rows} {time}
 
 (Em português: mais abaixo.)
 
@@ -64,7 +128,7 @@ WHAT IS HERE
 In the names of folders, =xx stands for the byte with that hexadecimal number: capitals and special
 characters are written so.
 
-HOW TO OPEN IT, WITHOUT CONVAULT
+{missing}HOW TO OPEN IT, WITHOUT CONVAULT
   Unpack, and check that nothing is damaged:
     tar xf backup_{id}.tar
     sha256sum -c SHA256SUMS
@@ -90,7 +154,7 @@ Whoever has these files can read the conversations in them. Keep them as safe as
 _PORTUGUESE = """\
 --------------------------------------------------------------------------------
 Cópia de segurança {id} do Convault
-Todas as linhas como estavam num mesmo instante: {time}
+{rows} {time}
 
 O QUE HÁ AQUI
   datapackage.json  o que esta cópia contém: tabelas, colunas, tipos, arquivos, resumos
@@ -104,7 +168,7 @@ O QUE HÁ AQUI
 Nos nomes das pastas, =xx é o byte com esse número hexadecimal: assim se escrevem maiúsculas e
 caracteres especiais.
 
-COMO ABRIR, SEM O CONVAULT
+{missing}COMO ABRIR, SEM O CONVAULT
   Extrair, e conferir que nada está danificado:
     tar xf backup_{id}.tar
     sha256sum -c SHA256SUMS

@@ -55,8 +55,7 @@ ENGLISH = {
   true, false       a boolean
   a number          a smallint, integer or bigint, up to 64 bits
   a string          {_ENGLISH_TEXT}
-  null              SQL NULL; an empty string is """
-        "",
+  null              SQL NULL; an empty string is \"\"""",
         "",
     ),
     BackupFormat.CSV: Words(
@@ -105,8 +104,7 @@ PORTUGUESE = {
   true, false       um booleano
   um número         smallint, integer ou bigint, até 64 bits
   um texto          {_PORTUGUESE_TEXT}
-  null              NULL do SQL; um texto vazio é """
-        "",
+  null              NULL do SQL; um texto vazio é \"\"""",
         "",
     ),
     BackupFormat.CSV: Words(

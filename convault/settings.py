@@ -6,15 +6,17 @@ import os
 import stat
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from convault.declared import DeclaredRelation, parse_column, parse_relations
 from convault.errors import ConfigurationError, NotFoundError
 from convault.models import MAX_PART_BYTES, TableName
+from convault.signature import SigningKeys
 
 ENV_FILE = Path(".env")
 
@@ -40,12 +42,30 @@ class Settings(BaseSettings):
     """with which an older project signs tokens (HS256)"""
     convault_token_issuer: str | None = None
     """what tokens name as `iss` where it is not `<SUPABASE_URL>/auth/v1`"""
+    convault_signing_key: SecretStr | None = None
+    """keys in hex or base64, with commas between: the first signs manifests, all of them prove"""
+    convault_encryption: Literal["auto", "required", "off"] = "auto"
+    """auto: when there is a recipient to encrypt to"""
+    convault_identity_file: Path | None = None
+    """what opens encrypted backups where no --identity is given"""
+    convault_identity_passphrase_file: Path | None = None
+    """a file that holds the passphrase of identity files"""
+    convault_mask_key: SecretStr | None = None
+    """what `maskColumns` hashes with; whoever has it can try values until a mask agrees"""
     convault_timezone: ZoneInfo = ZoneInfo("UTC")
 
     convault_root_table: str = "conversations"
     """table that the dataset starts from, `table` or `schema.table` (schema `public` by default)"""
     convault_messages_table: str = "messages"
     """table of the dataset that must be there, or nothing is backed up"""
+    convault_relations: str = ""
+    """relations that the schema does not declare; `convault.declared` tells how they are written"""
+    convault_created_column: str = Field(default="created_at", min_length=1)
+    """column of the root that startDate and endDate are held against"""
+    convault_status_column: str = Field(default="status", min_length=1)
+    convault_channel_column: str = Field(default="channel_id", min_length=1)
+    convault_participants_column: str = ""
+    """`table.column` that participantIds are looked for in; '' lets it be found"""
 
     convault_workers: int = Field(default=2, ge=1, le=32)
     """chunks carried at the same time"""
@@ -58,6 +78,18 @@ class Settings(BaseSettings):
     convault_lock_timeout: float = Field(default=30.0, gt=0)
     """seconds to wait for the tables' locks"""
 
+    convault_drill_sql: Path | None = None
+    """absolute path of a file of queries, each of which must return no row of a restored backup"""
+    convault_drill_timeout: float = Field(default=60.0, gt=0, le=86400)
+    """seconds that each of them may take"""
+
+    @field_validator("convault_drill_sql")
+    @classmethod
+    def _absolute(cls, value: Path | None) -> Path | None:
+        if value is not None and not value.is_absolute():
+            raise ValueError("not an absolute path")
+        return value
+
     @field_validator("convault_timezone", mode="before")
     @classmethod
     def _zone(cls, value: Any) -> Any:
@@ -65,6 +97,30 @@ class Settings(BaseSettings):
             return ZoneInfo(value) if isinstance(value, str) else value
         except (KeyError, ValueError, OSError):
             raise ValueError("not an IANA time zone, such as America/Sao_Paulo") from None
+
+    @field_validator("convault_relations")
+    @classmethod
+    def _relations(cls, value: str) -> str:
+        parse_relations(value)
+        return value
+
+    @field_validator("convault_participants_column")
+    @classmethod
+    def _participants(cls, value: str) -> str:
+        if value:
+            parse_column(value)
+        return value
+
+    @cached_property
+    def relations(self) -> tuple[DeclaredRelation, ...]:
+        """CONVAULT_RELATIONS, read."""
+        return parse_relations(self.convault_relations)
+
+    @cached_property
+    def participants(self) -> tuple[TableName, str] | None:
+        """Table and column of CONVAULT_PARTICIPANTS_COLUMN."""
+        named = self.convault_participants_column
+        return parse_column(named) if named else None
 
     @cached_property
     def root_table(self) -> TableName:
@@ -75,6 +131,13 @@ class Settings(BaseSettings):
     def messages_table(self) -> TableName:
         """The table of messages, with its schema."""
         return parse_table(self.convault_messages_table)
+
+    @cached_property
+    def signing(self) -> SigningKeys:
+        """The keys of CONVAULT_SIGNING_KEY, none when it is not set. ConfigurationError."""
+        secret = self.convault_signing_key
+        text = "" if secret is None else secret.get_secret_value().strip()
+        return SigningKeys.parse(text) if text else SigningKeys()
 
     def source_url(self) -> str:
         """DATABASE_URL; ConfigurationError with the remedy when it is not set."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import psycopg
@@ -27,14 +27,21 @@ _ADDS_CONSTRAINT = re.compile(r"ALTER (TABLE|DOMAIN) .* ADD CONSTRAINT ", re.DOT
 
 _MADE = (
     r"SCHEMA|EXTENSION|COLLATION|TEXT SEARCH|TYPE|DOMAIN|FUNCTION|PROCEDURE|AGGREGATE"
-    r"|(UNLOGGED )?(SEQUENCE|TABLE)|(UNIQUE )?INDEX|STATISTICS"
+    r"|(UNLOGGED )?(SEQUENCE|TABLE)|(UNIQUE )?INDEX|STATISTICS|(CONSTRAINT )?TRIGGER|POLICY"
+)
+_COLUMN = r'(?:"(?:[^"]|"")+"|\w[\w$]*)'
+_PRIVILEGE = (
+    r"(?:SELECT|INSERT|UPDATE|DELETE|TRUNCATE|REFERENCES|TRIGGER|MAINTAIN|USAGE|CREATE|EXECUTE)"
+    rf"(?: \({_COLUMN}\))?"
 )
 _KNOWN = re.compile(
     rf"CREATE ({_MADE})\b"
     r"|ALTER (COLLATION|TEXT SEARCH|TYPE|DOMAIN|FUNCTION|SEQUENCE|TABLE|INDEX|STATISTICS)\b"
     r"|COMMENT ON\b|SELECT pg_catalog\.setval\("
+    rf"|(GRANT|REVOKE) {_PRIVILEGE}(, {_PRIVILEGE})* ON (TABLE|SEQUENCE|SCHEMA|FUNCTION|TYPE)\b"
 )
-"""How a statement of a backup begins: none ends a transaction, or changes a setting or a role."""
+"""How a statement of a backup begins: none ends a transaction, or changes a setting or a role, and
+privileges are those of an object, never a role's membership in another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +57,7 @@ class Fault:
     @property
     def outside(self) -> bool:
         """Whether it leans on something that is not part of the backup."""
-        return self.statement.needs is not None
+        return bool(self.statement.needs)
 
 
 @dataclass(slots=True)
@@ -58,8 +65,13 @@ class Outcome:
     """What was not done as the backup says."""
 
     left_out: list[Statement] = field(default_factory=list)
-    """as what they need is not there"""
+    """as what they need is not there: `needs` has only what is missing"""
     faults: list[Fault] = field(default_factory=list)
+
+
+def known(statement: Statement) -> bool:
+    """Whether it begins as the statements of backups do."""
+    return _KNOWN.match(statement.sql) is not None
 
 
 def run(
@@ -67,23 +79,28 @@ def run(
 ) -> Outcome:
     """Execute the statements in their order.
 
-    One that needs something outside the backup is left out where that is not there, and is a fault
-    where the target refuses it. Any other that is refused is a RestoreError; with `tolerate`, one
-    that comes after the rows is a fault as well. A constraint that only rows are in the way of is
-    then added NOT VALID. IntegrityError for what cannot be of a backup.
+    One that needs something outside the backup is left out where any of that is not there, and is
+    a fault where the target refuses it. Any other that is refused is a RestoreError; with
+    `tolerate`, one that comes after the rows is a fault as well. A constraint that only rows are in
+    the way of is then added NOT VALID. IntegrityError for what cannot be of a backup.
     """
     listed, outcome = list(statements), Outcome()
     for statement in listed:
-        if not _KNOWN.match(statement.sql):
+        if not known(statement):
             raise IntegrityError(
                 f"The manifest has a statement that no backup has, as {_name(statement)!r}: it was "
                 "damaged or forged. Nothing was changed."
             )
+    there: dict[str, bool] = {}
     for number, statement in enumerate(listed):
         report("schema", _name(statement), done=number, total=len(listed), unit="statements")
-        if statement.needs is not None and not target.exists(connection, statement.needs):
-            outcome.left_out.append(statement)
-        elif statement.needs is not None or (tolerate and statement.after_data):
+        for need in statement.needs:
+            if need not in there:
+                there[need] = target.exists(connection, need)
+        missing = tuple(need for need in statement.needs if not there[need])
+        if missing:
+            outcome.left_out.append(replace(statement, needs=missing))
+        elif statement.needs or (tolerate and statement.after_data):
             with target.refusals(_name(statement)):
                 fault = _attempt(connection, statement)
             if fault is not None:

@@ -52,12 +52,18 @@ _IN_THE_WAY = """
 
 _EXISTS = """
     SELECT EXISTS (
+        SELECT FROM pg_catalog.pg_roles r WHERE 'role ' || r.rolname = %(name)s
+    ) OR EXISTS (
+        SELECT FROM pg_catalog.pg_available_extensions e WHERE 'extension ' || e.name = %(name)s
+    ) OR EXISTS (
         SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
         WHERE %(name)s IN (n.nspname || '.' || c.relname, c.oid::regclass::text)
     ) OR EXISTS (
         SELECT FROM pg_catalog.pg_proc p WHERE p.oid::regprocedure::text = %(name)s
     ) OR EXISTS (
         SELECT FROM pg_catalog.pg_type t WHERE t.oid::regtype::text = %(name)s
+    ) OR EXISTS (
+        SELECT FROM pg_catalog.pg_operator o WHERE o.oid::regoperator::text = %(name)s
     )
 """
 
@@ -135,6 +141,7 @@ def require_empty(connection: psycopg.Connection[Any]) -> None:
 
 def exists(connection: psycopg.Connection[Any], name: str) -> bool:
     """Whether the target has what a statement needs: a relation (`auth.users`), a function
-    (`auth.uid()`) or a type, by the name that `Statement.needs` gives it."""
+    (`auth.uid()`), a type, an operator, a role (`role anon`), or an extension that is installed or
+    can be (`extension moddatetime`), by the name that `Statement.needs` gives it."""
     found = connection.execute(_EXISTS, {"name": name}).fetchone()
     return bool(found and found[0])

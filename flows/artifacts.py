@@ -24,6 +24,7 @@ from prefect.exceptions import PrefectException
 
 from convault.catalog import BackupRecord
 from convault.errors import ConvaultError
+from convault.filters import described
 from convault.manifest import Manifest, TableEntry
 from convault.progress import Progress, listening
 from convault.repository import Repository
@@ -42,7 +43,7 @@ class _ProgressArtifact:
         self._updated = time.monotonic()
         self._percent = 0.0
         self._id: UUID | None = None
-        with _tolerated():
+        with tolerated():
             made = create_progress_artifact(
                 progress=0.0, key="backup-progress", description="How far the backup is"
             )
@@ -59,7 +60,7 @@ class _ProgressArtifact:
 
     def set(self, percent: float) -> None:
         if self._id is not None:
-            with _tolerated():
+            with tolerated():
                 update_progress_artifact(self._id, progress=percent)
 
 
@@ -83,7 +84,7 @@ def progress_shown() -> Iterator[None]:
 
 def publish(record: BackupRecord, repository: Repository) -> None:
     """A table of what is stored of each table, and the result in words."""
-    with _tolerated():
+    with tolerated():
         manifest = repository.manifest(record.id)
         create_table_artifact(
             table=[_row(table) for table in manifest.tables if table.kind == "r"],
@@ -115,6 +116,7 @@ def _result(record: BackupRecord, manifest: Manifest) -> str:
     steps = "\n".join(f"| {step} | {value} |" for step, value in seconds.items())
     return (
         f"# Backup {record.id}\n\n"
+        f"{_selection(manifest)}"
         f"{manifest.rows} rows of {len(manifest.tables)} tables, as they were at "
         f"{manifest.created_at.isoformat()}; {manifest.plain_bytes} bytes, stored in "
         f"{manifest.stored_bytes}.\n\n"
@@ -123,6 +125,17 @@ def _result(record: BackupRecord, manifest: Manifest) -> str:
         f"{steps}\n"
         f"{_omissions(record)}"
     )
+
+
+def _selection(manifest: Manifest) -> str:
+    """That it is a part of the data, and which."""
+    # A pattern may hold what Markdown takes for a sign of its own.
+    asked = described(manifest.options).replace("`", "'")
+    if not asked:
+        return ""
+    selected = manifest.selection
+    empty = " **Nothing matched: the backup is complete, and it is empty.**"
+    return f"Filtered: `{asked}`.{empty if selected is not None and selected.empty else ''}\n\n"
 
 
 def _omissions(record: BackupRecord) -> str:
@@ -134,7 +147,8 @@ def _omissions(record: BackupRecord) -> str:
 
 
 @contextmanager
-def _tolerated() -> Iterator[None]:
+def tolerated() -> Iterator[None]:
+    """When Prefect does not take what the block writes, the run is warned and goes on."""
     try:
         yield
     except (httpx.HTTPError, PrefectException, ConvaultError) as error:

@@ -35,22 +35,28 @@ def backup(
             with run.attempt():
                 with run.snapshot() as snapshot:
                     with tally.timed("chunk"):
-                        chunks = chunk(
-                            snapshot, settings.convault_range_pages, settings.convault_chunk_bytes
+                        plan = chunk(
+                            snapshot,
+                            options,
+                            range_pages=settings.convault_range_pages,
+                            chunk_bytes=settings.convault_chunk_bytes,
+                            workers=settings.convault_workers,
                         ).content
                     repository = run.installation.repository
-                    tally.plan(chunks)
+                    tally.plan(plan.chunks)
                     work = Work(
-                        snapshot.content, repository, options, settings.convault_part_bytes, tally
-                    )
-                    parts = carry_all(chunks, work, settings.convault_workers)
+                        snapshot.content, repository, options, settings.convault_part_bytes, tally,
+                        run.encryptor,
+                    )  # fmt: skip
+                    parts = carry_all(plan.chunks, work, settings.convault_workers)
                     with tally.timed("count"):
                         tables = snapshot.content.dataset.tables
                         counts = {table.name: count(snapshot, table) for table in tables}
                 with tally.timed("record"):
                     run.record = record(
                         run.backup_id, options, repository, run.catalog, run.lease, snapshot,
-                        counts, Load("parts", parts), Load("metrics", tally.metrics()),
+                        counts, Load("parts", parts), Load("keys", plan.keys),
+                        Load("metrics", tally.metrics()), run.encryptor, run.installation.signing,
                     )  # fmt: skip
     assert run.record is not None
     publish(run.record, run.installation.repository)

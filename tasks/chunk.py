@@ -3,40 +3,96 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 from prefect import task
 
 from convault import ranges
-from convault.models import Chunk, Range, Table
+from convault.models import BackupOptions, Chunk, Range, RangeKey, Table
+from convault.progress import report
+from convault.range_keys import obstacle, range_key, writing
 from convault.sources.base import Snapshot
 from tasks.boundary import contained
 from tasks.load import Load
 from tasks.policy import POLICY, TAGS
 
 
-@task(name="chunk", tags=TAGS, retries=0, **POLICY)
-@contained
-def chunk(snapshot: Load[Snapshot], range_pages: int, chunk_bytes: int) -> Load[Sequence[Chunk]]:
-    """Every range of every table of the snapshot's dataset, packed into chunks of `chunk_bytes`.
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The work of one snapshot."""
 
-    No retries: it asks the snapshot for nothing that is not known already.
-    """
+    chunks: tuple[Chunk, ...]
+    keys: tuple[RangeKey, ...]
+    """of every range, in the order of the chunks; of a filtered backup without a key"""
+
+
+@task(name="chunk", tags=TAGS, retries=4, **POLICY)
+@contained
+def chunk(
+    snapshot: Load[Snapshot],
+    options: BackupOptions,
+    *,
+    range_pages: int,
+    chunk_bytes: int,
+    workers: int,
+) -> Load[Plan]:
+    """Every range of every table of the snapshot's dataset with its key, those that have rows to
+    read packed into chunks of `chunk_bytes`. Keys are asked for by so many `workers` at a time."""
+    seen = snapshot.content
     sized = [
-        (range_, bytes_of(range_, table, snapshot.content))
-        for table in snapshot.content.dataset.tables
+        (range_, bytes_of(range_, table, seen))
+        for table in seen.dataset.tables
         if table.kind == "r"  # a partitioned table holds no rows itself
-        for range_ in ranges.cut(
-            table.name,
-            snapshot.content.heap_bytes(table),
-            snapshot.content.page_bytes,
-            range_pages,
-        )
+        for range_ in ranges_of(table, seen, range_pages)
     ]
-    return Load("chunks", ranges.pack(sized, chunk_bytes))
+    keys = keys_of(seen, options, [range_ for range_, _ in sized], workers)
+    wanted = [(range_, size) for range_, size in sized if seen.pages(range_) != 0]
+    return Load("plan", Plan(tuple(ranges.pack(wanted, chunk_bytes)), tuple(keys)))
+
+
+def ranges_of(table: Table, snapshot: Snapshot, range_pages: int) -> Sequence[Range]:
+    """Of a table that is kept for reference one range: which of its rows are wanted takes a look
+    at all the tables that reference it."""
+    heap_bytes = snapshot.heap_bytes(table)
+    if table.reference_only:
+        return [Range(table.name, 0, None)] if heap_bytes else []
+    return ranges.cut(table.name, heap_bytes, snapshot.page_bytes, range_pages)
 
 
 def bytes_of(range_: Range, table: Table, snapshot: Snapshot) -> int:
     """What a reader of the range may have to carry, estimated: its share of heap and TOAST."""
     pages = max(1, -(-snapshot.heap_bytes(table) // snapshot.page_bytes))
     end = pages if range_.end_page is None else range_.end_page
-    return snapshot.total_bytes(table) * (end - range_.first_page) // pages
+    read = snapshot.pages(range_)
+    share = end - range_.first_page if read is None else read
+    return snapshot.total_bytes(table) * share // pages
+
+
+def keys_of(
+    snapshot: Snapshot, options: BackupOptions, found: Sequence[Range], workers: int
+) -> list[RangeKey]:
+    """The key of each range, asked for by so many `workers` at a time; the first error ends it."""
+    if snapshot.selection is not None:
+        return [RangeKey(range_, reason="only some of its rows were selected") for range_ in found]
+    written = writing(options)
+
+    def key(range_: Range) -> RangeKey:
+        provenance = snapshot.provenance(snapshot.dataset.table(range_.table))
+        reason = obstacle(snapshot.facts, provenance)
+        if reason:
+            return RangeKey(range_, reason=reason)
+        versions = snapshot.fingerprint(range_)
+        value = range_key(snapshot.facts, provenance, written, range_, versions)
+        return RangeKey(range_, versions.rows, value)
+
+    keys: list[RangeKey] = []
+    with ThreadPoolExecutor(workers, thread_name_prefix="keys") as pool:
+        try:
+            for made in pool.map(key, found):
+                keys.append(made)
+                report("keys", str(made.range), done=len(keys), total=len(found), unit="ranges")
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+    return keys

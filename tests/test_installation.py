@@ -103,6 +103,20 @@ def test_init_says_which_manifest_cannot_be_read(settings: Settings) -> None:
     assert any(f"Backup {backup_id} cannot be read" in line for line in again.done)
 
 
+def test_init_makes_a_repository_of_format_0_one_of_format_1(
+    settings: Settings, tmp_path: Path
+) -> None:
+    initialise(settings)
+    marker = tmp_path / "store/convault.json"
+    now = marker.read_bytes()
+    marker.write_bytes(now.replace(b'"format": 1', b'"format": 0'))
+    assert open_installation(settings).repository.backup_ids() == []
+    report = initialise(settings)
+    assert any("format 1 now" in line for line in report.done)
+    assert marker.read_bytes() == now
+    assert not any("format 1 now" in line for line in initialise(settings).done)
+
+
 def test_init_makes_a_folder_for_its_owner_alone(settings: Settings, tmp_path: Path) -> None:
     initialise(settings)
     assert (tmp_path / "store").stat().st_mode & 0o777 == 0o700

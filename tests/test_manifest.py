@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
-from typing import Any
+from typing import Any, Literal
 from uuid import uuid4
 
 import frictionless
@@ -16,8 +17,16 @@ from pydantic import ValidationError
 
 from convault.errors import RepositoryError
 from convault.layout import SUFFIXES
-from convault.manifest import Manifest, PartEntry, TableEntry, part_path
-from convault.models import Column, ForeignKey, SourceFacts, Statement, TableName
+from convault.manifest import DigestKey, EncryptionFacts, Manifest, PartEntry, TableEntry, part_path
+from convault.models import (
+    MAX_PART_BYTES,
+    Absence,
+    Column,
+    ForeignKey,
+    SourceFacts,
+    Statement,
+    TableName,
+)
 from convault.repository import Repository
 from tests.handmade import BACKUP, CONVERSATIONS, new_backup, new_repository
 
@@ -27,6 +36,8 @@ DATA = MANIFEST.to_bytes()
 
 texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=12)
 table_names = st.builds(TableName, texts, texts)
+RECIPIENT = "age1q47k6a6v9qh08s4gqlkjr4lnsam7q9utde8wkd424gapdwshkess0k4kfu"
+DIGEST_KEY = DigestKey(id="0123456789abcdef", recipients=(RECIPIENT,), sealed="")
 digests = st.integers(0, 16**64 - 1).map(lambda n: f"{n:064x}")
 counts = st.integers(0, 2**63 - 1)
 columns = st.builds(
@@ -38,14 +49,25 @@ columns = st.builds(
     not_null=st.booleans(),
     generated=st.sampled_from(["", "s", "v"]),
     identity=st.sampled_from(["", "a", "d"]),
+    mask=st.sampled_from(["", "null", "hash"]),
+)
+absences = st.builds(
+    Absence, table_names, st.none() | texts, st.sampled_from(["excluded", "unreachable"])
 )
 
 
 @st.composite
-def tables(draw: st.DrawFn, name: TableName) -> TableEntry:
+def tables(draw: st.DrawFn, name: TableName, *, reference_only: bool = False) -> TableEntry:
     parts = []
-    for number, digest in enumerate(draw(st.lists(digests, max_size=3, unique=True))):
+    kind: Literal["r", "p"] = draw(st.sampled_from(["r", "p"]))
+    page, ordinal = 0, 0
+    listed = draw(st.lists(digests, max_size=3, unique=True)) if kind == "r" else []
+    for number, digest in enumerate(listed):
         suffix = draw(st.sampled_from(SUFFIXES))
+        if parts and draw(st.booleans()):
+            ordinal += 1  # one more of the same range
+        else:
+            page, ordinal = page + draw(st.integers(10, 2**29)), 0
         parts.append(
             PartEntry(
                 key=REPOSITORY.part_key(name, digest, suffix),
@@ -53,22 +75,30 @@ def tables(draw: st.DrawFn, name: TableName) -> TableEntry:
                 sha256=digest,
                 stored_bytes=draw(counts),
                 plain_sha256=draw(digests),
-                plain_bytes=draw(counts),
-                rows=draw(counts),
-                first_page=draw(counts),
-                end_page=draw(st.none() | counts),
-                ordinal=draw(counts),
+                plain_bytes=draw(st.integers(0, MAX_PART_BYTES)),
+                rows=draw(st.integers(0, 2**60)),
+                first_page=page,
+                end_page=page + 7,
+                ordinal=ordinal,
+                digest_key=DIGEST_KEY.id if suffix.endswith(".age") else None,
             )
         )
+    if parts and draw(st.booleans()):
+        parts = [
+            part.model_copy(update={"end_page": None}) if part.first_page == page else part
+            for part in parts
+        ]
     live = draw(st.lists(columns, max_size=3, unique_by=lambda column: column.name))
     return TableEntry(
         name=name,
-        kind=draw(st.sampled_from(["r", "p"])),
+        kind=kind,
         columns=tuple(live),
         primary_key=tuple(column.name for column in live[: draw(st.integers(0, 2))]),
         parents=tuple(draw(st.lists(table_names, max_size=2))),
-        rows=draw(counts),
+        rows=sum(part.rows for part in parts),
         parts=tuple(parts),
+        digest=draw(st.none() | st.integers(0, 2**64 - 1).map(lambda n: f"{n:016x}")),
+        reference_only=reference_only,
     )
 
 
@@ -78,7 +108,7 @@ def manifests(draw: st.DrawFn) -> Manifest:
     name_tuples = st.lists(texts, max_size=2).map(tuple)
     zone = timezone(timedelta(minutes=draw(st.integers(-14 * 60, 14 * 60))))
     return Manifest(
-        format=0,
+        format=draw(st.sampled_from([0, 1])),
         backup_id=draw(st.uuids()),
         repository_id=draw(st.uuids()),
         created_at=draw(
@@ -89,7 +119,10 @@ def manifests(draw: st.DrawFn) -> Manifest:
         source=draw(st.builds(SourceFacts, *[texts] * 6)),
         consistency="snapshot",
         root=names[0],
-        tables=tuple(draw(tables(name)) for name in names),
+        tables=tuple(
+            draw(tables(name, reference_only=number > 0 and draw(st.booleans())))
+            for number, name in enumerate(names)
+        ),
         foreign_keys=tuple(
             draw(
                 st.lists(
@@ -103,12 +136,19 @@ def manifests(draw: st.DrawFn) -> Manifest:
         statements=tuple(
             draw(
                 st.lists(
-                    st.builds(Statement, texts, texts, texts, st.booleans(), st.none() | texts),
+                    st.builds(
+                        Statement, texts, texts, texts, st.booleans(), name_tuples, name_tuples
+                    ),
                     max_size=2,
                 )
             )
         ),
         members=(),
+        revision=draw(st.integers(1, 9999)),
+        encryption=EncryptionFacts(
+            scheme="age", recipients=(RECIPIENT,), access="part", digest_keys=(DIGEST_KEY,)
+        ),
+        absent=tuple(draw(st.lists(absences, max_size=2))),
     )
 
 
@@ -133,6 +173,26 @@ def test_sums_over_its_tables() -> None:
         assert REPOSITORY.store.head(key).size == size
 
 
+def test_a_masked_column_says_so_to_every_reader_of_data_packages() -> None:
+    first = MANIFEST.tables[0]
+    columns = (replace(first.columns[1], mask="hash"), *first.columns[2:])
+    masked = first.model_copy(update={"columns": columns})
+    package = json.loads(MANIFEST.model_copy(update={"tables": (masked,)}).to_bytes())
+    fields = [field["x-postgres"] for field in package["resources"][0]["schema"]["fields"]]
+    assert fields == [
+        {"type": "text", "encoding": "text", "mask": "hash"},
+        {"type": "boolean", "encoding": "boolean"},
+    ]
+
+
+def test_the_root_is_never_kept_for_reference_only() -> None:
+    def forge(content: Any) -> None:
+        content["tables"][0]["reference_only"] = True
+
+    with pytest.raises(RepositoryError, match="kept for reference only"):
+        Manifest.from_bytes(changed(forge), where="test")
+
+
 # What is malformed, one thing at a time.
 
 
@@ -150,6 +210,17 @@ def with_index(**values: object) -> Callable[[Any], object]:
     whole = {"path": "index.parquet", "key": f"backups/{MANIFEST.backup_id}/index.parquet",
              "sha256": "0" * 64, "bytes": 1, "tables": []}  # fmt: skip
     return lambda c: c.update(index=whole | values)
+
+
+def with_ranges(*pages: tuple[int, int | None], **values: object) -> Callable[[Any], object]:
+    """Ranges of the table with three parts, of these pages."""
+    rows = {part.first_page: part.rows for part in MANIFEST.tables[1].parts}
+    ranges = [
+        {"first_page": first, "end_page": end, "rows": rows.get(first, 0), "key": None,
+         "reason": "because"} | values
+        for first, end in pages
+    ]  # fmt: skip
+    return lambda c: c["tables"][1].update(ranges=ranges)
 
 
 SHA = MANIFEST.tables[1].parts[1].sha256
@@ -178,8 +249,37 @@ BROKEN: dict[str, Callable[[Any], object]] = {
     "format as a boolean": lambda c: c.update(format=True),
     "not a number": lambda c: c["options"].update(compressionLevel=float("nan")),
     "infinity": lambda c: c["options"].update(compressionLevel=float("inf")),
-    "unknown field": part_with(more=1),
+    "a range over another": with_ranges((0, 10), (9, 20), (20, 30)),
+    "a range that ends nowhere before another": with_ranges((0, 10), (10, None), (20, 30)),
+    "a part in no range": with_ranges((0, 10), (10, 20)),
+    "a range of other rows": with_ranges((0, 10), (10, 20), (20, 30), rows=1),
+    "a range without a key and a reason": with_ranges((0, 10), (10, 20), (20, 30), reason=""),
+    "a range with a key and a reason": with_ranges((0, 10), (10, 20), (20, 30), key=SHA),
+    "a range with half a key": with_ranges((0, 10), (10, 20), (20, 30), key=SHA[1:], reason=""),
     "one object of two sizes": lambda c: c["tables"][1]["parts"][0].update(stored_bytes=1),
+    "a part twice": lambda c: c["tables"][1].update(
+        rows=c["tables"][1]["rows"] + c["tables"][1]["parts"][2]["rows"],
+        parts=[
+            *c["tables"][1]["parts"],
+            c["tables"][1]["parts"][2] | {"path": "messages/00003.ndjson.zst"},
+        ],
+    ),
+    "pages that overlap": part_with(first_page=9),
+    "a part of its range gone": part_with(ordinal=1),
+    "pages backwards": part_with(end_page=10),
+    "pages that no table has": part_with(end_page=2**32 + 1),
+    "more rows than its parts have": lambda c: c["tables"][1].update(rows=10**9),
+    "rows without a part": lambda c: c["tables"][1].update(parts=[]),
+    "a partitioned table with rows": lambda c: c["tables"][1].update(kind="p"),
+    "a bomb": part_with(plain_bytes=MAX_PART_BYTES + 1),
+    "a bomb of one row": lambda c: (
+        c["tables"][2].update(rows=1),
+        c["tables"][2]["parts"][0].update(rows=1, plain_bytes=2**40),
+    ),
+    "a column twice": lambda c: c["tables"][1]["columns"].append(c["tables"][1]["columns"][0]),
+    "a column without a name": lambda c: c["tables"][1]["columns"][1].update(name=""),
+    "a primary key of no column": lambda c: c["tables"][1].update(primary_key=["other"]),
+    "digest of a table in capitals": lambda c: c["tables"][1].update(digest="A" * 16),
     "parts swapped": lambda c: c["tables"][1]["parts"].reverse(),
     "table twice": lambda c: c["tables"].append(c["tables"][3]),
     "table without a name": lambda c: c["tables"][3].update(name=["public", ""]),
@@ -204,7 +304,12 @@ BROKEN: dict[str, Callable[[Any], object]] = {
     "format as text": lambda c: c.update(format="0.5"),
     "format missing": lambda c: c.pop("format"),
     "field missing": lambda c: c.pop("tables"),
-    "field unknown": lambda c: c.update(more=1),
+    "features as text": lambda c: c.update(features="none"),
+    "features as a number": lambda c: c.update(features=1),
+    "a feature that is no text": lambda c: c.update(features=[{}]),
+    "revision 0": lambda c: c.update(revision=0),
+    "files, which are reserved": lambda c: c.update(files=[{"path": "x"}]),
+    "erasures, which are reserved": lambda c: c.update(erasures=[{}]),
     "consistency unknown": lambda c: c.update(consistency="none"),
 }
 
@@ -239,10 +344,47 @@ def test_refuses_what_is_no_manifest(data: bytes) -> None:
 
 
 def test_a_newer_format_asks_for_an_upgrade() -> None:
-    with pytest.raises(RepositoryError, match="has format 7, this version reads 0: upgrade"):
+    with pytest.raises(RepositoryError, match="has format 7, this version reads 1: upgrade"):
         Manifest.from_bytes(
             changed(lambda c: (c.update(format=7), c.update(unheard_of=1))), where="test"
         )
+
+
+def test_a_feature_that_is_not_known_asks_for_an_upgrade() -> None:
+    with pytest.raises(RepositoryError, match=r"does not know \('sharded', '\\x1b'\): upgrade"):
+        Manifest.from_bytes(
+            changed(lambda c: c.update(features=["sharded", "\x1b"], tables="another thing")),
+            where="test",
+        )
+
+
+def objects_in(node: Any) -> list[dict[str, Any]]:
+    """Every JSON object at or below the node but the options, which are a map."""
+    if isinstance(node, list):
+        return [found for item in node for found in objects_in(item)]
+    if not isinstance(node, dict):
+        return []
+    below = [
+        found for key, value in node.items() if key != "options" for found in objects_in(value)
+    ]
+    return [node, *below]
+
+
+def test_fields_that_are_not_known_are_passed_over_wherever_they_stand() -> None:
+    def add(content: Any) -> None:
+        with_index()(content)
+        with_ranges((0, 10), (10, 20), (20, 30))(content)
+
+    def add_more(content: Any) -> None:
+        add(content)
+        found = objects_in(content)
+        assert len(found) > 30
+        for place in found:
+            place["unheard of"] = {"of": [1, None]}
+
+    known = Manifest.from_bytes(changed(add), where="test")
+    assert Manifest.from_bytes(changed(add_more), where="test") == known
+    assert [r.rows for r in known.tables[1].ranges] == [300, 50, 300]
 
 
 JSON = st.recursive(
@@ -299,6 +441,17 @@ def test_a_repository_stores_no_manifest_that_it_could_not_read() -> None:
     with pytest.raises(RepositoryError, match="root"):
         repository.put_manifest(moved)
     assert repository.backup_ids() == []
+
+
+@pytest.mark.parametrize(("needs", "read"), [(None, ()), ("auth.users", ("auth.users",))])
+def test_what_0_1_0_wrote_of_needs_is_read(needs: object, read: tuple[str, ...]) -> None:
+    package = json.loads(MANIFEST.to_bytes())
+    (statement,) = package["convault"]["statements"]
+    statement["needs"] = needs
+    del statement["redacted"]
+    manifest = Manifest.from_bytes(json.dumps(package).encode(), where="here")
+    assert manifest.statements[0].needs == read
+    assert manifest.statements[0].redacted == ()
 
 
 def test_a_time_needs_its_zone() -> None:

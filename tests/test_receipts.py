@@ -10,10 +10,18 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from convault.commit import build_manifest, check_counts, write_members
+from convault.commit import build_manifest, check_counts, check_keys, write_members
 from convault.errors import IncompleteBackup, RepositoryError
 from convault.manifest import Manifest
-from convault.models import BackupOptions, Part, Range, SourceFacts, Statement, TableName
+from convault.models import (
+    BackupOptions,
+    Part,
+    Range,
+    RangeKey,
+    SourceFacts,
+    Statement,
+    TableName,
+)
 from tests.handmade import CONVERSATIONS, MESSAGES, TAKEN, dataset, new_repository
 
 
@@ -99,6 +107,39 @@ def test_sums_that_agree_by_accident_are_refused(parts: list[Part]) -> None:
             check_counts({MESSAGES: 6}, random.Random(seed).sample(parts, len(parts)))
 
 
+KEYS = [
+    RangeKey(Range(CONVERSATIONS, 0, None), 5, "1" * 64),
+    RangeKey(Range(MESSAGES, 0, 10), 7, "2" * 64),
+    RangeKey(Range(MESSAGES, 10, 20), 0, "3" * 64),
+    RangeKey(Range(MESSAGES, 20, 30), reason="because"),
+    RangeKey(Range(MESSAGES, 30, None), 2, "4" * 64),
+]
+
+
+def test_keys_of_the_rows_that_are_stored_pass_in_any_order() -> None:
+    for seed in range(5):
+        chosen = random.Random(seed)
+        check_keys(chosen.sample(KEYS, len(KEYS)), chosen.sample(PARTS, len(PARTS)))
+
+
+@pytest.mark.parametrize(
+    ("keys", "says"),
+    [
+        (
+            [replace(KEYS[0], rows=4), *KEYS[1:]],
+            "has 4 rows in public.conversations pages 0-end, 5",
+        ),
+        ([*KEYS[:2], replace(KEYS[2], rows=1), *KEYS[3:]], "has 1 rows in .* pages 10-19, 0"),
+        (KEYS[:-1], "has parts of public.messages pages 30-end, which was not planned"),
+        ([*KEYS[:-1], replace(KEYS[-1], range=Range(MESSAGES, 31, None))], "in .* 31-end, 0"),
+    ],
+    ids=["fewer", "none stored", "no range", "another range"],
+)
+def test_keys_of_other_rows_are_refused(keys: list[RangeKey], says: str) -> None:
+    with pytest.raises(IncompleteBackup, match=says):
+        check_keys(keys, PARTS)
+
+
 FACTS = SourceFacts("localhost", "app", "1", "18.0", "0-1", TAKEN.isoformat())
 
 
@@ -144,6 +185,19 @@ def test_a_manifest_numbers_the_parts_of_each_table_by_their_pages() -> None:
     assert manifest.parent_id is None
 
 
+def test_a_manifest_holds_every_range_in_the_order_of_pages() -> None:
+    for seed in range(5):
+        tables = a_manifest(PARTS, keys=random.Random(seed).sample(KEYS, len(KEYS))).tables
+        assert [(r.first_page, r.end_page, r.rows, r.key, r.reason) for r in tables[1].ranges] == [
+            (0, 10, 7, "2" * 64, ""),
+            (10, 20, 0, "3" * 64, ""),
+            (20, 30, 0, None, "because"),
+            (30, None, 2, "4" * 64, ""),
+        ]
+        assert [(r.rows, r.key) for r in tables[0].ranges] == [(5, "1" * 64)]
+        assert tables[2].ranges == ()
+
+
 def test_the_rows_of_a_manifest_are_those_that_were_counted() -> None:
     manifest = a_manifest([], counts={**COUNTS, MESSAGES: 12})
     assert manifest.tables[1].rows == 12
@@ -174,7 +228,13 @@ def test_members_lie_beside_the_manifest_and_can_be_written_again() -> None:
     assert second[0].sha256 != first[0].sha256
     assert b"2031-01-01" in repository.store.get(second[0].key)
     repository.put_manifest(
-        a_manifest([], backup_id=backup_id, repository_id=repository.repository_id, members=second)
+        a_manifest(
+            [],
+            backup_id=backup_id,
+            repository_id=repository.repository_id,
+            members=second,
+            counts=dict.fromkeys(COUNTS, 0),
+        )
     )
     assert write_members(repository, backup_id, facts=later, **given) == second
     with pytest.raises(RepositoryError):

@@ -19,7 +19,7 @@ from convault.repository import Repository
 from convault.stores.base import Store
 from convault.stores.folder import FolderStore
 from convault.stores.objects import ObjectStore
-from tests.faulty import FaultyStore, loses_answers
+from tests.faulty import Fault, FaultyStore, Plan, loses_answers
 from tests.handmade import BACKUP, MESSAGES, new_backup, new_repository
 
 SHA = "0123456789abcdef" * 4
@@ -40,7 +40,8 @@ def test_create_then_open(store: Store) -> None:
     assert opened.created_at == made.created_at
     assert Repository.open(store, made.repository_id).store is store
     assert json.loads(store.get("convault.json")) == {
-        "format": 0,
+        "format": 1,
+        "features": [],
         "repository_id": str(made.repository_id),
         "installation_id": str(made.installation_id),
         "created_at": made.created_at.isoformat().replace("+00:00", "Z"),
@@ -103,15 +104,16 @@ def test_another_repository_is_refused(store: Store) -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda c: c.update(format=1), "has format 1, this version reads 0: upgrade"),
-        (lambda c: c.update(format=1, unheard_of=2), "upgrade"),
+        (lambda c: c.update(format=2), "has format 2, this version reads 1: upgrade"),
+        (lambda c: c.update(format=2, unheard_of=2), "upgrade"),
+        (lambda c: c.update(features=["sharded"]), r"does not know \('sharded'\): upgrade"),
         (lambda c: c.update(format=-1), "damaged"),
         (lambda c: c.update(format="0"), "damaged"),
         (lambda c: c.update(format=True), "damaged"),
         (lambda c: c.pop("format"), "damaged"),
         (lambda c: c.pop("repository_id"), "damaged"),
         (lambda c: c.update(repository_id="x"), "damaged"),
-        (lambda c: c.update(more=1), "damaged"),
+        (lambda c: c.update(features=1), "damaged"),
         (lambda c: c.update(created_at="2026-01-01T00:00:00"), "damaged"),
     ],
 )
@@ -125,6 +127,52 @@ def test_a_marker_that_cannot_be_read_is_refused(
     store.put("convault.json", json.dumps(content).encode())
     with pytest.raises(RepositoryError, match=says):
         Repository.open(store)
+
+
+def of_format_0(store: Store) -> Repository:
+    """A repository as version 0.1.0 made it."""
+    made = Repository.create(store)
+    content = json.loads(store.get("convault.json"))
+    del content["features"]
+    store.replace("convault.json", json.dumps(content | {"format": 0}).encode())
+    return made
+
+
+def test_a_repository_of_format_0_is_read_and_then_upgraded(store: Store) -> None:
+    made = of_format_0(store)
+    backup = new_backup(made).model_copy(update={"format": 0})
+    made.put_manifest(backup)
+    stored = made.manifest_bytes(BACKUP)
+    old = Repository.open(store)
+    assert old.manifest(BACKUP) == backup
+    with pytest.raises(RepositoryError, match=r"format 0.*convault init.*format 1"):
+        old.require_current()
+    assert old.upgrade()
+    assert not old.upgrade()
+    old.require_current()
+    new = Repository.open(store, made.repository_id)
+    new.require_current()
+    assert not new.upgrade()
+    assert (new.installation_id, new.created_at) == (made.installation_id, made.created_at)
+    assert new.manifest_bytes(BACKUP) == stored
+    assert new.manifest(BACKUP).format == 0
+
+
+def test_an_interrupted_upgrade_leaves_a_marker_that_is_read(store: Store) -> None:
+    of_format_0(store)
+    before = store.get("convault.json")
+    always = Plan(Fault.FAIL, operations={"replace"}, calls=lambda call: True)
+    repository = Repository.open(FaultyStore(store, always))
+    with pytest.raises(StoreUnavailable):
+        repository.upgrade()
+    assert store.get("convault.json") == before
+
+
+def test_fields_of_the_marker_that_are_not_known_are_passed_over() -> None:
+    made = new_repository()
+    content = json.loads(made.store.get("convault.json"))
+    made.store.replace("convault.json", json.dumps(content | {"more": [1]}).encode())
+    assert Repository.open(made.store).repository_id == made.repository_id
 
 
 @pytest.mark.parametrize("data", [b"", b"[]", b"null", b"{}", b"\xff", b"[" * 100_000])

@@ -28,7 +28,9 @@ from api.problems import (
 )
 from convault.catalog.base import BackupRecord, BackupStatus, Catalog
 from convault.errors import CatalogError, CatalogUnavailable, ConvaultError, OptionsError
+from convault.installation import source_of
 from convault.models import BackupOptions
+from convault.settings import Settings
 from deployments import start_backup
 
 PREFIX = "/api/communication/backups"
@@ -51,6 +53,12 @@ def requested_options(body: Annotated[object, Depends(json_body)]) -> BackupOpti
     return BackupOptions.parse(body)
 
 
+def settings_of(request: Request) -> Settings:
+    """The application's settings."""
+    settings: Settings = request.app.state.settings
+    return settings
+
+
 _OPTIONS_BODY: dict[str, Any] = {
     "requestBody": {
         "required": False,
@@ -61,6 +69,14 @@ _OPTIONS_BODY: dict[str, Any] = {
                 "examples": {
                     "defaults": {"value": {}},
                     "smaller": {"value": {"format": "json", "compressionLevel": 9}},
+                    "january": {"value": {"startDate": "2026-01-01", "endDate": "2026-01-31"}},
+                    "sparing": {
+                        "value": {
+                            "excludeTables": ["audit_*"],
+                            "excludeColumns": ["messages.raw_payload"],
+                            "maskColumns": {"contacts.email": "hash", "contacts.phone": "null"},
+                        }
+                    },
                 },
             }
         },
@@ -105,10 +121,14 @@ router = APIRouter(prefix=PREFIX, tags=["backups"], responses=_BOTH)
 def create_backup(
     options: Annotated[BackupOptions, Depends(requested_options)],
     catalog: Annotated[Catalog, Depends(catalog_of)],
+    settings: Annotated[Settings, Depends(settings_of)],
     response: Response,
 ) -> BackupRecord:
-    """Write the row as `pending`, hand the run to Prefect, and answer without waiting for it."""
-    record = _start(catalog, _add_row(catalog, options), options)
+    """Ask the source whether what is asked for can be, write the row as `pending`, hand the run to
+    Prefect, and answer without waiting for it."""
+    repository_id = _repository_id(catalog)
+    source_of(settings, options).check()
+    record = _start(catalog, _add_row(catalog, repository_id, options), options)
     response.headers["Location"] = f"{PREFIX}/{record.id}"
     return record
 
@@ -130,10 +150,14 @@ def list_backups(
     return catalog.list(limit=limit)
 
 
-def _add_row(catalog: Catalog, options: BackupOptions) -> BackupRecord:
+def _repository_id(catalog: Catalog) -> UUID:
     repository_id = catalog.repository_id()
     if repository_id is None:
         raise CatalogError("The catalog knows no repository yet: run `convault init`.")
+    return repository_id
+
+
+def _add_row(catalog: Catalog, repository_id: UUID, options: BackupOptions) -> BackupRecord:
     now = datetime.now(UTC)  # the database puts its own time in its place
     return catalog.add(
         BackupRecord(

@@ -72,7 +72,7 @@ def pass_a_day(url: str, *, seed: int = 1) -> int:
         ).fetchone() or (0, demo_rows.END, 0)
         rng = random.Random(f"{seed} {last}")
         conversations = connection.execute(
-            "SELECT id, contact_id FROM conversations ORDER BY opened_at DESC, id LIMIT 500"
+            "SELECT id, contact_id FROM conversations ORDER BY created_at DESC, id LIMIT 500"
         ).fetchall()
         new = max(1, int(count) // 100)
         moments = sorted(

@@ -29,7 +29,7 @@ _COLUMNS = {
     "contacts": ("id", "full_name", "email", "phone", "locale", "students", "born", "fee_balance",
                  "notes", "created_at"),
     "conversations": ("id", "channel_id", "contact_id", "subject", "status", "legacy_ticket",
-                      "priority", "opened_at", "closed_at"),
+                      "priority", "created_at", "closed_at"),
     "conversation_participants": ("conversation_id", "contact_id", "role", "muted", "joined_at"),
     "messages": ("id", "conversation_id", "sender_id", "reply_to", "direction", "legacy_folder",
                  "body", "metadata", "tags", "sent_at"),

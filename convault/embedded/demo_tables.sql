@@ -37,7 +37,7 @@ CREATE TABLE conversations (
     status text NOT NULL DEFAULT 'open' CHECK (status IN ('open', 'waiting', 'closed')),
     legacy_ticket text,
     priority smallint,
-    opened_at timestamptz NOT NULL,
+    created_at timestamptz NOT NULL,
     closed_at timestamptz,
     CONSTRAINT closed_has_a_time CHECK ((status = 'closed') = (closed_at IS NOT NULL))
 );

@@ -104,8 +104,9 @@ def later_default(graph: Graph, table: str, column: Any) -> Statement:
     outside = graph.outside(default_key(column))
     if column.generated:
         raise UnsupportedSource(
-            f"The generated column {name} needs {outside or 'something made after its table'}, so "
-            "a restore could not make it. Nothing was backed up.",
+            f"The generated column {name} needs "
+            f"{', '.join(outside) or 'something made after its table'}, so a restore could not "
+            "make it. Nothing was backed up.",
             column=name,
         )
     sql = f"ALTER TABLE ONLY {table} ALTER COLUMN {column.name} SET DEFAULT {column.expression}"

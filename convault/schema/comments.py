@@ -85,5 +85,5 @@ def comment_statements(
     return statements
 
 
-def _comment(what: str, name: str, text: str, needs: str | None) -> Statement:
+def _comment(what: str, name: str, text: str, needs: tuple[str, ...]) -> Statement:
     return Statement("comment", name, f"COMMENT ON {what} IS {text}", after_data=True, needs=needs)

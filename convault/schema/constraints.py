@@ -113,7 +113,7 @@ def foreign_key_statements(
             f"{row.name} on {table}",
             f"ALTER TABLE {only}{table} {_add(row)}",
             after_data=True,
-            needs=None if inside else str(TableName(row.schema, row.referenced_name)),
+            needs=() if inside else (str(TableName(row.schema, row.referenced_name)),),
         )
     return made
 

@@ -42,7 +42,8 @@ class Graph:
     the statement that makes it"""
 
     guessed: set[Key] = field(default_factory=set)
-    """what only a text names, and what that needs: it may be left out, and must refuse nothing"""
+    """what only triggers and policies need, or a text names, and what that needs: rows can do
+    without, so it may be left out, and must refuse nothing"""
     row_types: set[Key] = field(default_factory=set)
     """tables whose rows something takes as a value: a column, a type, a function"""
 
@@ -76,11 +77,11 @@ class Graph:
                 if attached:
                     pending.extend(self.attached.get(key, ()))
 
-    def outside(self, key: Key) -> str | None:
-        """What `key` needs that is not part of the backup (one name, when there are several).
+    def outside(self, key: Key) -> tuple[str, ...]:
+        """What `key` needs that is not part of the backup, in the order of the names.
 
         The tables of the dataset are not followed: what they need is asked of them.
         """
         start = self.edges.get(key, set()) - self.tables
         found = (self.things[k].outside for k in self.closure(start, stop=self.tables))
-        return min((name for name in found if name is not None), default=None)
+        return tuple(sorted({name for name in found if name is not None}))

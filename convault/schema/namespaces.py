@@ -31,7 +31,11 @@ def schema_statements(graph: Graph) -> dict[Key, list[Statement]]:
 
 
 def extension_statements(catalogs: Catalogs, graph: Graph) -> dict[Key, list[Statement]]:
-    """CREATE EXTENSION for each, in the version that the target offers."""
+    """CREATE EXTENSION for each, in the version that the target offers; one that only triggers and
+    policies need, where it offers any."""
+    things = {
+        key.oid: thing for key, thing in graph.things.items() if key.catalog == "pg_extension"
+    }
     return {
         Key("pg_extension", row.oid): [
             Statement(
@@ -39,7 +43,8 @@ def extension_statements(catalogs: Catalogs, graph: Graph) -> dict[Key, list[Sta
                 row.name,
                 f"CREATE EXTENSION IF NOT EXISTS {row.name} WITH SCHEMA {row.schema}",
                 after_data=False,
+                needs=tuple(filter(None, [things[row.oid].outside])),
             )
         ]
-        for row in catalogs.rows(_EXTENSIONS, {"oids": graph.oids("pg_extension")})
+        for row in catalogs.rows(_EXTENSIONS, {"oids": list(things)})
     }

@@ -23,7 +23,7 @@ def set_apart(graph: Graph) -> set[Key]:
         part
         for owner, parts in graph.attached.items()
         for part in parts
-        if graph.outside(part) is not None
+        if graph.outside(part)
         or owner in graph.closure(graph.edges.get(part, set()) - {owner}, attached=True)
     }
 

@@ -10,10 +10,14 @@ it depends on. It ends at three kinds of object:
   managed schemas (`auth.users`, `auth.uid()`). Nothing is made of those; what depends on them names
   them in `Statement.needs`.
 
+Then it goes on from the triggers and policies of the tables. Rows can do without these, so what is
+reached only from here refuses nothing: what no statement can make lies outside, and an extension is
+asked for only where the target can install it.
+
 The bodies of functions that are kept as a string (PL/pgSQL, SQL without BEGIN ATOMIC) have no
 dependencies in the catalogs. When the walk is over, functions and sequences whose names stand in
 such a text are taken along (`named`), with what they need, until nothing new is found. What is
-reached only so refuses nothing: a function that cannot be made is left out.
+reached only so refuses nothing either: a function that cannot be made is left out.
 """
 
 from __future__ import annotations
@@ -34,7 +38,8 @@ FIRST_OWN_OID = 16384
 _REPRODUCED = frozenset(
     {
         "pg_attrdef", "pg_class", "pg_collation", "pg_constraint", "pg_extension", "pg_namespace",
-        "pg_proc", "pg_statistic_ext", "pg_ts_config", "pg_ts_dict", "pg_type",
+        "pg_policy", "pg_proc", "pg_statistic_ext", "pg_trigger", "pg_ts_config", "pg_ts_dict",
+        "pg_type",
     }
 )  # fmt: skip
 """catalogs whose objects this package has statements for"""
@@ -42,6 +47,7 @@ _REPRODUCED = frozenset(
 _FACTS = """
     SELECT n.catalog, n.oid::int8 AS oid, i.type AS kind, i.identity,
         coalesce(s.nspname, '') AS schema, e.refobjid::int8 AS extension,
+        x.extname AS extension_name,
         r.relname, r.relkind::text AS relkind, r.reltype::int8 AS row_type,
         t.typtype::text AS typtype, tr.oid::int8 AS type_relation,
         tr.relkind::text AS type_relkind,
@@ -51,6 +57,7 @@ _FACTS = """
     CROSS JOIN LATERAL pg_catalog.pg_identify_object(n.catalog::regclass, n.oid, 0) i
     LEFT JOIN pg_catalog.pg_depend e ON e.classid = n.catalog::regclass AND e.objid = n.oid
         AND e.deptype = 'e'
+    LEFT JOIN pg_catalog.pg_extension x ON n.catalog = 'pg_extension' AND x.oid = n.oid
     LEFT JOIN pg_catalog.pg_namespace s ON pg_catalog.quote_ident(s.nspname) = i.schema
     LEFT JOIN pg_catalog.pg_class r ON n.catalog = 'pg_class' AND r.oid = n.oid
     LEFT JOIN pg_catalog.pg_type t ON n.catalog = 'pg_type' AND t.oid = n.oid
@@ -102,6 +109,16 @@ _BELONGS = """
         AND d.refobjid = ANY (%(tables)s::oid[]) AND d.deptype IN ('a', 'i')
 """
 
+# The triggers of constraints are Postgres' own; those of partitions come with their parent's.
+_AFTER_ROWS = """
+    SELECT 'pg_trigger' AS catalog, t.oid::int8 AS oid, t.tgrelid::int8 AS table
+    FROM pg_catalog.pg_trigger t
+    WHERE t.tgrelid = ANY (%(tables)s::oid[]) AND NOT t.tgisinternal AND t.tgparentid = 0
+    UNION ALL
+    SELECT 'pg_policy', p.oid::int8, p.polrelid::int8
+    FROM pg_catalog.pg_policy p WHERE p.polrelid = ANY (%(tables)s::oid[])
+"""
+
 
 def read_graph(catalogs: Catalogs, dataset: Dataset) -> Graph:
     """Walk from the tables of the dataset. UnsupportedSource names what cannot be reproduced."""
@@ -120,12 +137,14 @@ class _Walk:
         """whoever led to a key first, for messages"""
         self._edges: list[tuple[Key, Key]] = []
         self._attached: list[tuple[Key, Key]] = []
-        self._guessing = False
+        self._lenient = False
+        """whether what is found now may be left out"""
 
     def run(self) -> Graph:
         self._walk(self._graph.tables)
         known = set(self._graph.things)
-        self._guessing = True
+        self._lenient = True
+        self._walk(self._after_rows())
         while named := self._named():
             self._walk(named)
         self._graph.guessed = self._graph.things.keys() - known
@@ -144,6 +163,14 @@ class _Walk:
         for owner, part in self._attached:
             self._graph.attached[owner].add(part)
         return self._graph
+
+    def _after_rows(self) -> set[Key]:
+        """Triggers and policies of the tables."""
+        oids = {"tables": [key.oid for key in self._graph.tables]}
+        rows = self._catalogs.rows(_AFTER_ROWS, oids)
+        for row in rows:
+            self._wanted_by[Key(row.catalog, row.oid)] = Key("pg_class", row.table)
+        return {Key(row.catalog, row.oid) for row in rows}
 
     def _named(self) -> set[Key]:
         """What is new of that which the texts of functions and defaults name."""
@@ -178,11 +205,11 @@ class _Walk:
             if meaning == key:
                 outside = self._outside(key, row)
                 if outside is None and not _is_reproducible(key, row):
-                    if not self._guessing:
+                    if not self._lenient:
                         raise self._refusal(key, row)
                     outside = str(row.identity)
                 self._graph.things[key] = Thing(key, row.kind, row.identity, outside)
-                if outside is None:
+                if outside is None or key.catalog == "pg_extension":
                     follow.append(key)
             elif row.relkind == "c" and row.extension is None:
                 follow.append(key)  # the attributes of a composite type hang on its pg_class entry
@@ -191,6 +218,8 @@ class _Walk:
     def _outside(self, key: Key, row: Any) -> str | None:
         if key in self._graph.tables:
             return None
+        if key.catalog == "pg_extension" and self._lenient:
+            return f"extension {row.extension_name}"
         if key.catalog == "pg_class" and row.relkind in "rpvmf":
             return str(TableName(row.schema, row.relname))
         if is_managed(row.schema):

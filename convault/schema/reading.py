@@ -21,17 +21,21 @@ from convault.schema.graph import Graph, Key
 from convault.schema.indexes import index_statements
 from convault.schema.namespaces import extension_statements, schema_statements
 from convault.schema.ordering import in_order, set_apart
+from convault.schema.policies import policy_statements
+from convault.schema.privileges import privilege_statements
 from convault.schema.reach import read_graph
 from convault.schema.sequences import sequence_statements
 from convault.schema.statistics import statistics_statements
 from convault.schema.tables import inherited_defaults, read_tables, table_statements
 from convault.schema.text_search import text_search_statements
+from convault.schema.triggers import trigger_statements
 from convault.schema.types import (
     domain_check_statements,
     late_domain_checks,
     read_domain_checks,
     type_statements,
 )
+from convault.secrets import without_secrets
 
 
 def read_statements(connection: psycopg.Connection[Any], dataset: Dataset) -> tuple[Statement, ...]:
@@ -41,7 +45,7 @@ def read_statements(connection: psycopg.Connection[Any], dataset: Dataset) -> tu
     lock of it stays. They are to be run under `RESTORE_SETTINGS`, those with `after_data` once the
     rows are loaded. What lies outside the dataset and cannot be made is named in `needs`.
 
-    Left to later: triggers, policies, views, publications, owners and privileges.
+    A secret in them is replaced (`convault.secrets`). Not here: views, rules, publications, owners.
 
     Raises UnsupportedSource for what no statement can reproduce (an operator or a base type without
     its extension, a table without its parent), rather than leaving it out; MissingPrivilege for a
@@ -49,7 +53,7 @@ def read_statements(connection: psycopg.Connection[Any], dataset: Dataset) -> tu
     """
     with catalogs(connection) as found:
         graph = read_graph(found, dataset)
-        return tuple(_read(found, graph, dataset))
+        return tuple(without_secrets(statement) for statement in _read(found, graph, dataset))
 
 
 def _read(found: Catalogs, graph: Graph, dataset: Dataset) -> list[Statement]:
@@ -95,6 +99,9 @@ def _read(found: Catalogs, graph: Graph, dataset: Dataset) -> list[Statement]:
         *foreign_keys.values(),
         *sequences.values,
         *statistics_statements(found, graph),
-        *made_tables.forced,
+        *trigger_statements(found, graph, not_made),
+        *policy_statements(found, graph, not_made),
         *comment_statements(found, graph, left_out | not_made, foreign_keys),
+        *made_tables.forced,
+        *privilege_statements(found, graph, made.keys() - not_made),
     ]

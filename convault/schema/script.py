@@ -22,16 +22,17 @@ these settings do, and may make a function before the table that its body names.
 _HEAD = """\
 -- The schema of a Convault backup, for an empty database: psql -v ON_ERROR_STOP=1 -f schema.sql
 --
--- Types, functions, tables and what belongs to them. Not here: triggers, row security policies,
--- views, publications, owners and privileges. Row security itself is switched on where it was, so
--- restored rows are closed until there are policies.
+-- Types, functions, tables and what belongs to them, with triggers, row security policies and
+-- privileges. Not here: views, rules, publications and owners: whoever runs this owns everything.
+-- What needs something that is not part of the backup, such as a role, is commented out.
+-- REDACTED-BY-CONVAULT stands where the source has a secret.
 --
 -- To load rows by hand, load them between the two sections.
 """
 
 
 def as_script(statements: Iterable[Statement]) -> bytes:
-    """UTF-8 text of schema.sql. What needs a relation outside the backup is commented out, so that
+    """UTF-8 text of schema.sql. What needs something outside the backup is commented out, so that
     the script runs in an empty database."""
     listed = list(statements)
     settings = "\n".join(f"SET {name} = '{value}';" for name, value in RESTORE_SETTINGS.items())
@@ -52,9 +53,9 @@ def _title(text: str) -> str:
 
 def _text(statement: Statement) -> str:
     sql = f"{statement.sql};\n"
-    if statement.needs is None:
+    if not statement.needs:
         return sql
     lines = (f"-- {line}".rstrip() for line in sql.splitlines())
-    needed = statement.needs.splitlines()
-    note = f"-- Needs {' '.join(needed)}, which is not part of the backup:"
+    needed = " ".join(", ".join(statement.needs).splitlines())
+    note = f"-- Needs {needed}, which is not part of the backup:"
     return "\n".join((note, *lines, ""))

@@ -166,10 +166,10 @@ def table_statements(graph: Graph, tables: Collection[_Table], apart: Collection
 
 def _require_inside(graph: Graph, key: Key) -> None:
     outside = graph.outside(key)
-    if outside is not None:
+    if outside:
         name = graph.things[key].name
         raise UnsupportedSource(
-            f"The table {name} is built on {outside}, which is not part of the backup, so a "
+            f"The table {name} is built on {outside[0]}, which is not part of the backup, so a "
             "restore could not make it. Nothing was backed up.",
             table=name,
         )

@@ -8,7 +8,9 @@ from typing import Protocol, runtime_checkable
 
 import pyarrow as pa
 
-from convault.models import Dataset, Range, SourceFacts, Statement, Table, TableName
+from convault.models import Dataset, Range, Selection, SourceFacts, Statement, Table, TableName
+from convault.range_keys import Fingerprint, Provenance
+from convault.row_digest import Counted
 
 
 class Snapshot(Protocol):
@@ -26,6 +28,8 @@ class Snapshot(Protocol):
     """tables that lie in the dataset's schemas, or in `public`, and are not part of it"""
     warnings: tuple[str, ...]
     """sentences for people about what the backup will not hold; names, never values"""
+    selection: Selection | None
+    """how rows were selected; None when every row of the tables is read"""
 
     def heap_bytes(self, table: Table) -> int:
         """Bytes of the table's own pages, measured after the snapshot was fixed."""
@@ -37,9 +41,13 @@ class Snapshot(Protocol):
     def page_bytes(self) -> int:
         """block_size of the server."""
 
+    def pages(self, range_: Range) -> int | None:
+        """How many pages of the range hold rows that are selected; None when all rows are read."""
+
     def read(self, range_: Range, *, skip_rows: int = 0) -> Iterator[pa.RecordBatch]:
-        """The range's visible rows in a fixed order, in batches of about 2 MiB (one row may exceed
-        that), after the first `skip_rows`: a reader that lost its connection goes on where it was.
+        """The range's visible rows, of a filtered backup those that are selected, in a fixed
+        order, in batches of about 2 MiB (one row may exceed that), after the first `skip_rows`: a
+        reader that lost its connection goes on where it was.
 
         Columns are named and ordered as `Table.columns`; booleans and integers come as such,
         everything else as Postgres' own text. Behind them comes one more column where only a query
@@ -50,7 +58,20 @@ class Snapshot(Protocol):
         """
 
     def count(self, table: Table) -> int:
-        """count(*) in the snapshot, without page ranges."""
+        """count(*) in the snapshot, without page ranges; of a filtered backup, of the rows that
+        are selected."""
+
+    def counted(self, table: Table) -> Counted:
+        """The same, and in the same scan the digest of the rows (`convault.row_digest`)."""
+
+    def provenance(self, table: Table) -> Provenance:
+        """What the text of the table's rows depends on besides the rows, or why that cannot be
+        told. Only for a table that holds rows itself."""
+
+    def fingerprint(self, range_: Range) -> Fingerprint:
+        """The versions of the range's visible rows, at a small part of what reading them costs;
+        where only a query tells which conversation a row belongs to, with that. Any thread may
+        call it. Raises SourceUnavailable (transient), SnapshotLost."""
 
     def check_alive(self) -> None:
         """SnapshotLost unless the connection that holds the snapshot still answers."""
@@ -59,6 +80,12 @@ class Snapshot(Protocol):
 @runtime_checkable
 class Source(Protocol):
     """Where rows come from."""
+
+    def check(self) -> None:
+        """Whether what is asked for can be: the errors of `snapshot()` that do not depend on who
+        holds a lock. So every name that it is asked for by leads somewhere, and nothing that it
+        leaves out keeps a restore from working. Reads the catalogs only; may be called at any
+        time."""
 
     def snapshot(self) -> AbstractContextManager[Snapshot]:
         """Lock the dataset's tables, fix one snapshot, read the catalogs in it; everything is let

@@ -31,17 +31,18 @@ _OUTSIDERS = """
 
 def read_outsiders(connection: psycopg.Connection[Any], dataset: Dataset) -> tuple[Outsider, ...]:
     """Tables of the dataset's schemas, and of `public`, that are not in the dataset. Those of
-    extensions and Convault's own are nobody's to miss."""
+    extensions and Convault's own are nobody's to miss, and those left out on purpose are known."""
     rows = connection.execute(
         _OUTSIDERS,
         {
             "tables": [table.oid for table in dataset.tables],
-            "schemas": sorted({"public", *(table.name.schema for table in dataset.tables)}),
+            "schemas": sorted({"public", *(table.name.schema for table in dataset.restored)}),
         },
     ).fetchall()
     own = own_tables(TableName(schema, name) for schema, name, _, _ in rows)
+    left_out = {absence.table for absence in dataset.absent if absence.column is None}
     return tuple(
         Outsider(TableName(schema, name), tuple(columns))
         for schema, name, outside, columns in rows
-        if outside and TableName(schema, name) not in own
+        if outside and TableName(schema, name) not in own | left_out
     )

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import psycopg
 import pyarrow as pa
 
+from convault import row_digest, secrets, tids
 from convault.belonging import belonging
 from convault.errors import (
     LockNotAvailable,
@@ -24,12 +25,18 @@ from convault.errors import (
     SourceError,
     SourceUnavailable,
 )
+from convault.masking import SETTINGS_QUERY, masked_value
 from convault.models import Dataset, Range, SourceFacts, Statement, Table, TableName
-from convault.omissions import Outsider, warnings
+from convault.omissions import Outsider, unreachable, warnings
+from convault.range_keys import Fingerprint, Provenance
+from convault.row_digest import Counted
 from convault.scope import Scope
+from convault.sources.columns import fitting, read_consequences
 from convault.sources.failures import translated
+from convault.sources.filtering import root_conditions
 from convault.sources.outsiders import read_outsiders
 from convault.sources.proof import leads_to, lock_query, locked_query, moved
+from convault.sources.provenance import read_provenance
 from convault.sources.readers import Readers, snapshot_lost
 from convault.sources.refusals import (
     require_no_large_objects,
@@ -38,7 +45,8 @@ from convault.sources.refusals import (
     require_whole_pages,
 )
 from convault.sources.relations import read_dataset
-from convault.sources.server import system_identifier, who_holds
+from convault.sources.selection import Selected, count_selected, select
+from convault.sources.server import log_position, system_identifier, who_holds
 from convault.sources.session import (
     address,
     connect,
@@ -47,6 +55,7 @@ from convault.sources.session import (
     reader_options,
 )
 from convault.sources.types import Facts, changed, read_facts
+from convault.sources.users import referenced
 
 ATTEMPTS = 5
 """How often the tables are looked for before a schema that keeps changing is given up on."""
@@ -73,6 +82,18 @@ class PostgresSource:
         self._lock_timeout = lock_timeout
         self._readers = readers
 
+    def check(self) -> None:
+        """See `sources.base.Source`."""
+        from convault.schema import read_statements
+
+        connection = connect(self._url, lock_timeout=self._lock_timeout)
+        with closing(connection), translated():
+            dataset = find(connection, self._scope)
+            with connection.transaction():
+                connection.execute("SET TRANSACTION READ ONLY")
+                root_conditions(connection, dataset, self._scope.filters)
+            read_statements(connection, own(dataset))
+
     @contextmanager
     def snapshot(self) -> Iterator[PostgresSnapshot]:
         """Lock, then snapshot, then catalogs, then sizes, and when all is read a look whether the
@@ -84,15 +105,31 @@ class PostgresSource:
         try:
             with translated():
                 facts, dataset, readers = self._fixed(exporter)
+                if self._scope.mask_key is not None:
+                    # Counts digest what is stored: masks.
+                    psycopg.RawCursor(exporter).execute(SETTINGS_QUERY, self._scope.mask_key.pads())
             try:
                 with translated():
                     require_no_large_objects(exporter, dataset.tables)
                     meaning = read_facts(exporter, dataset)
-                    statements = read_statements(exporter, dataset)
+                    consequences = read_consequences(exporter, dataset)
+                    statements = fitting(read_statements(exporter, own(dataset)), consequences)
                     outsiders = read_outsiders(exporter, dataset)
+                    provenance = read_provenance(exporter, dataset, self._scope.mask_key)
                     page_bytes, sizes = measure(exporter, dataset)
+                    selected = select(exporter, dataset, self._scope)
                 yield PostgresSnapshot(
-                    facts, dataset, statements, outsiders, page_bytes, sizes, exporter, readers
+                    facts,
+                    dataset,
+                    statements,
+                    outsiders,
+                    provenance,
+                    page_bytes,
+                    sizes,
+                    exporter,
+                    readers,
+                    selected,
+                    consequences.warnings,
                 )
             finally:
                 readers.close()
@@ -111,6 +148,7 @@ class PostgresSource:
             server_version=exporter.info.server_version,
             lock_timeout=self._lock_timeout,
             check_exporter=lambda: answer(exporter),
+            mask_key=self._scope.mask_key,
         )
         try:
             readers.open(self._readers)
@@ -159,6 +197,11 @@ class PostgresSource:
         )
 
 
+def own(dataset: Dataset) -> Dataset:
+    """The dataset without what is only kept for reference: what a restore makes."""
+    return replace(dataset, tables=dataset.restored)
+
+
 def find(connection: _Connection, scope: Scope) -> Dataset:
     """The dataset's tables, in a transaction of their own, which is over afterwards."""
     with connection.transaction():
@@ -197,17 +240,20 @@ def lock(connection: _Connection, dataset: Dataset) -> bool:
         raise LockNotAvailable(
             f"The tables could not be locked for reading: {holders or 'somebody'} holds or awaits "
             "an exclusive lock. Try again when that is done, or raise CONVAULT_LOCK_TIMEOUT.",
-            table=dataset.root,
+            table=dataset.tables[0].name,
         ) from None
     return True
 
 
 def fix(connection: _Connection) -> SourceFacts:
     """Fix the snapshot by the first query of the transaction, and export it."""
-    snapshot, at, database = connection.execute(
-        "SELECT pg_catalog.pg_export_snapshot(), pg_catalog.statement_timestamp(),"
-        " pg_catalog.current_database()"
+    snapshot, at, database, oid, next_xid, started = connection.execute(
+        "SELECT pg_catalog.pg_export_snapshot(), pg_catalog.statement_timestamp(), datname, oid,"
+        " pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::pg_catalog.text,"
+        " pg_catalog.pg_postmaster_start_time()"
+        " FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()"
     ).fetchone()  # type: ignore[misc]
+    log = log_position(connection)  # only now: what the snapshot shows lies before it
     return SourceFacts(
         host=address(connection),
         database=database,
@@ -215,6 +261,11 @@ def fix(connection: _Connection) -> SourceFacts:
         server_version=connection.info.parameter_status("server_version") or "",
         snapshot=snapshot,
         taken_at=at.isoformat(),
+        timeline=log.timeline,
+        database_oid=oid,
+        wal_position=log.position,
+        next_xid=int(next_xid),
+        started_at=started.isoformat(),
     )
 
 
@@ -258,18 +309,28 @@ class PostgresSnapshot:
 
     def __init__(
         self, facts: SourceFacts, dataset: Dataset, statements: tuple[Statement, ...],
-        outsiders: Sequence[Outsider], page_bytes: int, sizes: dict[TableName, Size],
-        exporter: _Connection, readers: Readers,
+        outsiders: Sequence[Outsider], provenance: dict[TableName, Provenance], page_bytes: int,
+        sizes: dict[TableName, Size], exporter: _Connection, readers: Readers,
+        selected: Selected | None = None, consequences: Sequence[str] = (),
     ) -> None:  # fmt: skip
         self.facts = facts
         self.dataset = dataset
         self.statements = statements
         self.not_included = tuple(outsider.name for outsider in outsiders)
-        self.warnings = warnings(dataset, outsiders)
+        self.selection = None if selected is None else selected.facts
+        self.warnings = (
+            *warnings(dataset, outsiders),
+            *unreachable(dataset),
+            *consequences,
+            *secrets.warnings(statements),
+            *(() if selected is None else selected.warnings),
+        )
+        self._provenance = provenance
         self._page_bytes = page_bytes
         self._sizes = sizes
         self._exporter = exporter
         self._readers = readers
+        self._selected = selected
 
     @property
     def page_bytes(self) -> int:
@@ -285,31 +346,75 @@ class PostgresSnapshot:
         size = self._sizes[table.name]
         return size.heap + size.toast
 
+    def pages(self, range_: Range) -> int | None:
+        """See `sources.base.Snapshot`."""
+        if self._selected is None:
+            return None
+        return tids.pages(self._selected.within(self.dataset.table(range_.table), range_))
+
     def read(self, range_: Range, *, skip_rows: int = 0) -> Iterator[pa.RecordBatch]:
         """See `sources.base.Snapshot`."""
+        table = self.dataset.table(range_.table)
         belongs = belonging(self.dataset, range_.table)
         extra = None if belongs is None else belongs.expression
-        return self._readers.read(self.dataset.table(range_.table), range_, skip_rows, extra)
+        rows = None if self._selected is None else self._selected.within(table, range_)
+        condition = self._condition(table)
+        return self._readers.read(table, range_, skip_rows, extra, rows, condition)
+
+    def _condition(self, table: Table) -> str | None:
+        """SQL for which of the table's rows are part of the backup; None for all of them, or where
+        they are selected one by one."""
+        if self._selected is not None or not table.reference_only:
+            return None
+        return referenced(self.dataset, table)
 
     def count(self, table: Table) -> int:
-        """See `sources.base.Snapshot`. It waits for its turn on the exporter's connection, whose
-        lock on the table is already held and whose counts may run in parallel."""
+        """See `sources.base.Snapshot`."""
+        return self._scan(table, "NULL")[0]
+
+    def counted(self, table: Table) -> Counted:
+        """See `sources.base.Snapshot`."""
+        rows, total = self._scan(table, row_digest.aggregate(table.columns, masked_value))
+        return Counted(rows, row_digest.from_sum(total))
+
+    def _scan(self, table: Table, aggregate: str) -> tuple[int, str | None]:
+        """It waits for its turn on the exporter's connection, whose lock on the table is already
+        held and whose scans may run in parallel."""
         try:
             with translated(table=table.name):
-                row = self._exporter.execute(
-                    f"SELECT pg_catalog.count(*), {leads_to(table)}"
-                    f" FROM ONLY {table.name.quoted}".encode()
-                ).fetchone()
+                rows, leads, total = self._scanned(table, aggregate)
         except MissingTable:
             raise moved(table.name) from None
         except SourceError as error:
             if error.transient:
                 raise snapshot_lost() from None
             raise
-        assert row is not None
-        if not row[1]:
+        if not leads:
             raise moved(table.name)
-        return int(row[0])
+        return rows, total
+
+    def _scanned(self, table: Table, aggregate: str) -> tuple[int, bool, str | None]:
+        """Rows, whether the table's name leads to it, and what the aggregate gives."""
+        if self._selected is not None:
+            return count_selected(self._exporter, table, self._selected.of(table), aggregate)
+        condition = self._condition(table)
+        where = "" if condition is None else f" WHERE {condition}"
+        row = self._exporter.execute(
+            f"SELECT pg_catalog.count(*), {leads_to(table)}, {aggregate}"
+            f" FROM ONLY {table.name.quoted}{where}".encode()
+        ).fetchone()
+        assert row is not None
+        return int(row[0]), bool(row[1]), row[2]
+
+    def provenance(self, table: Table) -> Provenance:
+        """See `sources.base.Snapshot`."""
+        return self._provenance[table.name]
+
+    def fingerprint(self, range_: Range) -> Fingerprint:
+        """See `sources.base.Snapshot`."""
+        belongs = belonging(self.dataset, range_.table)
+        extra = belongs.expression if belongs is not None and belongs.elsewhere else None
+        return self._readers.fingerprint(self.dataset.table(range_.table), range_, extra)
 
     def check_alive(self) -> None:
         """See `sources.base.Snapshot`."""

@@ -9,17 +9,23 @@ from typing import Any
 
 import adbc_driver_manager as adbc
 import adbc_driver_postgresql.dbapi as driver
+import polars as pl
 import pyarrow as pa
 
+from convault import tids
 from convault.errors import MissingTable, SnapshotLost, SourceError, SourceUnavailable
-from convault.formats.postgres_types import select_expression
+from convault.masking import SETTINGS_QUERY, MaskKey, masked_expression
 from convault.models import Range, Table
+from convault.range_keys import Fingerprint
 from convault.sources.failures import STREAM_ERRORS, failure, sqlstate, translated
 from convault.sources.proof import leads_to, lock_query, locked_query, moved
 from convault.sources.session import milliseconds, settings_query
 
 BATCH_BYTES = 2 * 1024 * 1024
 """What ADBC aims at for a batch. Bytes, not rows: 100 rows of 10 MB may lie on one page."""
+
+SELECTED_ROWS = 20_000
+"""Selected rows that one query reads: some 300 KB of SQL."""
 
 _GONE = ("42704", "22023")
 """SET TRANSACTION SNAPSHOT's answer to a snapshot it does not know: Postgres 16 on, and before."""
@@ -36,16 +42,18 @@ class Readers:
 
     def __init__(
         self, parameters: str, tables: Sequence[Table], *, snapshot: str, server_version: int,
-        lock_timeout: float, check_exporter: Callable[[], None],
+        lock_timeout: float, check_exporter: Callable[[], None], mask_key: MaskKey | None = None,
     ) -> None:  # fmt: skip
         """`parameters` as `session.connection_string` gives them; `lock_timeout` in seconds;
-        `check_exporter` raises SnapshotLost when it is gone."""
+        `check_exporter` raises SnapshotLost when it is gone; `mask_key` where columns are
+        hashed."""
         self._parameters = parameters
         self._tables = tables
         self._snapshot = snapshot
         self._server_version = server_version
         self._lock_timeout = lock_timeout
         self._check_exporter = check_exporter
+        self._mask_key = mask_key
         self._idle: list[driver.Connection] = []
         self._closed = False
         self._guard = Lock()
@@ -59,25 +67,37 @@ class Readers:
                 self._idle.append(connection)
 
     def read(
-        self, table: Table, range_: Range, skip_rows: int, extra: str | None = None
-    ) -> Iterator[pa.RecordBatch]:
-        """The rows of a range; see `sources.base.Snapshot.read`. `extra` is SQL for a last
-        column, which may read others of the tables."""
-        query = range_query(table, range_, skip_rows, extra)
-        named = [table] if extra is None else self._tables
+        self, table: Table, range_: Range, skip_rows: int, extra: str | None = None,
+        selected: pl.Series | None = None, condition: str | None = None,
+    ) -> Iterator[pa.RecordBatch]:  # fmt: skip
+        """The rows of a range, or those `selected` of it (`convault.tids`); see
+        `sources.base.Snapshot.read`. `extra` is SQL for a last column, `condition` SQL for which
+        rows, when none are selected; both may read others of the tables."""
+        named = [table] if extra is None and condition is None else self._tables
         rows = 0
         with self._borrowed(named, range_) as connection:
-            with closing(connection.cursor()) as cursor:
-                cursor.adbc_statement.set_options(
-                    **{"adbc.postgresql.batch_size_hint_bytes": str(BATCH_BYTES)}
-                )
-                cursor.execute(query)
-                with cursor.fetch_record_batch() as batches:
-                    for batch in batches:
-                        rows += batch.num_rows
-                        yield batch
-            if not rows and not _lead_to(connection, [table]):
+            for query in queries(table, range_, skip_rows, extra, selected, condition):
+                for batch in _batches(connection, query):
+                    rows += batch.num_rows
+                    yield batch
+            expected = None if selected is None else max(0, len(selected) - skip_rows)
+            # A condition finds nothing in namesakes, and so may find too little.
+            doubted = not rows or expected not in (None, rows) or condition is not None
+            if doubted and not _lead_to(connection, [table] if condition is None else named):
                 raise moved(table.name)
+
+    def fingerprint(self, table: Table, range_: Range, extra: str | None = None) -> Fingerprint:
+        """See `sources.base.Snapshot.fingerprint`; `extra` is SQL for a text that counts too, which
+        may read others of the tables."""
+        query = fingerprint_query(table, range_, extra)
+        named = [table] if extra is None else self._tables
+        with self._borrowed(named, range_) as connection, closing(connection.cursor()) as cursor:
+            cursor.execute(query)
+            row = cursor.fetchone()
+            assert row is not None
+            if not row[0] and not _lead_to(connection, [table]):
+                raise moved(table.name)
+        return Fingerprint(row[0], tuple(row[1:]))
 
     def close(self) -> None:
         """Close what is idle, and let nothing be borrowed any more."""
@@ -129,6 +149,9 @@ class Readers:
                 cursor.execute("SET LOCAL max_parallel_workers_per_gather = 0")
                 cursor.execute("SET LOCAL enable_tidscan = on")
                 cursor.execute(f"SET LOCAL lock_timeout = {milliseconds(self._lock_timeout)}")
+                if self._mask_key is not None:
+                    cursor.execute(SETTINGS_QUERY, self._mask_key.pads())
+                    cursor.fetchall()
                 self._lock(cursor)
         except BaseException:
             _close(connection)
@@ -192,19 +215,69 @@ class Readers:
         return known
 
 
-def range_query(table: Table, range_: Range, skip_rows: int = 0, extra: str | None = None) -> str:
+def queries(
+    table: Table, range_: Range, skip_rows: int = 0, extra: str | None = None,
+    selected: pl.Series | None = None, condition: str | None = None,
+) -> Iterator[str]:  # fmt: skip
+    """What gives the rows of a range one after the other, or those selected of it."""
+    if selected is None:
+        yield range_query(table, range_, skip_rows, extra, condition)
+        return
+    for batch in tids.slices(selected.slice(skip_rows), SELECTED_ROWS):
+        # A TID scan sorts what it is given, and a whole scan is in the same order.
+        where = f"ctid = ANY ({tids.literal(batch)}) AND tableoid = {table.oid}"
+        yield f"SELECT {_columns(table, extra)} FROM ONLY {table.name.quoted} WHERE {where}"
+
+
+def range_query(
+    table: Table, range_: Range, skip_rows: int = 0,
+    extra: str | None = None, condition: str | None = None,
+) -> str:  # fmt: skip
     """The query that reads a range: FROM ONLY, or inheritance children repeat the page numbers. Of
-    a namesake of the table it reads nothing; `extra` is SQL for a last column."""
-    expressions = [select_expression(column) for column in table.columns]
+    a namesake of the table it reads nothing; `extra` is SQL for a last column, `condition` for
+    which rows."""
+    offset = f" OFFSET {skip_rows}" if skip_rows else ""
+    # A condition may be answered by a join, which keeps no order.
+    where = "" if condition is None else f" AND {condition} ORDER BY ctid"
+    return f"SELECT {_columns(table, extra)} {_from(table, range_)}{where}{offset}"
+
+
+def fingerprint_query(table: Table, range_: Range, extra: str | None = None) -> str:
+    """The query that counts the rows of a range and sums hashes of their versions: where each lies
+    and which transaction wrote it. `extra` is SQL for a text that is hashed along with them."""
+    version = "pg_catalog.hashtidextended(ctid, xmin::pg_catalog.text::pg_catalog.int8)"
+    hashes = [version]
     if extra is not None:
-        expressions.append(f'{extra} AS "convault conversation"')
-    columns = ", ".join(expressions)
+        # By its bytes: a collation may take different texts for the same.
+        text = f'({extra})::pg_catalog.text COLLATE pg_catalog."C"'
+        hashes.append(f"pg_catalog.hashtextextended({text}, {version})")
+    sums = ", ".join(f"coalesce(pg_catalog.sum({hash_}), 0)::pg_catalog.text" for hash_ in hashes)
+    return f"SELECT pg_catalog.count(*), {sums} {_from(table, range_)}"
+
+
+def _from(table: Table, range_: Range) -> str:
     where = f"ctid >= '({range_.first_page},0)'"
     if range_.end_page is not None:
         where += f" AND ctid < '({range_.end_page},0)'"
-    where += f" AND tableoid = {table.oid}"
-    offset = f" OFFSET {skip_rows}" if skip_rows else ""
-    return f"SELECT {columns} FROM ONLY {table.name.quoted} WHERE {where}{offset}"
+    return f"FROM ONLY {table.name.quoted} WHERE {where} AND tableoid = {table.oid}"
+
+
+def _columns(table: Table, extra: str | None) -> str:
+    """Of a masked column only the mask."""
+    expressions = [masked_expression(column) for column in table.columns]
+    if extra is not None:
+        expressions.append(f'{extra} AS "convault conversation"')
+    return ", ".join(expressions)
+
+
+def _batches(connection: driver.Connection, query: str) -> Iterator[pa.RecordBatch]:
+    with closing(connection.cursor()) as cursor:
+        cursor.adbc_statement.set_options(
+            **{"adbc.postgresql.batch_size_hint_bytes": str(BATCH_BYTES)}
+        )
+        cursor.execute(query)
+        with cursor.fetch_record_batch() as batches:
+            yield from batches
 
 
 def snapshot_lost() -> SnapshotLost:

@@ -11,14 +11,30 @@ from typing import Any, Literal, cast
 
 import psycopg
 
-from convault.dataset import Relation, close_over, require_messages
-from convault.errors import UnsupportedSource
+from convault import exclusion
+from convault.dataset import (
+    Relation,
+    close_over,
+    close_over_named,
+    only_below,
+    require_messages,
+)
+from convault.errors import OptionsError, UnsupportedSource
 from convault.formats.postgres_types import encoding_of
-from convault.models import Column, Dataset, ForeignKey, Table, TableName
+from convault.models import Absence, Column, Dataset, ForeignKey, Table, TableName
+from convault.patterns import matching
 from convault.scope import Scope
+from convault.sources.columns import with_columns_changed
+from convault.sources.declared import read_declared
+from convault.sources.users import USERS, require_users_readable, with_users
 
 _RELATIONS = """
-    SELECT n.nspname, c.relname, c.oid, c.relkind, c.relispartition, coalesce(a.amname, '')
+    SELECT n.nspname, c.relname, c.oid, c.relkind, c.relispartition, coalesce(a.amname, ''),
+           EXISTS (
+               SELECT FROM pg_catalog.pg_depend d
+               WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid
+                 AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass
+                 AND d.deptype = 'e')
     FROM pg_catalog.pg_class c
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     LEFT JOIN pg_catalog.pg_am a ON a.oid = c.relam
@@ -75,16 +91,20 @@ class _Row:
     kind: str
     is_partition: bool
     access_method: str
+    of_extension: bool
 
 
 def read_dataset(connection: psycopg.Connection[Any], scope: Scope) -> Dataset:
-    """The dataset as the connection's transaction sees it.
+    """The dataset as the connection's transaction sees it, without what `scope` leaves out.
 
-    Raises MissingTable, and UnsupportedSource for foreign tables and tables that have no heap.
+    Raises MissingTable; UnsupportedSource for foreign tables and tables that have no heap;
+    OptionsError for names and patterns of `scope` that lead nowhere, or to what cannot be left out;
+    MissingPrivilege for users that may not be read; ConfigurationError for relations of
+    CONVAULT_RELATIONS that cannot be.
     """
     rows = [
-        _Row(TableName(schema, name), oid, kind, is_partition, method)
-        for schema, name, oid, kind, is_partition, method in connection.execute(_RELATIONS)
+        _Row(TableName(schema, name), *facts)
+        for schema, name, *facts in connection.execute(_RELATIONS)
     ]
     names = {row.oid: row.name for row in rows}
     above: dict[int, tuple[TableName, ...]] = {}
@@ -96,31 +116,102 @@ def read_dataset(connection: psycopg.Connection[Any], scope: Scope) -> Dataset:
         for name, table, target, columns, target_columns in connection.execute(_FOREIGN_KEYS)
         if table in names and target in names
     ]
-    closure = close_over(
-        scope.root, (Relation(r.name, above.get(r.oid, ()), r.is_partition) for r in rows), keys
-    )
-    require_messages(scope.messages, scope.root, closure, names.values())
+    oids_of = {row.name: row.oid for row in rows}
+    keys += read_declared(connection, scope.relations, oids_of, known=keys)
+    relations = [
+        Relation(row.name, above.get(row.oid, ()), row.is_partition, row.of_extension)
+        for row in rows
+    ]
+    closure, absent = _closure(scope, relations, keys)
     wanted = {row.name: row for row in rows}
     chosen = [wanted[name] for name in closure]
     _refuse_what_has_no_pages(chosen)
-    oids = [row.oid for row in chosen]
+    dataset = Dataset(
+        root=None if scope.tables else scope.root,
+        tables=_tables(connection, chosen, above),
+        foreign_keys=tuple(key for key in keys if key.table in set(closure)),
+        absent=absent,
+    )
+    if scope.include_users:
+        dataset = with_users(dataset, _users(connection, scope, wanted))
+    return with_columns_changed(connection, dataset, scope)
+
+
+def _tables(
+    connection: psycopg.Connection[Any], rows: list[_Row], above: dict[int, tuple[TableName, ...]]
+) -> tuple[Table, ...]:
+    oids = [row.oid for row in rows]
     columns = _columns(connection, oids)
     primary = dict(connection.execute(_PRIMARY_KEYS, (oids,)).fetchall())
-    return Dataset(
-        root=scope.root,
-        tables=tuple(
-            Table(
-                name=row.name,
-                oid=row.oid,
-                kind=cast(Literal["r", "p"], row.kind),
-                columns=tuple(columns.get(row.oid, ())),
-                primary_key=tuple(primary.get(row.oid, ())),
-                parents=above.get(row.oid, ()),
-            )
-            for row in chosen
-        ),
-        foreign_keys=tuple(key for key in keys if key.table in set(closure)),
+    return tuple(
+        Table(
+            name=row.name,
+            oid=row.oid,
+            kind=cast(Literal["r", "p"], row.kind),
+            columns=tuple(columns.get(row.oid, ())),
+            primary_key=tuple(primary.get(row.oid, ())),
+            parents=above.get(row.oid, ()),
+        )
+        for row in rows
     )
+
+
+def _users(
+    connection: psycopg.Connection[Any], scope: Scope, rows: dict[TableName, _Row]
+) -> Table | None:
+    """The table of users, as it is; None when there is none."""
+    if any(exclusion.matching(pattern, [USERS]) for pattern in scope.exclude_tables):
+        raise OptionsError(
+            f"includeUsers asks for rows of {USERS}, which excludeTables leaves out: choose one."
+        )
+    if USERS not in rows:
+        return None
+    (users,) = _tables(connection, [rows[USERS]], {})
+    require_users_readable(connection, users)
+    return users
+
+
+def _closure(
+    scope: Scope, relations: list[Relation], keys: list[ForeignKey]
+) -> tuple[tuple[TableName, ...], tuple[Absence, ...]]:
+    """The names of the dataset's tables, and what was left out as asked."""
+    closure, absent = _wanted(scope, relations, keys)
+    with_messages = scope.include_messages and not scope.tables
+    if with_messages:
+        require_messages(scope.messages, scope.root, closure, [r.name for r in relations])
+    if not scope.exclude_tables:
+        return closure, absent
+    kept, more = exclusion.leave_out(
+        scope.exclude_tables,
+        relations,
+        lambda found: _wanted(scope, list(found), keys)[0],
+        root=None if scope.tables else scope.root,
+        messages=scope.messages if with_messages else None,
+    )
+    return kept, (*absent, *more)
+
+
+def _wanted(
+    scope: Scope, relations: list[Relation], keys: list[ForeignKey]
+) -> tuple[tuple[TableName, ...], tuple[Absence, ...]]:
+    """The same, as if all that is there were wanted but what `include_messages` leaves out."""
+    if scope.tables:
+        return close_over_named(matching(scope.tables, relations), relations, keys), ()
+    if scope.include_messages:
+        return close_over(scope.root, relations, keys), ()
+    if scope.messages == scope.root:
+        raise OptionsError(
+            f"includeMessages: {scope.root} is both the root and the table of messages, so nothing "
+            "would be left. Set CONVAULT_MESSAGES_TABLE to the table of messages."
+        )
+    without = only_below([scope.messages], scope.root, relations, keys)
+    partitions = {relation.name for relation in relations if relation.is_partition}
+    absent = tuple(
+        Absence(name, None, "excluded" if name == scope.messages else "unreachable")
+        for name in close_over(scope.root, relations, keys)
+        if name in without and name not in partitions
+    )
+    return close_over(scope.root, relations, keys, excluded=without), absent
 
 
 def _columns(connection: psycopg.Connection[Any], oids: list[int]) -> dict[int, list[Column]]:

@@ -21,6 +21,7 @@ from convault.catalog.base import Catalog
 from convault.embedded.server import EmbeddedPostgres
 from convault.installation import initialise
 from convault.settings import Settings
+from tests.flows.application import SCHEMA
 from tests.serving import KEY, client_of, served
 
 
@@ -38,6 +39,8 @@ def settings(
     )
     with psycopg.connect(cluster.url(), autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name} TEMPLATE template0")
+        with psycopg.connect(settings.source_url()) as source:
+            source.execute(SCHEMA)
         initialise(settings)
         yield settings
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")

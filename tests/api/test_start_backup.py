@@ -17,7 +17,7 @@ from api.app import create_app
 from convault.catalog.base import BackupRecord, BackupStatus, Catalog
 from convault.models import BackupOptions
 from convault.settings import Settings
-from tests.flows.application import ROWS, SCHEMA
+from tests.flows.application import ROWS
 from tests.prefect_server import PrefectServer
 from tests.prefect_worker import deploy, worker
 from tests.serving import KEY, PATH, client_of, served
@@ -102,7 +102,6 @@ def test_a_worker_completes_it(
     tmp_path: Path,
 ) -> None:
     with psycopg.connect(settings.source_url()) as connection:
-        connection.execute(SCHEMA)
         psycopg.ClientCursor(connection).execute(ROWS, {"conversations": 5, "messages": 20})
     environment = {
         "DATABASE_URL": settings.source_url(),

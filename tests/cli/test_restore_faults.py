@@ -72,10 +72,41 @@ def test_a_fault_in_json(installed: Installed, run: InProcess, target: str) -> N
     assert fault == {
         "kind": "foreign key",
         "name": "of_conversation on public.messages",
-        "needs": None,
+        "needs": [],
         "reason": "ForeignKeyViolation (23503)",
         "not_valid": True,
     }
+
+
+def test_what_is_left_out_and_what_lost_its_secret_is_told(
+    installed: Installed, run: InProcess, target: str
+) -> None:
+    environment = installed(
+        CONVERSATIONS.replace("DISABLE", "ENABLE").replace(", (2, 99, 'orphan')", "")
+        + "COMMENT ON TABLE public.messages IS 'see sb_secret_A1b2c3d4';"
+        + "CREATE SCHEMA auth; CREATE FUNCTION auth.uid() RETURNS int RETURN 1;"
+        + "".join(
+            f"CREATE POLICY p{n:02} ON public.messages USING (id = auth.uid());" for n in range(11)
+        )
+    )
+    done = run("restore", "latest", "--into", target, **environment)
+    assert done.status == 0, done.err
+    names = ", ".join(f"p{n:02} on public.messages" for n in range(8))
+    told = " ".join(done.err.split())
+    assert f"left out, as auth.uid() is not there: policy {names} and 3 more" in told
+    assert "without its secret (sb_secret_ key): comment public.messages" in told
+    assert "A1b2c3d4" not in done.err
+    with psycopg.connect(target, autocommit=True) as connection:
+        connection.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+    done = run("restore", "latest", "--into", target, "--json", **environment)
+    assert done.status == 0, done.err
+    assert len(done.json["left_out"]) == 11
+    assert done.json["left_out"][0] == {
+        "kind": "policy", "name": "p00 on public.messages", "needs": ["auth.uid()"],
+    }  # fmt: skip
+    assert done.json["redacted"] == [
+        {"kind": "comment", "name": "public.messages", "secrets": ["sb_secret_ key"]}
+    ]
 
 
 def test_other_generated_values_are_told(installed: Installed, run: InProcess, target: str) -> None:

@@ -23,7 +23,7 @@ CREATE TABLE conversations (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     channel_id integer NOT NULL REFERENCES channels,
     subject text,
-    opened_at timestamptz NOT NULL
+    created_at timestamptz NOT NULL
 );
 CREATE TABLE messages (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -37,7 +37,7 @@ CREATE TABLE messages (
 """
 ROWS = """
 INSERT INTO channels VALUES (1, 'e-mail'), (2, 'whatsapp');
-INSERT INTO conversations (channel_id, subject, opened_at)
+INSERT INTO conversations (channel_id, subject, created_at)
 SELECT 1 + n %% 2, CASE WHEN n %% 7 > 0 THEN 'assunto ' || n END,
     '2026-01-01'::timestamptz + n * '1h'::interval
 FROM generate_series(1, %(conversations)s) n;
@@ -86,6 +86,7 @@ def build(
             "DATABASE_URL": url,
             "CONVAULT_CATALOG_URL": catalog_url,
             "CONVAULT_STORE_URL": store.as_uri(),
+            "CONVAULT_SIGNING_KEY": secrets.token_hex(32),
             **environment,
         },
     )

@@ -12,8 +12,10 @@ import pytest
 
 from convault.catalog import BackupRecord, BackupStatus
 from convault.errors import CatalogError, IncompleteBackup, NotFoundError, RepositoryError
+from convault.installation import initialise
 from convault.models import BackupFormat, BackupOptions
 from convault.progress import Progress, listening
+from convault.row_digest import Counted
 from convault.sources.postgres import PostgresSnapshot
 from flows.artifacts import percent_of
 from flows.backup import backup
@@ -59,6 +61,26 @@ def test_the_index_is_committed_with_the_backup(application: Application) -> Non
     found = pl.read_parquet(io.BytesIO(repository.store.get(manifest.index.key)))
     assert found["conversation"].unique().sort().to_list() == sorted(map(str, range(1, 51)))
     assert found["rows"].sum() == 50 + 2000
+
+
+def test_every_range_is_recorded_with_its_key(application: Application) -> None:
+    repository = application.installation().repository
+    first, second = (repository.manifest(backup().id) for _ in range(2))
+    application.execute("UPDATE channels SET name = 'telegram' WHERE id = 2")
+    third = repository.manifest(backup().id)
+    facts = first.source
+    assert None not in (facts.timeline, facts.database_oid, facts.next_xid)
+    assert "" not in (facts.system_identifier, facts.wal_position, facts.started_at)
+    for table in first.tables:
+        assert sum(entry.rows for entry in table.ranges) == table.rows
+        pages = {(part.first_page, part.end_page) for part in table.parts}
+        assert {(entry.first_page, entry.end_page) for entry in table.ranges} == pages
+        assert all(entry.key and not entry.reason for entry in table.ranges)
+    assert len(first.tables[-1].ranges) > 3
+    assert [table.ranges for table in second.tables] == [table.ranges for table in first.tables]
+    changed = [table.name.name for table, before in zip(third.tables, first.tables, strict=True)
+               if table.ranges != before.ranges]  # fmt: skip
+    assert changed == ["channels"]
 
 
 def test_metrics_tell_what_was_read_and_stored(application: Application) -> None:
@@ -152,14 +174,30 @@ def test_a_store_that_is_no_repository_is_refused_and_the_row_says_why(
     assert not (application.store / "data").exists()
 
 
+def test_a_repository_of_format_0_is_refused_until_init_has_made_it_new(
+    application: Application,
+) -> None:
+    marker = application.store / "convault.json"
+    marker.write_bytes(marker.read_bytes().replace(b'"format": 1', b'"format": 0'))
+    with pytest.raises(RepositoryError, match="run `convault init`"):
+        backup()
+    assert not (application.store / "data").exists()
+    initialise(application.settings)
+    assert backup().status is BackupStatus.COMPLETED
+
+
 def test_rows_that_were_counted_but_not_stored_fail_the_backup(
     application: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = backup()
     before = sorted(application.store.rglob("*"))
-    count = PostgresSnapshot.count
+    counted = PostgresSnapshot.counted
     # No real Postgres loses a row between reading and counting; here it seems to.
-    monkeypatch.setattr(PostgresSnapshot, "count", lambda self, table: count(self, table) + 1)
+    monkeypatch.setattr(
+        PostgresSnapshot,
+        "counted",
+        lambda self, table: Counted(counted(self, table).rows + 1, None),
+    )
     with pytest.raises(IncompleteBackup, match=r"public\.channels has 3 rows, 2 are stored"):
         backup()
     installation = application.installation()

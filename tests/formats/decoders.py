@@ -10,6 +10,7 @@ import io
 import json
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 
 import duckdb
@@ -55,13 +56,17 @@ def csv_by_polars(data: bytes, columns: Sequence[Column]) -> list[Row]:
 
 def csv_by_duckdb(data: bytes, columns: Sequence[Column]) -> list[Row]:
     types = {column.name: _DUCKDB[column.encoding] for column in columns}
-    with _file(unpacked(data), ".csv") as path, duckdb.connect() as connection:
-        return connection.execute(
-            "SELECT * FROM read_csv(?, header = true, auto_detect = false, delim = ',',"
-            " quote = '\"', escape = '\"', new_line = '\\r\\n', allow_quoted_nulls = false,"
-            " max_line_size = 50000000, columns = ?)",
-            [str(path), types],
-        ).fetchall()
+    with _file(unpacked(data), ".csv") as path:
+        return (
+            _duckdb()
+            .execute(
+                "SELECT * FROM read_csv(?, header = true, auto_detect = false, delim = ',',"
+                " quote = '\"', escape = '\"', new_line = '\\r\\n', allow_quoted_nulls = false,"
+                " max_line_size = 50000000, columns = ?)",
+                [str(path), types],
+            )
+            .fetchall()
+        )
 
 
 def parquet_by_polars(data: bytes, columns: Sequence[Column]) -> list[Row]:
@@ -71,8 +76,8 @@ def parquet_by_polars(data: bytes, columns: Sequence[Column]) -> list[Row]:
 
 
 def parquet_by_duckdb(data: bytes, columns: Sequence[Column]) -> list[Row]:
-    with _file(data, ".parquet") as path, duckdb.connect() as connection:
-        return connection.execute("SELECT * FROM read_parquet(?)", [str(path)]).fetchall()
+    with _file(data, ".parquet") as path:
+        return _duckdb().execute("SELECT * FROM read_parquet(?)", [str(path)]).fetchall()
 
 
 def decoded(format: BackupFormat) -> list[Decoder]:
@@ -82,6 +87,12 @@ def decoded(format: BackupFormat) -> list[Decoder]:
         BackupFormat.CSV: [csv_by_polars],
         BackupFormat.PARQUET: [parquet_by_polars, parquet_by_duckdb],
     }[format]
+
+
+@cache
+def _duckdb() -> duckdb.DuckDBPyConnection:
+    """One for all, which keeps nothing: to open one takes longer than to read with it."""
+    return duckdb.connect(config={"threads": 1})
 
 
 def _header(names: Sequence[str]) -> bytes:

@@ -102,6 +102,22 @@ EXAMPLES: dict[str, list[str]] = {
     "xml": ['<?xml version="1.0" encoding="UTF-8"?><a>ç&amp;</a>', "text <b/> more", ""],
 }
 
+RANGES = {
+    "int4range": ["empty", "(,)", "[1,5)"],
+    "int8range": ["empty", "(,9223372036854775807)"],
+    "numrange": ["empty", "[NaN,NaN]", "(,-Infinity]", "[1.10,1.1000]"],
+    "tsrange": ["empty", "[-infinity,)"],
+    "tstzrange": ["empty", '["0044-03-15 12:00:00+00 BC",infinity]'],
+    "daterange": ["empty", "(,infinity)"],
+    "int4multirange": ["{}", "{[1,5),[7,)}"],
+    "int8multirange": ["{}", "{(,)}"],
+    "nummultirange": ["{}", "{[0.0,0.00],[1,2)}"],
+    "tsmultirange": ["{}", "{[-infinity,infinity]}"],
+    "tstzmultirange": ["{}", '{["0044-03-15 12:00:00+00 BC",infinity]}'],
+    "datemultirange": ["{}", "{(,2024-01-01),[2025-01-01,infinity)}"],
+}
+"""Every range and multirange type; pg_type has them beside the base types."""
+
 SINCE: dict[int, dict[str, list[str]]] = {
     17: {"interval": ["infinity", "-infinity"]},
 }

@@ -11,11 +11,13 @@ from psycopg import sql
 from convault.comparison import compare
 from convault.embedded.server import EmbeddedPostgres
 from convault.errors import IntegrityError
-from convault.models import BackupFormat
+from convault.models import BackupFormat, TableName
 from convault.repository import Repository
 from convault.restore import restore
-from tests.formats.type_examples import EXAMPLES, TAKES_NO_TEXT, WITH_MODIFIERS
+from tests.formats.type_examples import EXAMPLES, RANGES, SINCE, TAKES_NO_TEXT, WITH_MODIFIERS
+from tests.restore import odd_tables
 from tests.restore.builder import back_up
+from tests.restore.except_all import differences
 from tests.restore.tables import PARTS, fill
 
 NewDatabase = Callable[[EmbeddedPostgres], str]
@@ -38,6 +40,16 @@ INSERT INTO public.of_users VALUES
     (NULL, NULL, NULL, NULL, NULL, NULL, NULL);
 """
 
+OF_EXTENSIONS = {
+    "vector": {"vector(3)": ["[1,-0.1,3e30]"], "halfvec": ["[1.5]"], "sparsevec": ["{1:1.5}/5"]},
+    "citext": {"citext": ["Ação", "", "\\N"]},
+    "hstore": {"hstore": ['"a"=>"1", "b"=>NULL', ""]},
+    "ltree": {"ltree": ["a.b.c", ""], "lquery": ["a.*{1,2}.b|c"]},
+    "cube": {"cube": ["(1, 2),(3, 4)"]},
+    "isn": {"isbn13": ["978-0-393-04002-9"]},
+}
+"""Types of the extensions that a Postgres here may have, and values."""
+
 
 def _fill_types(url: str) -> None:
     """A table for each type, and those that are theirs; each belongs to a conversation."""
@@ -47,10 +59,19 @@ def _fill_types(url: str) -> None:
         connection.execute("CREATE TABLE public.messages (id integer PRIMARY KEY,"
                            " of integer REFERENCES public.conversations)")  # fmt: skip
         connection.execute(USER_TYPES.encode())
-        for number, (type_, values) in enumerate([*EXAMPLES.items(), *WITH_MODIFIERS.items()]):
+        version = connection.info.server_version // 10000
+        odd_tables.fill(connection, version)
+        connection.execute("CREATE SCHEMA extensions")
+        extensions = _of_extensions(connection)
+        assert extensions, "this Postgres has no extension with a type"
+        newer = [more for start, more in SINCE.items() if version >= start]
+        for number, (type_, given) in enumerate(
+            [*EXAMPLES.items(), *RANGES.items(), *WITH_MODIFIERS.items(), *extensions]
+        ):
             known = connection.execute("SELECT to_regtype(%s)", (type_.split("(")[0],)).fetchone()
-            if type_ in TAKES_NO_TEXT or known == (None,) or type_ == "xml":
-                continue  # the wheel's Postgres is built without xml
+            if type_ in TAKES_NO_TEXT or known == (None,) or not _can_hold(connection, type_):
+                continue
+            values = [*given, *(value for more in newer for value in more.get(type_, []))]
             table = sql.Identifier("public", f"t{number}")
             y = sql.SQL(type_)  # type: ignore[arg-type]
             connection.execute(
@@ -66,6 +87,26 @@ def _fill_types(url: str) -> None:
             )
 
 
+def _of_extensions(connection: psycopg.Connection) -> list[tuple[str, list[str]]]:
+    found = []
+    for name, types in OF_EXTENSIONS.items():
+        if connection.execute(
+            "SELECT FROM pg_available_extensions WHERE name = %s", (name,)
+        ).fetchall():
+            connection.execute(f"CREATE EXTENSION {name} WITH SCHEMA extensions".encode())
+            found += [(f"extensions.{type_}", values) for type_, values in types.items()]
+    return found
+
+
+def _can_hold(connection: psycopg.Connection, type_: str) -> bool:
+    """The wheel's Postgres is built without xml."""
+    try:
+        connection.execute(f"SELECT NULL::{type_}, ''::xml" if type_ == "xml" else "SELECT 1")
+    except psycopg.errors.FeatureNotSupported:
+        return False
+    return True
+
+
 def _comes_back(
     repository: Repository, source: str, target: str, format: BackupFormat, tables: int
 ) -> None:
@@ -73,8 +114,12 @@ def _comes_back(
     assert {part.key.partition(".")[2].split(".")[0] for t in manifest.tables for part in t.parts} \
         == {"ndjson" if format is BackupFormat.JSON else format.value}  # fmt: skip
     assert len(manifest.tables) >= tables
-    restore(repository, manifest, target)
-    compared = compare(source, target, [table.name for table in manifest.tables])
+    result = restore(repository, manifest, target)
+    assert result.left_out == result.faults == ()
+    assert {table: result.rows[TableName(*table)] for table in odd_tables.ROWS} == odd_tables.ROWS
+    names = [table.name for table in manifest.tables]
+    assert differences(source, target, names) == {}
+    compared = compare(source, target, names)
     assert [c.table for c in compared if not c.equal] == []
     assert sum(c.rows_in_both for c in compared) == manifest.rows > 0
 

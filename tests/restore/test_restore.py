@@ -188,7 +188,7 @@ def test_what_needs_something_outside_runs_only_where_that_is(
 ) -> None:
     extra = [
         Statement("table", f"public.extra_{after}", f"CREATE TABLE public.extra_{after} ()", after,
-                  needed)
+                  (needed,))
         for after in (False, True)
     ]  # fmt: skip
     if there:

@@ -43,7 +43,7 @@ NOT_IN_THE_WAY = [
 
 def _manifest(repository: Repository, *statements: Statement) -> Manifest:
     return Manifest(
-        format=0,
+        format=1,
         backup_id=uuid4(),
         repository_id=repository.repository_id,
         created_at=datetime.now(UTC),

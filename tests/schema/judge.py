@@ -16,6 +16,7 @@ from convault.embedded.server import wheel_binaries
 from convault.models import Dataset, Statement, Table, TableName
 from convault.schema import RESTORE_SETTINGS, read_statements
 from convault.sources.session import connect
+from convault.target import exists
 
 _TABLES = """
     SELECT n.nspname, c.relname, c.oid, c.relkind::text
@@ -23,14 +24,24 @@ _TABLES = """
     WHERE c.relkind IN ('r', 'p') AND n.nspname NOT LIKE 'pg\\_%' ORDER BY md5(c.relname)
 """
 
+ROLES = """
+    DO $do$ DECLARE r text; BEGIN
+        FOREACH r IN ARRAY ARRAY['cv_reader', 'cv_writer', 'CV "Odd" Role', 'current_user'] LOOP
+            IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = r) THEN
+                EXECUTE format('CREATE ROLE %I', r);
+            END IF;
+        END LOOP;
+    END $do$;
+"""
+"""Roles that the rich schema names. They are the cluster's: its databases share them."""
+
 
 def rich_schema(version: int) -> str:
     """SQL that fills an empty database of that major version with one of everything."""
     folder = Path(__file__).parent / "sql"
     newer = [folder / f"since_{v}.sql" for v in (15, 16, 17, 18) if version >= v]
-    return "\n".join(
-        path.read_text() for path in (folder / "rich.sql", folder / "corners.sql", *newer)
-    )
+    parts = (folder / "rich.sql", folder / "corners.sql", folder / "rights.sql", *newer)
+    return ROLES + "\n".join(path.read_text() for path in parts)
 
 
 def run(url: str, sql: str) -> None:
@@ -73,7 +84,7 @@ def read(url: str, *names: str, shuffled: random.Random | None = None) -> tuple[
 
 def write(url: str, statements: Sequence[Statement], rows: str = "", role: str = "") -> None:
     """What a restore does: statements, `rows` (SQL) between the halves, one transaction. What
-    needs something outside is left out."""
+    needs something outside that is not there is left out."""
     with psycopg.connect(url) as connection:
         if role:
             connection.execute(f"SET ROLE {role}".encode())
@@ -81,23 +92,57 @@ def write(url: str, statements: Sequence[Statement], rows: str = "", role: str =
             connection.execute("SELECT set_config(%s, %s, true)", (name, value))
         for half in (False, True):
             for statement in statements:
-                if statement.after_data is half and statement.needs is None:
+                if statement.after_data is half and all(
+                    exists(connection, need) for need in statement.needs
+                ):
                     connection.execute(statement.sql.encode())
             if rows and not half:
                 connection.execute(rows.encode())
 
 
 def pg_dump(url: str) -> str:
-    """The schema as pg_dump sees it, without its comments, settings and empty lines."""
+    """The schema as pg_dump sees it, without its comments, settings and empty lines. The order of
+    privileges is that in which they were granted, so these come sorted."""
     done = subprocess.run(
-        [wheel_binaries(18) / "pg_dump", "--schema-only", "--no-owner", "--no-privileges", url],
+        [wheel_binaries(18) / "pg_dump", "--schema-only", "--no-owner", url],
         capture_output=True,
         text=True,
         check=True,
         env={"LC_ALL": "C.UTF-8"},
     )
     noise = re.compile(r"--( |$)|SET |SELECT pg_catalog\.set_config|\\(un)?restrict |$")
-    return "\n".join(line for line in done.stdout.splitlines() if not noise.match(line))
+    lines = [line for line in done.stdout.splitlines() if not noise.match(line)]
+    rights = sorted(line for line in lines if line.startswith(("GRANT ", "REVOKE ")))
+    return "\n".join([line for line in lines if line not in rights] + rights)
+
+
+_RIGHTS = """
+    SELECT held.object, grantee::regrole::text, privilege_type, is_grantable FROM (
+        SELECT oid::regclass::text AS object,
+            coalesce(relacl,
+                acldefault(CASE relkind WHEN 'S' THEN 's'::"char" ELSE 'r' END, relowner)) AS acl,
+            relnamespace AS schema FROM pg_class WHERE relkind IN ('r', 'p', 'S')
+        UNION ALL
+        SELECT attrelid::regclass::text || '.' || attname, attacl, relnamespace
+        FROM pg_attribute JOIN pg_class c ON c.oid = attrelid WHERE attacl IS NOT NULL
+        UNION ALL
+        SELECT oid::regprocedure::text, coalesce(proacl, acldefault('f', proowner)), pronamespace
+        FROM pg_proc
+        UNION ALL
+        SELECT oid::regtype::text, coalesce(typacl, acldefault('T', typowner)), typnamespace
+        FROM pg_type WHERE typtype IN ('d', 'e', 'r') OR typrelid IN
+            (SELECT oid FROM pg_class WHERE relkind = 'c')
+        UNION ALL
+        SELECT oid::regnamespace::text, coalesce(nspacl, acldefault('n', nspowner)), oid
+        FROM pg_namespace
+    ) held CROSS JOIN LATERAL aclexplode(acl)
+    WHERE schema::regnamespace::text !~ '^(pg_|information_schema)'
+"""
+
+
+def rights(url: str) -> set[tuple[str, str, str, bool]]:
+    """What everybody (`-` is PUBLIC) may do with what: object, role, privilege, grantable."""
+    return set(rows(url, _RIGHTS))
 
 
 def psql(url: str, script: Path) -> None:

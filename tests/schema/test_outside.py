@@ -38,7 +38,7 @@ CONVERSATIONS = """
 
 def test_each_statement_names_what_it_needs(database: str) -> None:
     run(database, SUPABASE + CONVERSATIONS)
-    needs = {(s.kind, s.name): s.needs for s in read(database) if s.needs}
+    needs = {(s.kind, s.name): ", ".join(s.needs) for s in read(database) if s.needs}
     assert needs == {
         ("column default", "public.conversations.owner"): "auth.uid()",
         ("column default", "public.conversations.mine"): "auth.uid()",
@@ -100,10 +100,10 @@ def test_a_body_that_reads_another_table_needs_that_table(database: str) -> None
         """,
     )
     statements = read(database, "public.conversations")
-    assert find(statements, "function", "public.setting()").needs == "public.Settings"
+    assert find(statements, "function", "public.setting()").needs == ("public.Settings",)
     default = find(statements, "column default", "public.conversations.id")
-    assert default.needs == "public.Settings"
-    assert find(statements, "table", "public.conversations").needs is None
+    assert default.needs == ("public.Settings",)
+    assert find(statements, "table", "public.conversations").needs == ()
 
 
 @pytest.mark.parametrize(
@@ -139,10 +139,10 @@ def test_a_type_on_something_outside_refuses_the_table_but_not_a_function(databa
         read(database, "public.t")
     statements = read(database, "public.u")
     assert [(s.kind, s.needs) for s in statements] == [
-        ("type", "auth.level"),
-        ("function", "auth.level"),
-        ("table", None),
-        ("column default", "auth.level"),
+        ("type", ("auth.level",)),
+        ("function", ("auth.level",)),
+        ("table", ()),
+        ("column default", ("auth.level",)),
     ]
 
 
@@ -175,7 +175,7 @@ def test_a_sequence_of_a_table_outside_is_taken_along(
         """,
     )
     statements = read(database, "public.t")
-    assert find(statements, "column default", "public.t.b").needs == "public.other"
+    assert find(statements, "column default", "public.t.b").needs == ("public.other",)
     target = new_database(cluster)
     write(target, statements)
     run(target, "INSERT INTO public.t DEFAULT VALUES")

@@ -64,7 +64,7 @@ class Request(NamedTuple):
 class Between:
     """A running proxy."""
 
-    def __init__(self, endpoint: str, plan: Callable[[Request, int], Fault | None]) -> None:
+    def __init__(self, endpoint: str, plan: Callable[[Request, int], Fault | int | None]) -> None:
         self._server = urlsplit(endpoint)
         self._plan = plan
         self._lock = Lock()
@@ -73,7 +73,7 @@ class Between:
         self.requests: list[Request] = []
         """every one that came, in this order"""
 
-    def fault(self, request: Request) -> Fault | None:
+    def fault(self, request: Request) -> Fault | int | None:
         with self._lock:
             self.requests.append(request)
             return self._plan(request, len(self.requests) - 1)
@@ -128,6 +128,8 @@ def _handler(between: Between) -> type[BaseHTTPRequestHandler]:
             if fault is Fault.HALF:
                 between.begin(request, body[: length // 2])
                 return self._close()
+            if isinstance(fault, int):
+                return self._answer(fault, [], b"")
             if fault is Fault.HANG:
                 between.ended.wait()
             if fault is Fault.HANG or fault is Fault.DROP:
@@ -191,10 +193,10 @@ class _Server(ThreadingHTTPServer):
 
 @contextmanager
 def between(
-    endpoint: str, plan: Callable[[Request, int], Fault | None] = lambda request, number: None
+    endpoint: str, plan: Callable[[Request, int], Fault | int | None] = lambda request, number: None
 ) -> Iterator[tuple[Between, str]]:
     """A proxy to `endpoint`, and its own endpoint. `plan` says what happens to each request, which
-    it gets with its number, counted from 0."""
+    it gets with its number, counted from 0; a number is a status to answer with."""
     proxy = Between(endpoint, plan)
     with _Server(("127.0.0.1", 0), _handler(proxy)) as server:
         thread = Thread(target=server.serve_forever, args=(0.05,), name="between")

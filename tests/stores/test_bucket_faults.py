@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -108,6 +108,44 @@ def test_what_is_refused_is_not_tried_again(call: str, through: Callable[..., An
     assert not caught.value.transient
     assert "AWS_ACCESS_KEY_ID" in caught.value.message
     says_nothing_secret(caught.value, proxy)
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
+def test_statuses_that_are_tried_again(
+    status: int, moto: ObjectServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with behind(moto, monkeypatch, lambda request, number: status if number == 0 else None) as (
+        proxy, store,
+    ):  # fmt: skip
+        assert store.head("object").size == 5
+        assert len(proxy.requests) == 2
+
+
+@pytest.mark.parametrize("status", [400, 401, 402, 405, 406, 410, 411, 413, 414, 415, 418, 422])
+def test_statuses_that_are_not(
+    status: int, moto: ObjectServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with behind(moto, monkeypatch, lambda request, number: status) as (proxy, store):
+        for call in ("head", "get", "put"):
+            proxy.requests.clear()
+            with pytest.raises(StoreError) as caught:
+                CALLS[call](store)
+            assert not caught.value.transient
+            assert len(proxy.requests) == 1
+
+
+@contextmanager
+def behind(
+    moto: ObjectServer,
+    monkeypatch: pytest.MonkeyPatch,
+    plan: Callable[[Request, int], int | None],
+) -> Iterator[tuple[Between, BucketStore]]:
+    for name, value in moto.environment.items():
+        monkeypatch.setenv(name, value)
+    made = moto.new_bucket()
+    open_store(moto.url(made, "in")).put("object", b"12345")
+    with between(moto.endpoint, plan) as (proxy, endpoint):
+        yield proxy, open_bucket(moto.url(made, "in", endpoint=endpoint))
 
 
 def test_an_answer_that_is_cut_off_is_read_again(through: Callable[..., Any]) -> None:
@@ -239,7 +277,15 @@ def test_puts_what_is_large_in_several_requests_and_the_rest_in_one(
     mebibyte = 1024 * 1024
     small, large = DATA * 14, random.Random(6).randbytes(41 * mebibyte)  # 40.05 and 41 MiB
     small = small[: 40 * mebibyte]
-    with through(lambda request, number: None) as (proxy, store):
+    busy = []
+
+    def plan(request: Request, number: int) -> Fault | None:
+        if "partNumber=3" in request.path and not busy:
+            busy.append(number)
+            return Fault.BUSY
+        return None
+
+    with through(plan) as (proxy, store):
         assert store.put("small", small) is True
         bodies = [request for request in proxy.requests if request.method == "PUT"]
         assert [request.size for request in bodies] == [40 * mebibyte]
@@ -247,7 +293,8 @@ def test_puts_what_is_large_in_several_requests_and_the_rest_in_one(
         proxy.requests.clear()
         assert store.put("large", large) is True
         bodies = [request for request in proxy.requests if request.method == "PUT"]
-        assert sorted(request.size for request in bodies) == [mebibyte, *[8 * mebibyte] * 5]
+        assert sorted(request.size for request in bodies) == [mebibyte, *[8 * mebibyte] * (5 + 1)]
+        assert len(busy) == 1, "one of the six was put twice"
         assert all("uploadId" in request.path for request in bodies)
         assert store.put("large", large) is False
     direct = open_store(object_server.url(bucket, "in"))

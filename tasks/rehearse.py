@@ -1,0 +1,25 @@
+"""Restore a backup into a scratch database."""
+
+from __future__ import annotations
+
+from prefect import task
+
+from convault.drill import rehearsal
+from convault.drill.rehearsal import Rehearsal
+from convault.drill.scratch import Scratch
+from convault.manifest import Manifest
+from convault.repository import Repository
+from tasks.boundary import contained
+from tasks.load import Load
+from tasks.policy import POLICY, TAGS
+
+
+# A restore is one transaction: after an error the database is empty as before.
+@task(name="rehearse", tags=TAGS, retries=2, **POLICY)
+@contained
+def rehearse(
+    repository: Repository, manifest: Load[Manifest], scratch: Load[Scratch]
+) -> Load[Rehearsal]:
+    """What a restore did; what it could not do is among its checks."""
+    done = rehearsal.rehearse(repository, manifest.content, scratch.content)
+    return Load(f"rehearsal of {manifest}", done)

@@ -1,0 +1,108 @@
+"""Make the golden repository anew: `python -m tests.golden.make --replace`.
+
+It is what every later version has to restore, so after a release it is never made again: a version
+that cannot restore it is wrong. Until then it may be, on purpose: the test knows the digest of
+SHA256SUMS, and that number must be changed by hand to what this script prints.
+
+Three backups of one database, made by the `convault` command: JSON, CSV and Parquet, in several
+parts. Beside them, as plain text, the rows that the database had (`expected/`, as COPY writes them,
+sorted) and the digest of each backup's tar.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+import subprocess
+import sys
+from hashlib import sha256
+from pathlib import Path
+
+import psycopg
+
+from convault.archive import Archive
+from convault.embedded.server import EmbeddedPostgres, wheel_binaries
+from convault.models import TableName
+from convault.repository import Repository
+from convault.stores.folder import FolderStore
+from tests.golden.contents import HOME, SUMS, digests, expected_path, rows_of
+from tests.independent.world import fill
+
+WORK = Path("/tmp/convault-golden")
+"""Its path is in the manifests, as the host of the source."""
+BACKUPS = (["--format", "json"], ["--format", "csv", "--compression-level", "9"],
+           ["--format", "parquet"])  # fmt: skip
+VERSION = 16
+"""Of Postgres: the oldest that the tests restore into."""
+
+
+def main() -> None:
+    if HOME.joinpath(SUMS).exists() and sys.argv[1:] != ["--replace"]:
+        sys.exit("The golden repository is there. To replace it: --replace; read this file first.")
+    WORK.mkdir(mode=0o711)
+    cluster = EmbeddedPostgres(
+        WORK / "postgres", binaries=wheel_binaries(VERSION), options={"fsync": "off"}
+    )
+    try:
+        cluster.start()
+        with psycopg.connect(cluster.url(), autocommit=True) as connection:
+            connection.execute("CREATE DATABASE app TEMPLATE template0")
+            connection.execute("CREATE DATABASE catalog TEMPLATE template0")
+        fill(cluster.url("app"))
+        for name in ("repository", "expected"):
+            shutil.rmtree(HOME / name, ignore_errors=True)
+        back_up(cluster, WORK / "repository")
+        shutil.copytree(WORK / "repository", HOME / "repository")
+        write_expected(cluster.url("app"))
+        write_tars()
+    finally:
+        cluster.destroy()
+        shutil.rmtree(WORK)
+    sums = "".join(f"{digest}  {path}\n" for path, digest in digests().items())
+    (HOME / SUMS).write_text(sums)
+    print("Put this into tests/golden/test_golden.py:")
+    print(f'SUMS_DIGEST = "{sha256(sums.encode()).hexdigest()}"')
+
+
+def back_up(cluster: EmbeddedPostgres, folder: Path) -> None:
+    foreign = ("CONVAULT_", "SUPABASE_", "PREFECT_", "PG", "DATABASE_URL")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(foreign)} | {
+        "DATABASE_URL": cluster.url("app"),
+        "CONVAULT_CATALOG_URL": cluster.url("catalog"),
+        "CONVAULT_STORE_URL": folder.as_uri(),
+        "CONVAULT_RANGE_PAGES": "8",
+        "CONVAULT_PART_BYTES": "32768",
+        "PREFECT_HOME": str(WORK / "prefect"),
+    }
+    command = [sys.executable, "-c", "from cli.main import main; main()"]
+    for arguments in (["init"], *(["backup", *options] for options in BACKUPS)):
+        subprocess.run([*command, *arguments], env=environment, check=True)
+
+
+def write_expected(url: str) -> None:
+    (HOME / "expected").mkdir()
+    with psycopg.connect(url) as connection:
+        tables = connection.execute(
+            "SELECT nspname, relname FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace"
+            " WHERE relkind = 'r' AND nspname IN ('public', 'Caixa de entrada')"
+        ).fetchall()
+        for table in itertools.starmap(TableName, tables):
+            expected_path(table).write_bytes(rows_of(connection, table))
+
+
+def write_tars() -> None:
+    store = FolderStore(HOME / "repository", "file:///golden")
+    repository = Repository.open(store)
+    found = {}
+    for backup_id in repository.backup_ids():
+        digest = sha256()
+        for piece in Archive(repository, backup_id).stream():
+            digest.update(piece)
+        found[str(backup_id)] = digest.hexdigest()
+    (HOME / "tars.json").write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
