@@ -117,30 +117,30 @@ def test_a_token_of_the_project_tells_who_it_is(
 @pytest.mark.parametrize(
     ("claims", "scopes"),
     [
-        ({"app_metadata": {"convault_role": "admin"}}, set(Scope)),
-        ({"app_metadata": {"convault_role": "owner"}}, set()),
-        ({"app_metadata": {"convault_role": ["admin"]}}, set()),
-        ({"app_metadata": "admin"}, set()),
-        ({"app_metadata": {}, "user_metadata": {"convault_role": "admin"}}, set()),
-        ({"app_metadata": None, "convault_role": "admin"}, set()),
+        ({"app_metadata": {"convault_role": "admin"}}, list(Scope)),
+        ({"app_metadata": {"convault_role": "owner"}}, []),
+        ({"app_metadata": {"convault_role": ["admin"]}}, []),
+        ({"app_metadata": "admin"}, []),
+        ({"app_metadata": {}, "user_metadata": {"convault_role": "admin"}}, []),
+        ({"app_metadata": None, "convault_role": "admin"}, []),
     ],
     ids=str,
 )
 def test_the_role_comes_from_app_metadata_alone(
-    claims: dict[str, Any], scopes: set[Scope], verifier: TokenVerifier, token: Callable[..., str]
+    claims: dict[str, Any], scopes: list[Scope], verifier: TokenVerifier, token: Callable[..., str]
 ) -> None:
-    assert verifier.caller(token(**claims)).scopes == scopes
+    assert verifier.caller(token(**claims)).scopes == set(scopes)
 
 
 @pytest.mark.parametrize("algorithm", ["ES256", "RS256", "HS256"])
 @pytest.mark.parametrize(
     "claims",
     [
-        {"exp": int(time.time()) - 60},
+        {"exp": -60},
         {"exp": None},
         {"exp": "never"},
-        {"nbf": int(time.time()) + 600},
-        {"iat": int(time.time()) + 600},
+        {"nbf": 600},
+        {"iat": 600},
         {"aud": "anon"},
         {"aud": None},
         {"aud": []},
@@ -156,8 +156,11 @@ def test_the_role_comes_from_app_metadata_alone(
 def test_a_claim_that_is_wrong_is_refused(
     algorithm: str, claims: dict[str, Any], verifier: TokenVerifier, token: Callable[..., str]
 ) -> None:
+    now = int(time.time())  # numbers are seconds from now
+    given = {name: now + value if isinstance(value, int) else value
+             for name, value in claims.items()}  # fmt: skip
     with pytest.raises(Unauthorized, match="This token is refused") as caught:
-        verifier.caller(token(algorithm, **claims))
+        verifier.caller(token(algorithm, **given))
     assert "another.supabase.co" not in caught.value.message
 
 
