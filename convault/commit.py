@@ -283,6 +283,7 @@ def record_failure(
     try:
         whole = archive.Archive(repository, backup_id)
         written = repository.store.head(repository.manifest_key(backup_id)).modified
+        digest = sha256(repository.manifest_bytes(backup_id, 1)).hexdigest()
     except (NotFoundError, RepositoryError, StoreError):
         # A store that cannot be asked now is asked by the next reconcile.
         return catalog.update(backup_id, status=BackupStatus.FAILED, error=message, metrics=metrics)
@@ -290,7 +291,7 @@ def record_failure(
         whole.manifest,
         file_size=whole.size,
         completed_at=written,
-        manifest_sha256=whole.etag,
+        manifest_sha256=digest,
     )
     return catalog.update(backup_id, **columns, metrics=metrics)
 

@@ -113,6 +113,8 @@ class PostgresSource:
                     require_no_large_objects(exporter, dataset.tables)
                     meaning = read_facts(exporter, dataset)
                     consequences = read_consequences(exporter, dataset)
+                    # What goes with the messages goes with them on purpose.
+                    told = unreachable(dataset) if self._scope.exclude_tables else ()
                     statements = fitting(read_statements(exporter, own(dataset)), consequences)
                     outsiders = read_outsiders(exporter, dataset)
                     provenance = read_provenance(exporter, dataset, self._scope.mask_key)
@@ -129,7 +131,7 @@ class PostgresSource:
                     exporter,
                     readers,
                     selected,
-                    consequences.warnings,
+                    (*told, *consequences.warnings),
                 )
             finally:
                 readers.close()
@@ -320,7 +322,6 @@ class PostgresSnapshot:
         self.selection = None if selected is None else selected.facts
         self.warnings = (
             *warnings(dataset, outsiders),
-            *unreachable(dataset),
             *consequences,
             *secrets.warnings(statements),
             *(() if selected is None else selected.warnings),
