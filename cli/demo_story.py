@@ -139,7 +139,7 @@ class Story:
 
     def _compare(self, manifest: Manifest) -> list[TableComparison]:
         self._heading("Every row of every table, before and after")
-        tables = [table.name for table in manifest.tables]
+        tables = [table.name for table in manifest.restored]
         with progress.shown():
             compared = compare(self._server.url(_SOURCE), self._server.url(_RESTORED), tables)
         if not self._quiet:

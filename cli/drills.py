@@ -10,6 +10,7 @@ from cli import progress
 from cli.drilled import print_checks
 from cli.ending import ended_properly
 from cli.identify import backup_named
+from cli.identities import Identities, identities_of
 from cli.opening import opened
 from cli.output import AsJson, duration, print_json, say
 from convault.settings import load_settings
@@ -28,6 +29,7 @@ def drill(
             "is started for the drill and thrown away.",
         ),
     ] = None,
+    identity: Identities = None,
     as_json: AsJson = False,
 ) -> None:
     """Restore a backup for a trial, and check what came back.
@@ -40,10 +42,12 @@ def drill(
     """
     from convault.drill.drilling import drill, require_passed
 
-    installation = opened(load_settings())
+    settings = load_settings()
+    installation = opened(settings)
     backup_id = None if backup is None else backup_named(installation, backup)
+    identities = identities_of(settings, identity)
     with ended_properly(), progress.shown():
-        report = drill(installation, backup_id, into)
+        report = drill(installation, backup_id, into, identities=identities)
     told = report.to_json()
     if as_json:
         print_json(told)

@@ -30,6 +30,7 @@ from convault.catalog.base import BackupRecord, BackupStatus
 from convault.drill.report import summary as drill_summary
 from convault.errors import NotFoundError
 from convault.filters import described, is_filtered
+from convault.omissions import left_out
 from convault.settings import load_settings
 
 if TYPE_CHECKING:
@@ -193,7 +194,7 @@ def print_records(records: Sequence[BackupRecord], zone: tzinfo) -> None:
 def print_contents(manifest: Manifest) -> None:
     """Table by table what a backup holds."""
     rows = [
-        (str(table.name), number(table.rows), number(len(table.parts)), size(plain), size(stored),
+        (_named(table), number(table.rows), number(len(table.parts)), size(plain), size(stored),
          ratio(plain, stored))
         for table in manifest.tables
         for plain, stored in [_bytes(table)]
@@ -248,6 +249,7 @@ def contents(manifest: Manifest) -> dict[str, Any]:
             {
                 "schema": table.name.schema,
                 "table": table.name.name,
+                "reference_only": table.reference_only,
                 "rows": table.rows,
                 "parts": len(table.parts),
                 "plain_bytes": _bytes(table)[0],
@@ -255,7 +257,31 @@ def contents(manifest: Manifest) -> dict[str, Any]:
             }
             for table in manifest.tables
         ],
+        **left_out_as_object(manifest),
     }
+
+
+def left_out_as_object(manifest: Manifest) -> dict[str, Any]:
+    """What the backup was asked to leave out or to mask, for programs."""
+    return {
+        "absent": [
+            {"schema": a.table.schema, "table": a.table.name, "column": a.column,
+             "reason": a.reason}
+            for a in manifest.absent
+        ],
+        "masked": [
+            {"schema": table.name.schema, "table": table.name.name, "column": column.name,
+             "mask": column.mask}
+            for table in manifest.tables
+            for column in table.columns
+            if column.mask
+        ],
+        "reference_only": [
+            {"schema": table.name.schema, "table": table.name.name, "rows": table.rows}
+            for table in manifest.tables
+            if table.reference_only
+        ],
+    }  # fmt: skip
 
 
 def steps(seconds: dict[str, float]) -> str:
@@ -318,12 +344,21 @@ def _manifest_facts(manifest: Manifest) -> Iterable[tuple[str, str]]:
             "matched",
             "nothing: this backup is empty" if selected.empty else (f"{matched} conversations"),
         )
-    for absent in manifest.absent:
-        yield "left out", f"{absent.name} ({absent.reason})"
+    missing = left_out(manifest)
+    yield from (("left out", f"table {name}") for name in missing.excluded)
+    yield from (
+        ("left out", f"table {name}, only reached through these") for name in missing.unreachable
+    )
+    yield from (("left out", f"column {name}") for name in missing.columns)
+    yield from (("masked", f"column {name}: {mask}") for name, mask in missing.masked)
     if manifest.encryption is not None:
         yield from (("encrypted to", recipient) for recipient in recipients_of(manifest))
     if manifest.revision > 1:
         yield "revision", str(manifest.revision)
+
+
+def _named(table: TableEntry) -> str:
+    return f"{table.name} (for reference)" if table.reference_only else str(table.name)
 
 
 def _key(repository: Repository, manifest: Manifest) -> str:

@@ -7,8 +7,10 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from cli.listing import left_out_as_object
 from cli.output import duration, number, print_table, printable, say
 from convault.models import TableName
+from convault.omissions import in_lines, left_out
 from convault.secrets import MARKER
 
 if TYPE_CHECKING:
@@ -59,6 +61,7 @@ def as_json(manifest: Manifest, result: RestoreResult) -> dict[str, Any]:
             {"schema": table.schema, "table": table.name, "rows": rows}
             for table, rows in result.recomputed.items()
         ],
+        **left_out_as_object(manifest),
     }
 
 
@@ -69,10 +72,10 @@ def undone_as_json(
     return {"restore_id": str(restore_id), "dry_run": dry_run, "changes": _changes(changes)}
 
 
-def tell(result: RestoreResult) -> None:
+def tell(manifest: Manifest, result: RestoreResult) -> None:
     """A result for people: what became of the rows on stdout, the rest on stderr."""
     _print_changes(result.changes)
-    for line in _imperfections(result):
+    for line in (*in_lines(left_out(manifest)), *_imperfections(result)):
         say(printable(line))
     rows = sum(result.rows.values())
     if result.dry_run:

@@ -210,7 +210,7 @@ def _restore(
     if as_json:
         print_json({**result_as_json(source.manifest, result), "signature": signature})
     else:
-        tell(result)
+        tell(source.manifest, result)
     if not result.complete:
         raise RestoredWithFaults(
             "All rows were restored, but not everything that holds for them: the faults are named "

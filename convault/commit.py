@@ -162,6 +162,7 @@ def build_manifest(
                 rows=counts[table.name],
                 parts=tuple(_entry(p, number) for number, p in enumerate(by_table[table.name])),
                 digest=(digests or {}).get(table.name),
+                reference_only=table.reference_only,
                 ranges=tuple(ranges[table.name]),
             )
             for table in dataset.tables
@@ -282,6 +283,7 @@ def record_failure(
     try:
         whole = archive.Archive(repository, backup_id)
         written = repository.store.head(repository.manifest_key(backup_id)).modified
+        digest = sha256(repository.manifest_bytes(backup_id, 1)).hexdigest()
     except (NotFoundError, RepositoryError, StoreError):
         # A store that cannot be asked now is asked by the next reconcile.
         return catalog.update(backup_id, status=BackupStatus.FAILED, error=message, metrics=metrics)
@@ -289,7 +291,7 @@ def record_failure(
         whole.manifest,
         file_size=whole.size,
         completed_at=written,
-        manifest_sha256=whole.etag,
+        manifest_sha256=digest,
     )
     return catalog.update(backup_id, **columns, metrics=metrics)
 

@@ -20,6 +20,7 @@ from convault.errors import (
     IdentityUnusable,
     WrongPassphrase,
 )
+from convault.settings import Settings
 
 Ask = Callable[[Path], str]
 """gives the passphrase of an identity file; ConfigurationError where nobody can be asked"""
@@ -60,6 +61,23 @@ def read_all(paths: Iterable[Path], ask: Ask) -> tuple[Identity, ...]:
         for identity in _read(path, ask):
             found.setdefault(identity.recipient, identity)
     return tuple(found.values())
+
+
+def configured(settings: Settings) -> tuple[Identity, ...]:
+    """Those of CONVAULT_IDENTITY_FILE, for runs that nobody watches; none where it is not set. As
+    `read_all`, and ConfigurationError where only a person could give the passphrase."""
+
+    def passphrase(path: Path) -> str:
+        file = settings.convault_identity_passphrase_file
+        if file is None:
+            raise ConfigurationError(
+                f"The identity file {path} has a passphrase: name a file that holds it in "
+                "CONVAULT_IDENTITY_PASSPHRASE_FILE."
+            )
+        return read_passphrase(file)
+
+    file = settings.convault_identity_file
+    return read_all([] if file is None else [file], passphrase)
 
 
 def read_passphrase(path: Path) -> str:

@@ -68,8 +68,8 @@ class InitReport:
 
 def source_of(settings: Settings, options: BackupOptions) -> Source:
     """Where the rows of such a backup come from; its `check` tells whether what the options ask
-    for can be. ConfigurationError without DATABASE_URL, OptionsError for dates that cannot be;
-    nothing is connected."""
+    for can be. ConfigurationError without DATABASE_URL, or without a key that the options need,
+    OptionsError for dates that cannot be; nothing is connected."""
     return PostgresSource(
         settings.source_url(),
         scope=scope_of(settings, options),

@@ -32,6 +32,7 @@ _PART_KEY = re.compile(
     r"data/(?:[a-z0-9=_-]+/){1,2}[0-9a-f]{64}(?:" + "|".join(map(re.escape, SUFFIXES)) + ")"
 )
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_REVISED = re.compile(r"^[0-9a-f]{64}\.")
 DAMAGED = "damaged/"
 MAX_REVISION = 9999
 MAX_MANIFEST_BYTES = 512 * 1024 * 1024
@@ -118,8 +119,11 @@ def is_part_key(key: str) -> bool:
 
 
 def beside(key: str) -> UUID | None:
-    """The backup beside whose manifest `key` is the place of a small file, or None."""
+    """The backup beside whose manifest, or a later revision of it, `key` is the place of a small
+    file, or None."""
     folder, _, name = key.rpartition("/")
+    if folder.endswith("/revisions"):
+        folder, name = folder.removesuffix("/revisions"), _REVISED.sub("", name, count=1)
     found = backup_of(f"{folder}/{MANIFEST_NAME}")
     return found if name in (*MEMBER_NAMES, *INDEX_NAMES) else None
 
@@ -135,6 +139,8 @@ def fault_of(manifest: Manifest) -> str | None:
         return "a table occurs twice"
     if manifest.root is not None and manifest.root not in names:
         return "its root table is not among its tables"
+    if manifest.root in {table.name for table in manifest.tables if table.reference_only}:
+        return "its root table is kept for reference only"
     return (
         _fault_of_members(manifest)
         or _fault_of_parts(manifest)

@@ -92,6 +92,8 @@ class TableEntry(_Stored):
     parts: tuple[PartEntry, ...]
     digest: Annotated[str, Field(pattern=row_digest.PATTERN)] | None = None
     """of the rows, computed by the source in the snapshot (`convault.row_digest`)"""
+    reference_only: bool = False
+    """kept so that references can be understood, never made or filled by a restore"""
     ranges: tuple[RangeEntry, ...] = ()
     """in the order of their pages, those without rows too; none in format 0"""
 
@@ -176,6 +178,11 @@ class Manifest(_Stored):
     """reserved for rows that were taken out later"""
     encryption: EncryptionFacts | None = None
     """None when the parts are not encrypted"""
+
+    @property
+    def restored(self) -> tuple[TableEntry, ...]:
+        """The tables that a restore makes and fills."""
+        return tuple(table for table in self.tables if not table.reference_only)
 
     @property
     def file_name(self) -> str:
@@ -296,7 +303,11 @@ def _resource(table: TableEntry, number: int, part: PartEntry) -> dict[str, Any]
                 {
                     "name": column.name,
                     "type": _FIELD_TYPES[column.encoding],
-                    "x-postgres": {"type": column.type, "encoding": column.encoding},
+                    "x-postgres": {
+                        "type": column.type,
+                        "encoding": column.encoding,
+                        **({"mask": column.mask} if column.mask else {}),
+                    },
                 }
                 for column in table.columns
             ],

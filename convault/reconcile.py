@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from hashlib import sha256
 from uuid import UUID
 
 from convault.archive import Archive
@@ -192,8 +193,9 @@ def _follow_manifest(repository: Repository, catalog: Catalog, change: Change) -
     archive = Archive(repository, change.backup_id)
     manifest = archive.manifest
     written = repository.store.head(repository.manifest_key(change.backup_id)).modified
+    digest = sha256(repository.manifest_bytes(change.backup_id, 1)).hexdigest()
     columns = completed_columns(
-        manifest, file_size=archive.size, completed_at=written, manifest_sha256=archive.etag
+        manifest, file_size=archive.size, completed_at=written, manifest_sha256=digest
     )
     learn(catalog, manifest)
     if change.kind is ChangeKind.REVISED:

@@ -9,6 +9,7 @@ from prefect.artifacts import create_table_artifact
 
 from convault.drill.drilling import concluded, plan, record, require_passed
 from convault.drill.report import DrillReport
+from convault.identities import configured
 from convault.installation import open_installation
 from convault.settings import load_settings
 from flows.artifacts import tolerated
@@ -29,13 +30,13 @@ def drill(backup_id: UUID | None = None, into: str | None = None) -> dict[str, A
     ConvaultErrors, too.
     """
     installation = open_installation(load_settings())
-    planned = plan(installation, backup_id, into)
+    planned = plan(installation, backup_id, into, identities=configured(installation.settings))
     started = datetime.now(UTC)
     with planned.scratch() as scratch:
         place = Load(scratch.place, scratch)
-        manifest = Load(f"backup {planned.manifest.backup_id}", planned.manifest)
-        restored = rehearse(installation.repository, manifest, place)
-        checks = examine(Load("plan", planned), restored, place)
+        work = Load(f"backup {planned.manifest.backup_id}", planned)
+        restored = rehearse(installation.repository, work, place)
+        checks = examine(work, restored, place)
     report = record(installation.catalog, concluded(planned, scratch, started, checks.content))
     publish(report)
     require_passed(report)

@@ -33,7 +33,7 @@ def verify(
     subset = None if read_data is None else Subset.parse(read_data)
     installation = open_installation(load_settings())
     repository, catalog = installation.repository, Load("catalog", installation.catalog)
-    seen = survey(repository, catalog, backup_id)
+    seen = survey(repository, catalog, backup_id, Load("signing keys", installation.signing))
     if subset is not None:
         read_back(repository, catalog, seen, subset)
     repair(Load("installation", installation), seen, put_back)

@@ -44,11 +44,20 @@ def chunk(
         (range_, bytes_of(range_, table, seen))
         for table in seen.dataset.tables
         if table.kind == "r"  # a partitioned table holds no rows itself
-        for range_ in ranges.cut(table.name, seen.heap_bytes(table), seen.page_bytes, range_pages)
+        for range_ in ranges_of(table, seen, range_pages)
     ]
     keys = keys_of(seen, options, [range_ for range_, _ in sized], workers)
     wanted = [(range_, size) for range_, size in sized if seen.pages(range_) != 0]
     return Load("plan", Plan(tuple(ranges.pack(wanted, chunk_bytes)), tuple(keys)))
+
+
+def ranges_of(table: Table, snapshot: Snapshot, range_pages: int) -> Sequence[Range]:
+    """Of a table that is kept for reference one range: which of its rows are wanted takes a look
+    at all the tables that reference it."""
+    heap_bytes = snapshot.heap_bytes(table)
+    if table.reference_only:
+        return [Range(table.name, 0, None)] if heap_bytes else []
+    return ranges.cut(table.name, heap_bytes, snapshot.page_bytes, range_pages)
 
 
 def bytes_of(range_: Range, table: Table, snapshot: Snapshot) -> int:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from prefect import task
 
 from convault.drill import rehearsal
+from convault.drill.drilling import Plan
 from convault.drill.rehearsal import Rehearsal
 from convault.drill.scratch import Scratch
-from convault.manifest import Manifest
 from convault.repository import Repository
 from tasks.boundary import contained
 from tasks.load import Load
@@ -18,8 +18,9 @@ from tasks.policy import POLICY, TAGS
 @task(name="rehearse", tags=TAGS, retries=2, **POLICY)
 @contained
 def rehearse(
-    repository: Repository, manifest: Load[Manifest], scratch: Load[Scratch]
+    repository: Repository, planned: Load[Plan], scratch: Load[Scratch]
 ) -> Load[Rehearsal]:
     """What a restore did; what it could not do is among its checks."""
-    done = rehearsal.rehearse(repository, manifest.content, scratch.content)
-    return Load(f"rehearsal of {manifest}", done)
+    plan = planned.content
+    done = rehearsal.rehearse(repository, plan.manifest, scratch.content, plan.identities)
+    return Load(f"rehearsal of {planned}", done)

@@ -16,7 +16,6 @@ from convault.errors import RepositoryError
 from convault.manifest import Manifest
 from convault.models import MAX_PART_BYTES
 from convault.names import table_path
-from convault.repository import Repository
 from convault.stores.base import Store
 from convault.verification.holdings import read_holdings
 from convault.verification.reading import read_back
@@ -159,7 +158,7 @@ def test_a_manifest_without_an_end_is_not_read_to_it(monkeypatch: pytest.MonkeyP
     endless = _Endless()
     repository.store = endless  # type: ignore[assignment]
     with pytest.raises(RepositoryError, match="larger than any manifest"):
-        Repository.manifest(repository, BACKUP)
+        repository.manifest_bytes(BACKUP, 1)
     assert endless.given == 6 * 2**20
 
 

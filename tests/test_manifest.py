@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any, Literal
 from uuid import uuid4
@@ -17,7 +18,15 @@ from pydantic import ValidationError
 from convault.errors import RepositoryError
 from convault.layout import SUFFIXES
 from convault.manifest import DigestKey, EncryptionFacts, Manifest, PartEntry, TableEntry, part_path
-from convault.models import MAX_PART_BYTES, Column, ForeignKey, SourceFacts, Statement, TableName
+from convault.models import (
+    MAX_PART_BYTES,
+    Absence,
+    Column,
+    ForeignKey,
+    SourceFacts,
+    Statement,
+    TableName,
+)
 from convault.repository import Repository
 from tests.handmade import BACKUP, CONVERSATIONS, new_backup, new_repository
 
@@ -40,11 +49,15 @@ columns = st.builds(
     not_null=st.booleans(),
     generated=st.sampled_from(["", "s", "v"]),
     identity=st.sampled_from(["", "a", "d"]),
+    mask=st.sampled_from(["", "null", "hash"]),
+)
+absences = st.builds(
+    Absence, table_names, st.none() | texts, st.sampled_from(["excluded", "unreachable"])
 )
 
 
 @st.composite
-def tables(draw: st.DrawFn, name: TableName) -> TableEntry:
+def tables(draw: st.DrawFn, name: TableName, *, reference_only: bool = False) -> TableEntry:
     parts = []
     kind: Literal["r", "p"] = draw(st.sampled_from(["r", "p"]))
     page, ordinal = 0, 0
@@ -85,6 +98,7 @@ def tables(draw: st.DrawFn, name: TableName) -> TableEntry:
         rows=sum(part.rows for part in parts),
         parts=tuple(parts),
         digest=draw(st.none() | st.integers(0, 2**64 - 1).map(lambda n: f"{n:016x}")),
+        reference_only=reference_only,
     )
 
 
@@ -105,7 +119,10 @@ def manifests(draw: st.DrawFn) -> Manifest:
         source=draw(st.builds(SourceFacts, *[texts] * 6)),
         consistency="snapshot",
         root=names[0],
-        tables=tuple(draw(tables(name)) for name in names),
+        tables=tuple(
+            draw(tables(name, reference_only=number > 0 and draw(st.booleans())))
+            for number, name in enumerate(names)
+        ),
         foreign_keys=tuple(
             draw(
                 st.lists(
@@ -131,6 +148,7 @@ def manifests(draw: st.DrawFn) -> Manifest:
         encryption=EncryptionFacts(
             scheme="age", recipients=(RECIPIENT,), access="part", digest_keys=(DIGEST_KEY,)
         ),
+        absent=tuple(draw(st.lists(absences, max_size=2))),
     )
 
 
@@ -153,6 +171,26 @@ def test_sums_over_its_tables() -> None:
     assert MANIFEST.file_name == f"backup_{BACKUP}.tar"
     for key, size in MANIFEST.objects().items():
         assert REPOSITORY.store.head(key).size == size
+
+
+def test_a_masked_column_says_so_to_every_reader_of_data_packages() -> None:
+    first = MANIFEST.tables[0]
+    columns = (replace(first.columns[1], mask="hash"), *first.columns[2:])
+    masked = first.model_copy(update={"columns": columns})
+    package = json.loads(MANIFEST.model_copy(update={"tables": (masked,)}).to_bytes())
+    fields = [field["x-postgres"] for field in package["resources"][0]["schema"]["fields"]]
+    assert fields == [
+        {"type": "text", "encoding": "text", "mask": "hash"},
+        {"type": "boolean", "encoding": "boolean"},
+    ]
+
+
+def test_the_root_is_never_kept_for_reference_only() -> None:
+    def forge(content: Any) -> None:
+        content["tables"][0]["reference_only"] = True
+
+    with pytest.raises(RepositoryError, match="kept for reference only"):
+        Manifest.from_bytes(changed(forge), where="test")
 
 
 # What is malformed, one thing at a time.

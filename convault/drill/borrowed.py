@@ -114,7 +114,7 @@ def _taken(connection: psycopg.Connection[Any], manifest: Manifest) -> tuple[_Be
         comment,
         _names(connection, "SELECT nspname FROM pg_catalog.pg_namespace"),
         _names(connection, "SELECT extname FROM pg_catalog.pg_extension"),
-        [str(table.name) for table in manifest.tables],
+        [str(table.name) for table in manifest.restored],
     )
     _comment(connection, database, _MARK + json.dumps(before._asdict()))
     return before, database

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,6 +12,7 @@ from uuid import UUID
 
 import psycopg
 
+from convault.age import Identity
 from convault.catalog.base import BackupStatus, Catalog
 from convault.drill.assertions import Assertion, assertion_checks, read_assertions
 from convault.drill.borrowed import borrowed
@@ -22,10 +23,12 @@ from convault.drill.rows import row_checks
 from convault.drill.scratch import Scratch, embedded
 from convault.drill.sequences import sequence_checks
 from convault.embedded.home import home_folder
+from convault.encryption import unlocked
 from convault.errors import DrillFailed, NotFoundError
 from convault.installation import Installation
 from convault.manifest import Manifest
 from convault.settings import Settings
+from convault.signature import judged
 from convault.sources import session
 from convault.sources.failures import translated
 
@@ -42,6 +45,8 @@ class Plan:
     assertions: tuple[Assertion, ...]
     timeout: float
     """seconds for each assertion"""
+    identities: tuple[Identity, ...] = ()
+    """that open it, if it is encrypted"""
 
     def scratch(self) -> AbstractContextManager[Scratch]:
         """An empty database for the block."""
@@ -52,16 +57,21 @@ class Plan:
 
 def plan(
     installation: Installation, backup_id: UUID | None = None, into: str | None = None,
-    *, folder: Path | None = None,
+    *, folder: Path | None = None, identities: Sequence[Identity] = (),
 ) -> Plan:  # fmt: skip
     """Drill that backup, or the newest; `into` names a target. NotFoundError, RepositoryError,
-    ConfigurationError."""
+    ConfigurationError; SignatureError and EncryptionError, before anything is started."""
     settings = installation.settings
     url = None if into is None else settings.target_url(into)
     assertions = _assertions(settings)
-    manifest = installation.repository.manifest(backup_id or newest(installation.catalog))
+    wanted = backup_id or newest(installation.catalog)
+    manifest, data = installation.repository.stored_manifest(wanted)
+    judged(data, installation.signing, what=f"backup {wanted}")
+    unlocked(manifest, identities)
     timeout = settings.convault_drill_timeout
-    return Plan(manifest, url, folder or home_folder("drill"), tuple(assertions), timeout)
+    return Plan(
+        manifest, url, folder or home_folder("drill"), tuple(assertions), timeout, tuple(identities)
+    )
 
 
 def newest(catalog: Catalog) -> UUID:
@@ -88,7 +98,7 @@ def _checks(
     left_out = rehearsal.left_out
     whole = planned.manifest
     there = whole.model_copy(
-        update={"tables": tuple(t for t in whole.tables if t.name not in left_out)}
+        update={"tables": tuple(t for t in whole.restored if t.name not in left_out)}
     )
     for table in sorted(left_out):
         for what in ("rows", "digest"):
@@ -106,14 +116,14 @@ def _checks(
 
 def drill(
     installation: Installation, backup_id: UUID | None = None, into: str | None = None,
-    *, folder: Path | None = None,
+    *, folder: Path | None = None, identities: Sequence[Identity] = (),
 ) -> DrillReport:  # fmt: skip
     """All of it. What the drill found is in the report, which stands in the catalog as well; errors
     say that nothing could be found out."""
-    planned = plan(installation, backup_id, into, folder=folder)
+    planned = plan(installation, backup_id, into, folder=folder, identities=identities)
     started = datetime.now(UTC)
     with planned.scratch() as scratch:
-        rehearsal = rehearse(installation.repository, planned.manifest, scratch)
+        rehearsal = rehearse(installation.repository, planned.manifest, scratch, planned.identities)
         checks = examine(planned, rehearsal, scratch)
     return record(installation.catalog, concluded(planned, scratch, started, checks))
 

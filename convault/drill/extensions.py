@@ -99,16 +99,16 @@ def adapt(connection: psycopg.Connection[Any], manifest: Manifest) -> Adapted:
         why += "" if stand_ins else " installed here: what leans on it was left out"
         checks.append(not_verified("extension", extension.name, why))
     statements = [s for one in manifest.statements for s in instead.get(one.sql, [one])]
-    refused, tables = _tried(connection, statements, [table.name for table in manifest.tables])
+    refused, tables = _tried(connection, statements, [table.name for table in manifest.restored])
     checks += [not_verified(s.kind, s.name, f"left out: {why}") for s, why in refused]
     kept = {id(s) for s in statements} - {id(s) for s, _ in refused}
     adapted = manifest.model_copy(
         update={
             "statements": tuple(s for s in statements if id(s) in kept),
-            "tables": tuple(t for t in manifest.tables if t.name in tables),
+            "tables": tuple(t for t in manifest.restored if t.name in tables),
         }
     )
-    left_out = {table.name for table in manifest.tables} - tables
+    left_out = {table.name for table in manifest.restored} - tables
     return Adapted(adapted, tuple(checks), frozenset(left_out))
 
 

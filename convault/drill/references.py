@@ -19,7 +19,7 @@ def reference_checks(
     connection: psycopg.Connection[Any], manifest: Manifest, left_out: Collection[TableName]
 ) -> Iterator[Check]:
     """One for each foreign key of the backup."""
-    tables = {table.name: table for table in manifest.tables}
+    tables = {table.name: table for table in manifest.restored}
     for key in manifest.foreign_keys:
         subject = f"{key.name or ', '.join(key.columns)} on {key.table}"
         gone = [t for t in (key.table, key.references) if t in left_out]

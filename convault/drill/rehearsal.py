@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
+from convault.age import Identity
 from convault.drill.extensions import adapt
 from convault.drill.report import Check, Outcome, not_verified
 from convault.drill.scratch import Scratch
@@ -30,13 +31,20 @@ class Rehearsal:
     checks: tuple[Check, ...]
 
 
-def rehearse(repository: Repository, manifest: Manifest, scratch: Scratch) -> Rehearsal:
+def rehearse(
+    repository: Repository,
+    manifest: Manifest,
+    scratch: Scratch,
+    identities: Sequence[Identity] = (),
+) -> Rehearsal:
     """Restore the backup. Objects that are damaged, or a database that does not take them, are
     what a drill is for: a failed check. StoreUnavailable, SourceError: nothing was found out."""
     with translated(), closing(session.connect(scratch.url)) as connection:
         adapted = adapt(connection, manifest)
     try:
-        result = restore(repository, adapted.manifest, scratch.url, tolerate=True)
+        result = restore(
+            repository, adapted.manifest, scratch.url, tolerate=True, identities=identities
+        )
     except (IntegrityError, RestoreError) as error:
         failed = Check("restore", "", Outcome.FAILED, error.message)
         return Rehearsal(manifest, adapted.left_out, False, (failed, *adapted.checks))

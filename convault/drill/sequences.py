@@ -45,7 +45,7 @@ _SEQUENCES = """
 
 def sequence_checks(connection: psycopg.Connection[Any], manifest: Manifest) -> Iterator[Check]:
     """One for each sequence that gives a column of the backup its values."""
-    tables = {table.name for table in manifest.tables}
+    tables = {table.name for table in manifest.restored}
     for row in connection.execute(_SEQUENCES).fetchall():
         sequence, table = TableName(*row[:2]), TableName(*row[2:4])
         column, increment, cycles, counts = row[4:]

@@ -68,6 +68,8 @@ class Match:
     """what tells rows apart; () where nothing but the whole row does"""
     operators: tuple[str, ...]
     """by which each of `key` is compared"""
+    masked: frozenset[str] = frozenset()
+    """columns of which the backup has a mask alone: it is no reason to change what lives"""
 
     @property
     def table(self) -> str:
@@ -79,13 +81,15 @@ class Match:
         """The columns, for a list in SQL."""
         return ", ".join(quoted(column.name) for column in self.columns)
 
-    def values(self, row: str) -> str:
-        """The columns of `row` as comparable values, whatever their types."""
-        return ", ".join(value_expression(column, row) for column in self.columns)
+    def alike(self, one: str, other: str) -> str:
+        """SQL: the two rows have the same values in every column that the backup truly has."""
+        return f"{self.text(one)} = {self.text(other)}"
 
     def text(self, row: str) -> str:
-        """The whole row in one text."""
-        return f"ROW({self.values(row)})::pg_catalog.text"
+        """The row in one text, whatever its types, without what is masked."""
+        compared = [column for column in self.columns if column.name not in self.masked]
+        values = ", ".join(value_expression(column, row) for column in compared)
+        return f"ROW({values})::pg_catalog.text"
 
     def same(self, one: str, other: str) -> str:
         """SQL: the two rows have the same key."""
@@ -159,7 +163,8 @@ def match(
             table=name,
         )
     ordered = tuple(sorted(columns, key=lambda column: column.number))
-    return replace(whole, columns=ordered)
+    masked = frozenset(column.name for column in offered.values() if column.mask)
+    return replace(whole, columns=ordered, masked=masked)
 
 
 def live_match(connection: psycopg.Connection[Any], name: TableName) -> Match | None:

@@ -148,7 +148,8 @@ class Merge:
             )
             there = f"EXISTS (SELECT FROM {live} t WHERE {match.same('t', 's')})"
             alike = (
-                f"EXISTS (SELECT FROM {live} t WHERE {match.same('t', 's')} AND {_alike(match)})"
+                f"EXISTS (SELECT FROM {live} t WHERE {match.same('t', 's')}"
+                f" AND {match.alike('t', 's')})"
             )
             total = self._count(f"{selected} s")
             found = self._count(f"{selected} s WHERE {there}")
@@ -222,7 +223,7 @@ class Merge:
             table.add(
                 "overwritten",
                 f"FROM {live} t WHERE EXISTS (SELECT FROM {selected} s"
-                f" WHERE {match.same('t', 's')} AND NOT ({_alike(match)}))",
+                f" WHERE {match.same('t', 's')} AND NOT ({match.alike('t', 's')}))",
             )
         if self._mode is Mode.REPLACE:
             table.add(
@@ -251,7 +252,8 @@ class Merge:
 
     def _update(self, staged: Staged) -> None:
         match = staged.match
-        changing = [column for column in match.columns if column.name not in match.key]
+        fixed = {*match.key, *match.masked}
+        changing = [column for column in match.columns if column.name not in fixed]
         if not match.key or not changing:
             return
         always = [column for column in changing if column.identity == "a"]
@@ -262,7 +264,7 @@ class Merge:
         sets = ", ".join(f"{quoted(c.name)} = s.{quoted(c.name)}" for c in changing)
         self._connection.execute(
             f"UPDATE {match.table} t SET {sets} FROM {staged.selected} s"
-            f" WHERE {match.same('t', 's')} AND NOT ({_alike(match)})".encode()
+            f" WHERE {match.same('t', 's')} AND NOT ({match.alike('t', 's')})".encode()
         )
 
     def _insert(self, staged: Staged) -> None:
@@ -293,8 +295,3 @@ class Merge:
     def _count(self, what: str) -> int:
         row = self._connection.execute(f"SELECT count(*) FROM {what}".encode()).fetchone()
         return int(row[0]) if row else 0
-
-
-def _alike(match: Match) -> str:
-    """SQL: rows t and s have the same values in every column that the backup has."""
-    return f"{match.text('t')} = {match.text('s')}"

@@ -87,6 +87,8 @@ class Restoration:
         self.options.check()
         self.store = store
         self.manifest = manifest
+        # Tables that are kept for reading alone are neither made nor filled.
+        self._restored = manifest.model_copy(update={"tables": tuple(manifest.restored)})
         self._target_url = target_url
         self._trusted = trusted
         self._confirm = confirm
@@ -99,7 +101,7 @@ class Restoration:
         self._connection: psycopg.Connection[Any]
         self._tables: CreatedTables | LiveTables
         self.opener = unlocked(manifest, identities)
-        self._selection = Selection(store, manifest, self.options, self.opener)
+        self._selection = Selection(store, self._restored, self.options, self.opener)
 
     def __enter__(self) -> Restoration:
         self._selection.check()
@@ -115,7 +117,7 @@ class Restoration:
 
     def prepare(self) -> None:
         """Find out what the target is, refuse what cannot go well, and make room for the rows."""
-        connection, options, manifest = self._connection, self.options, self.manifest
+        connection, options, manifest = self._connection, self.options, self._restored
         there = (
             set()
             if options.into_schema is not None
@@ -195,16 +197,16 @@ class Restoration:
             target.require_empty(connection)
         else:
             target.require_no_schema(connection, options.into_schema)
-        script = script_of(self.manifest, data_only=options.data_only)
+        script = script_of(self._restored, data_only=options.data_only)
         if options.into_schema is not None:
-            script = renaming.renamed(script, self.manifest, options.into_schema)
+            script = renaming.renamed(script, self._restored, options.into_schema)
         with target.refusals("to say what it has"):
             script, self._lacking = lacking.provided(
                 connection, script, tolerate=options.tolerate_constraints
             )
         self._redacted = tuple(s for s in script if s.redacted)
         return CreatedTables(
-            connection, self.manifest, script,
+            connection, self._restored, script,
             schema=options.into_schema, tolerate=options.tolerate_constraints,
             plain=options.data_only,
         )  # fmt: skip
@@ -216,7 +218,7 @@ class Restoration:
         with target.refusals("to look for users"):
             missing = users.settle(
                 self._connection,
-                users.of_created(self._connection, self.manifest, tables),
+                users.of_created(self._connection, self._restored, tables),
                 # Tolerated, the constraint becomes NOT VALID, which only a new one can be.
                 self.options.missing_users
                 or (None if self.options.tolerate_constraints else MissingUsers.STOP),

@@ -45,6 +45,6 @@ def trees(connection: psycopg.Connection[Any], manifest: Manifest) -> Trees:
     were."""
     tops = hash_tops(connection)
     found: Trees = defaultdict(list)
-    for table in manifest.tables:
+    for table in manifest.restored:
         found[tops.get(table.name, table.name)].append(table)
     return found

@@ -83,7 +83,9 @@ class Source(Protocol):
 
     def check(self) -> None:
         """Whether what is asked for can be: the errors of `snapshot()` that do not depend on who
-        holds a lock. Reads the catalogs only; may be called at any time."""
+        holds a lock. So every name that it is asked for by leads somewhere, and nothing that it
+        leaves out keeps a restore from working. Reads the catalogs only; may be called at any
+        time."""
 
     def snapshot(self) -> AbstractContextManager[Snapshot]:
         """Lock the dataset's tables, fix one snapshot, read the catalogs in it; everything is let

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import psycopg
@@ -25,11 +25,13 @@ from convault.errors import (
     SourceError,
     SourceUnavailable,
 )
+from convault.masking import SETTINGS_QUERY, masked_value
 from convault.models import Dataset, Range, SourceFacts, Statement, Table, TableName
-from convault.omissions import Outsider, warnings
+from convault.omissions import Outsider, unreachable, warnings
 from convault.range_keys import Fingerprint, Provenance
 from convault.row_digest import Counted
 from convault.scope import Scope
+from convault.sources.columns import fitting, read_consequences
 from convault.sources.failures import translated
 from convault.sources.filtering import root_conditions
 from convault.sources.outsiders import read_outsiders
@@ -53,7 +55,10 @@ from convault.sources.session import (
     reader_options,
 )
 from convault.sources.types import Facts, changed, read_facts
+from convault.sources.users import referenced
 
+CHECK_LOCK_TIMEOUT = 2.0
+"""seconds that `check` waits for a table that somebody is changing"""
 ATTEMPTS = 5
 """How often the tables are looked for before a schema that keeps changing is given up on."""
 
@@ -81,12 +86,18 @@ class PostgresSource:
 
     def check(self) -> None:
         """See `sources.base.Source`."""
-        connection = connect(self._url, lock_timeout=self._lock_timeout)
-        with closing(connection), translated():
-            dataset = find(connection, self._scope)
-            with connection.transaction():
-                connection.execute("SET TRANSACTION READ ONLY")
-                root_conditions(connection, dataset, self._scope.filters)
+        from convault.schema import read_statements
+
+        connection = connect(self._url, lock_timeout=min(self._lock_timeout, CHECK_LOCK_TIMEOUT))
+        try:
+            with closing(connection), translated():
+                dataset = find(connection, self._scope)
+                with connection.transaction():
+                    connection.execute("SET TRANSACTION READ ONLY")
+                    root_conditions(connection, dataset, self._scope.filters)
+                read_statements(connection, own(dataset))
+        except LockNotAvailable:
+            return  # whoever holds it may be gone when the snapshot is taken, which looks again
 
     @contextmanager
     def snapshot(self) -> Iterator[PostgresSnapshot]:
@@ -99,13 +110,19 @@ class PostgresSource:
         try:
             with translated():
                 facts, dataset, readers = self._fixed(exporter)
+                if self._scope.mask_key is not None:
+                    # Counts digest what is stored: masks.
+                    psycopg.RawCursor(exporter).execute(SETTINGS_QUERY, self._scope.mask_key.pads())
             try:
                 with translated():
                     require_no_large_objects(exporter, dataset.tables)
                     meaning = read_facts(exporter, dataset)
-                    statements = read_statements(exporter, dataset)
+                    consequences = read_consequences(exporter, dataset)
+                    # What goes with the messages goes with them on purpose.
+                    told = unreachable(dataset) if self._scope.exclude_tables else ()
+                    statements = fitting(read_statements(exporter, own(dataset)), consequences)
                     outsiders = read_outsiders(exporter, dataset)
-                    provenance = read_provenance(exporter, dataset)
+                    provenance = read_provenance(exporter, dataset, self._scope.mask_key)
                     page_bytes, sizes = measure(exporter, dataset)
                     selected = select(exporter, dataset, self._scope)
                 yield PostgresSnapshot(
@@ -119,6 +136,7 @@ class PostgresSource:
                     exporter,
                     readers,
                     selected,
+                    (*told, *consequences.warnings),
                 )
             finally:
                 readers.close()
@@ -137,6 +155,7 @@ class PostgresSource:
             server_version=exporter.info.server_version,
             lock_timeout=self._lock_timeout,
             check_exporter=lambda: answer(exporter),
+            mask_key=self._scope.mask_key,
         )
         try:
             readers.open(self._readers)
@@ -183,6 +202,11 @@ class PostgresSource:
             f"Each of the {ATTEMPTS} times that a snapshot was taken, the tables had changed since "
             "they were found: somebody is changing the schema. Try again when that is done."
         )
+
+
+def own(dataset: Dataset) -> Dataset:
+    """The dataset without what is only kept for reference: what a restore makes."""
+    return replace(dataset, tables=dataset.restored)
 
 
 def find(connection: _Connection, scope: Scope) -> Dataset:
@@ -294,7 +318,7 @@ class PostgresSnapshot:
         self, facts: SourceFacts, dataset: Dataset, statements: tuple[Statement, ...],
         outsiders: Sequence[Outsider], provenance: dict[TableName, Provenance], page_bytes: int,
         sizes: dict[TableName, Size], exporter: _Connection, readers: Readers,
-        selected: Selected | None = None,
+        selected: Selected | None = None, consequences: Sequence[str] = (),
     ) -> None:  # fmt: skip
         self.facts = facts
         self.dataset = dataset
@@ -303,6 +327,7 @@ class PostgresSnapshot:
         self.selection = None if selected is None else selected.facts
         self.warnings = (
             *warnings(dataset, outsiders),
+            *consequences,
             *secrets.warnings(statements),
             *(() if selected is None else selected.warnings),
         )
@@ -335,11 +360,19 @@ class PostgresSnapshot:
 
     def read(self, range_: Range, *, skip_rows: int = 0) -> Iterator[pa.RecordBatch]:
         """See `sources.base.Snapshot`."""
+        table = self.dataset.table(range_.table)
         belongs = belonging(self.dataset, range_.table)
         extra = None if belongs is None else belongs.expression
-        table = self.dataset.table(range_.table)
         rows = None if self._selected is None else self._selected.within(table, range_)
-        return self._readers.read(table, range_, skip_rows, extra, rows)
+        condition = self._condition(table)
+        return self._readers.read(table, range_, skip_rows, extra, rows, condition)
+
+    def _condition(self, table: Table) -> str | None:
+        """SQL for which of the table's rows are part of the backup; None for all of them, or where
+        they are selected one by one."""
+        if self._selected is not None or not table.reference_only:
+            return None
+        return referenced(self.dataset, table)
 
     def count(self, table: Table) -> int:
         """See `sources.base.Snapshot`."""
@@ -347,7 +380,7 @@ class PostgresSnapshot:
 
     def counted(self, table: Table) -> Counted:
         """See `sources.base.Snapshot`."""
-        rows, total = self._scan(table, row_digest.aggregate(table.columns))
+        rows, total = self._scan(table, row_digest.aggregate(table.columns, masked_value))
         return Counted(rows, row_digest.from_sum(total))
 
     def _scan(self, table: Table, aggregate: str) -> tuple[int, str | None]:
@@ -370,9 +403,11 @@ class PostgresSnapshot:
         """Rows, whether the table's name leads to it, and what the aggregate gives."""
         if self._selected is not None:
             return count_selected(self._exporter, table, self._selected.of(table), aggregate)
+        condition = self._condition(table)
+        where = "" if condition is None else f" WHERE {condition}"
         row = self._exporter.execute(
             f"SELECT pg_catalog.count(*), {leads_to(table)}, {aggregate}"
-            f" FROM ONLY {table.name.quoted}".encode()
+            f" FROM ONLY {table.name.quoted}{where}".encode()
         ).fetchone()
         assert row is not None
         return int(row[0]), bool(row[1]), row[2]

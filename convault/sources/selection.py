@@ -25,6 +25,7 @@ from convault.scope import Scope
 from convault.sources.comparing import Conditions, read_conditions
 from convault.sources.filtering import missing_ids, root_conditions
 from convault.sources.proof import leads_to, moved
+from convault.sources.users import without_masked_references
 
 BATCH = 100_000
 """Rows that one query starts from: about 1.5 MB of SQL. A key without an index costs a scan of its
@@ -56,7 +57,7 @@ def select(connection: psycopg.Connection[Any], dataset: Dataset, scope: Scope) 
     if not conditions:
         return None
     assert dataset.root is not None
-    walk = _Walk(connection, dataset)
+    walk = _Walk(connection, without_masked_references(dataset))
     matching = walk.start(dataset.root, conditions)
     walk.down(matching)
     walk.up()

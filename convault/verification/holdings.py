@@ -7,10 +7,14 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from uuid import UUID
 
+from convault import layout
 from convault.errors import NotFoundError, RepositoryError
 from convault.manifest import Manifest, PartEntry, TableEntry
 from convault.repository import Repository
+from convault.signature import Signature, SigningKeys
 from convault.verification.findings import Finding, FindingKind
+
+_NO_KEYS = SigningKeys()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,22 +49,30 @@ class Holdings:
     unreadable: set[UUID] = field(default_factory=set)
     """backups whose manifest cannot be read, so that nobody knows what they need"""
     digests: dict[UUID, str] = field(default_factory=dict)
-    """SHA-256 of each manifest that can be read"""
+    """SHA-256 of the first revision of each manifest that can be read"""
     findings: list[Finding] = field(default_factory=list)
     """about manifests"""
 
 
 def read_holdings(
-    repository: Repository, backups: Iterable[UUID], committed: Mapping[UUID, str | None]
+    repository: Repository,
+    backups: Iterable[UUID],
+    committed: Mapping[UUID, str | None],
+    keys: SigningKeys = _NO_KEYS,
 ) -> Holdings:
-    """Read these manifests, every byte of them. `committed` tells the SHA-256 of each as the
-    catalog knows it: only that shows a change that leaves a manifest readable. StoreError."""
+    """Read these manifests, every byte of them, in the revision that counts. `committed` tells the
+    SHA-256 of each first revision as the catalog knows it: that, or a signature by one of `keys`,
+    is what shows a change that leaves a manifest readable. StoreError."""
     found = Holdings()
     for backup_id in backups:
         key = repository.manifest_key(backup_id)
         try:
-            data = repository.manifest_bytes(backup_id)
-            manifest = repository.read_manifest(backup_id, data)
+            first = data = repository.manifest_bytes(backup_id, 1)
+            revision = repository.revision(backup_id)
+            if revision > 1:
+                key = layout.manifest_key(backup_id, revision)
+                data = repository.manifest_bytes(backup_id, revision)
+            manifest = repository.read_manifest(backup_id, data, revision)
         except NotFoundError:
             found.findings.append(missing_manifest(repository, backup_id))
             continue
@@ -69,10 +81,14 @@ def read_holdings(
             found.findings.append(Finding(FindingKind.DAMAGED, key, error.message, (backup_id,)))
             continue
         _add(found, manifest)
-        found.digests[backup_id] = digest = sha256(data).hexdigest()
+        found.digests[backup_id] = digest = sha256(first).hexdigest()
+        faults = []
         if (committed.get(backup_id) or digest) != digest:
-            reason = "its bytes are not those that were committed"
-            found.findings.append(Finding(FindingKind.DAMAGED, key, reason, (backup_id,)))
+            key = repository.manifest_key(backup_id)
+            faults.append("its bytes are not those that were committed")
+        elif keys.check(data) is Signature.WRONG:
+            faults.append(f"its signature is wrong: {keys.problem(data)}")
+        found.findings += [Finding(FindingKind.DAMAGED, key, why, (backup_id,)) for why in faults]
     return found
 
 

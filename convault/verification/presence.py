@@ -42,11 +42,14 @@ def strangers(
     else:
         why = "no manifest names it"
     for key in listing.keys() - holdings.needed.keys():
-        backup_id = layout.backup_of(key) or layout.beside(key)
+        revision = layout.revision_of(key)
+        backup_id = layout.beside(key) if revision is None else revision[0]
         if key == layout.REPOSITORY_KEY or key.startswith(layout.DAMAGED):
             continue
-        if backup_id in holdings.unreadable or layout.backup_of(key) in holdings.manifests:
+        if backup_id in holdings.unreadable:
             continue
+        if revision is not None and backup_id in holdings.manifests:
+            continue  # superseded ones are kept
         if layout.is_part_key(key) or backup_id is not None:
             yield Finding(FindingKind.ORPHANED, key, why)
         else:

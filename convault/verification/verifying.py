@@ -12,12 +12,15 @@ from convault.catalog.base import BackupRecord, BackupStatus, Catalog
 from convault.errors import NotFoundError, VerificationFailed
 from convault.installation import Installation
 from convault.repository import Repository
+from convault.signature import SigningKeys
 from convault.verification import presence
 from convault.verification.findings import Finding, FindingKind, Unread, Verification
 from convault.verification.holdings import Holdings, missing_manifest, read_holdings
 from convault.verification.presence import Listing
 from convault.verification.reading import Subset, read_back
 from convault.verification.repairing import Repairing
+
+_NO_KEYS = SigningKeys()
 
 
 @dataclass(slots=True)
@@ -33,7 +36,12 @@ class Survey:
     """objects that were read in this run, and whether they had their digest"""
 
 
-def survey(repository: Repository, catalog: Catalog, backup_id: UUID | None = None) -> Survey:
+def survey(
+    repository: Repository,
+    catalog: Catalog,
+    backup_id: UUID | None = None,
+    keys: SigningKeys = _NO_KEYS,
+) -> Survey:
     """Read the manifests, list the store, and compare: presence and size of every object.
 
     Of all backups, or of one. NotFoundError when the one does not exist; StoreError, CatalogError.
@@ -49,7 +57,7 @@ def survey(repository: Repository, catalog: Catalog, backup_id: UUID | None = No
             "those there are.",
             backup=backup_id,
         )
-    holdings = read_holdings(repository, chosen, committed)
+    holdings = read_holdings(repository, chosen, committed, keys)
     listing = {info.key: info for info in repository.store.list()}
     findings = holdings.findings + list(presence.faults(holdings, listing))
     if backup_id is None:
@@ -130,7 +138,7 @@ def verify(
 ) -> Verification:
     """All of it. Errors are those of the steps; what is found is in the result."""
     repository, catalog = installation.repository, installation.catalog
-    seen = survey(repository, catalog, backup_id)
+    seen = survey(repository, catalog, backup_id, installation.signing)
     if subset is not None:
         read_some(repository, catalog, seen, subset)
     repair(installation, seen, put_back=put_back)

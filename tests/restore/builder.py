@@ -14,11 +14,11 @@ from convault.encryption import Encryptor
 from convault.formats.registry import format_of
 from convault.manifest import Manifest
 from convault.models import BackupFormat, BackupOptions, Part, Range, Table, TableName
-from convault.ranges import cut
 from convault.repository import Repository
 from convault.scope import Scope
 from convault.sources.base import Snapshot
 from convault.sources.postgres import PostgresSource
+from tasks.chunk import ranges_of
 
 CONVERSATIONS = TableName("public", "conversations")
 MESSAGES = TableName("public", "messages")
@@ -46,9 +46,7 @@ def back_up(
         for table in snapshot.dataset.tables:
             if table.kind == "p":
                 continue
-            for range_ in cut(
-                table.name, snapshot.heap_bytes(table), snapshot.page_bytes, range_pages
-            ):
+            for range_ in ranges_of(table, snapshot, range_pages):
                 if snapshot.pages(range_) == 0:
                     continue
                 parts += _store(repository, snapshot, table, range_, options, part_bytes, encryptor)

@@ -15,6 +15,7 @@ from convault.models import TableName
 from convault.repository import Repository
 from convault.restore import Changes, RestoreOptions, RestoreResult, restore
 from convault.restore.undo import undo
+from convault.scope import Scope
 from tests.restore.builder import back_up
 from tests.restore.plain_owner import as_role, owned_database
 from tests.restore.test_selection import rows
@@ -432,3 +433,19 @@ def test_who_may_not_keep_a_trigger_from_firing_is_refused(
         into(repository, manifest, writer, mode="skip")
     assert rows(owned_18, "SELECT count(*) FROM tags") == [(0,)]
     run(superuser(owned_18), f"DROP OWNED BY {role}", f"DROP ROLE {role}")
+
+
+def test_a_mask_overwrites_nothing_that_lives(owned_18: str, repository: Repository) -> None:
+    scope = Scope(
+        TableName("public", "conversations"), TableName("public", "messages"),
+        mask_columns=(("channels.name", "null"),),
+    )  # fmt: skip
+    manifest = back_up(repository, owned_18, scope=scope)
+    assert any(column.mask for table in manifest.tables for column in table.columns)
+    run(owned_18, "UPDATE messages SET body = 'changed' WHERE id = 1")
+    with pytest.raises(RestoreError, match="values are masked in it"):
+        into(repository, manifest, owned_18, mode="replace", yes=True)
+    result = into(repository, manifest, owned_18, mode="overwrite")
+    assert changes(result)["channels"] == Changes(skipped=2)
+    assert changes(result)["messages"] == Changes(skipped=99, overwritten=1)
+    assert rows(owned_18, "SELECT name FROM channels ORDER BY 1") == [("chat",), ("e-mail",)]

@@ -73,7 +73,7 @@ def _original(
         )
         installation = application.installation()
         first = commit(installation.repository, url)
-        application.execute("INSERT INTO conversations (channel_id, opened_at) VALUES (1, now())")
+        application.execute("INSERT INTO conversations (channel_id, created_at) VALUES (1, now())")
         second = commit(installation.repository, url)
         reconcile(installation.repository, installation.catalog)
         yield Kept(application, installation, first, second, folder / "store")
