@@ -155,7 +155,10 @@ def test_a_tar_restores_as_well(ready: Ready, run: InProcess, tmp_path: Path) ->
         (lambda data: data[:1], "cut off"),
         (lambda data: b"", "cut off"),
         (lambda data: data[:-1030], "cut off"),
-        (lambda data: data.replace(b"messages/00000", b"messages/00009", 1), "must be|malformed|signature"),
+        (
+            lambda data: data.replace(b"messages/00000", b"messages/00009", 1),
+            "must be|malformed|signature",
+        ),
         (lambda data: bytes([data[0] ^ 1]) + data[1:], "refused"),
     ],
     ids=["half", "one byte", "nothing", "almost all", "another name", "a bit"],
@@ -265,7 +268,7 @@ def test_the_sheet_of_a_bucket_names_its_region_and_what_opens_it() -> None:
             Credential("AWS_SECRET_ACCESS_KEY", "environment", "store"),
             Credential("CONVAULT_SIGNING_KEY", "nowhere", "signing"),
         ),
-        signing_keys=(), recipients=("age1xyz",), newest=None, version="1", 
+        signing_keys=(), recipients=("age1xyz",), newest=None, version="1",
         made_at=datetime(2026, 1, 1, tzinfo=UTC),
     )  # fmt: skip
     text = sheet(facts, "pt")
