@@ -13,9 +13,12 @@ import typer
 
 from cli import progress
 from cli.identify import BackupName, backup_named, is_backup_name
+from cli.identities import Identities, identities_of
 from cli.opening import opened
 from cli.output import AsJson, number, print_json, say, size
+from cli.signatures import say_signature
 from convault.errors import ConfigurationError, NotFoundError
+from convault.layout import MANIFEST_NAME
 from convault.progress import report
 from convault.settings import load_settings
 
@@ -78,24 +81,34 @@ def extract(
     folder: Annotated[
         Path, typer.Argument(metavar="DIR", help="A folder that is empty or does not exist.")
     ],
+    identity: Identities = None,
     as_json: AsJson = False,
 ) -> None:
     """Unpack a backup into a folder and check every file against its digest.
 
-    The folder appears only when all of it is there and right. A tar file needs no settings.
+    The folder appears only when all of it is there and right. A tar file needs no settings. Files
+    that are encrypted are decrypted with --identity; `tar xf` leaves them as they are.
 
     Example: convault extract latest school
     """
     from convault import extraction
 
     if is_backup_name(source) and not Path(source).exists():
-        done = _extract_stored(source, folder)
+        done = _extract_stored(source, folder, identity)
     else:
         path = Path(source)
         if not path.is_file():
             raise NotFoundError(f"There is no file {source}, nor is that the id of a backup.")
+        settings = load_settings()
+        encrypted = extraction.manifest_of(path).encryption is not None
+        identities = identities_of(settings, identity) if encrypted else ()
         with progress.shown():
-            done = extraction.extract(reported(_read(path), path.name, path.stat().st_size), folder)
+            done = extraction.extract(
+                reported(_read(path), path.name, path.stat().st_size),
+                folder,
+                identities=identities,
+                keys=settings.signing,
+            )
     if as_json:
         print_json(
             {
@@ -103,22 +116,30 @@ def extract(
                 "folder": str(done.folder),
                 "files": done.files,
                 "bytes": done.bytes,
+                "decrypted": done.decrypted,
+                "signature": done.signature,
             }
         )
     else:
         print(done.folder)
         say(f"{number(done.files)} files, {size(done.bytes)}: each has its digest of SHA256SUMS.")
+        if done.decrypted:
+            say(f"{number(done.decrypted)} of them were encrypted, and lie there decrypted now.")
+    stored = (done.folder / MANIFEST_NAME).read_bytes()
+    say_signature(done.signature, stored, load_settings().signing)
 
 
-def _extract_stored(name: str, folder: Path) -> Extracted:
+def _extract_stored(name: str, folder: Path, identity: list[Path] | None) -> Extracted:
     from convault import extraction
     from convault.archive import Archive
 
-    installation = opened(load_settings())
+    settings = load_settings()
+    installation = opened(settings)
+    archive = Archive(installation.repository, backup_named(installation, name))
+    identities = identities_of(settings, identity) if archive.manifest.encryption else ()
     with progress.shown():
-        archive = Archive(installation.repository, backup_named(installation, name))
         pieces = reported(archive.stream(), archive.file_name, archive.size)
-        return extraction.extract(pieces, folder)
+        return extraction.extract(pieces, folder, identities=identities, keys=installation.signing)
 
 
 def reported(pieces: Iterable[bytes], subject: str, total: int) -> Iterator[bytes]:

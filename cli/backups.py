@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -69,8 +69,42 @@ def backup(
     ] = None,
     options: Annotated[
         str | None,
-        typer.Option(metavar="JSON", help="Options as the API takes them; those above win."),
+        typer.Option(
+            metavar="JSON",
+            help="Options as the API takes them; the others here win, or are added to lists.",
+        ),
     ] = None,
+    exclude_table: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TABLE",
+            help="Leave out this table, `table` or `schema.table`, * for any characters, and what "
+            "belongs to the backup only through it. Repeatable.",
+        ),
+    ] = None,
+    exclude_column: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="Do not read this column, `table.column` or `schema.table.column`; a restored "
+            "table has it with its default or NULL. Repeatable.",
+        ),
+    ] = None,
+    mask_column: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN=null|hash",
+            help="Keep only NULL, or a hash under CONVAULT_MASK_KEY, of this column's values. "
+            "Repeatable.",
+        ),
+    ] = None,
+    include_users: Annotated[
+        bool,
+        typer.Option(
+            "--include-users",
+            help="Keep id and email of the rows of auth.users that the backup references.",
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Back up now: one snapshot, every row of the conversations and what belongs to them.
@@ -84,10 +118,14 @@ def backup(
         options, format_, compression_level, conversation_ids=conversation, start_date=start_date,
         end_date=end_date, status=status, channel_ids=channel, participant_ids=participant,
         include_messages=False if no_messages else None, tables=tables,
+        include_users=True if include_users else None, exclude_tables=exclude_table,
+        exclude_columns=exclude_column, mask_columns=mask_column,
     )  # fmt: skip
     settings = load_settings()
     settings.source_url()
-    opened(settings).source(wanted).check()  # refused here, rather than when Prefect has started
+    installation = opened(settings)  # refused here, rather than when Prefect has started
+    installation.source(wanted).check()
+    installation.encryptor()
     with progress.shown():
         record = run_flow(load_flow(), wanted)
     if as_json:
@@ -102,10 +140,15 @@ def backup(
 
 
 def wanted_options(
-    as_json: str | None, format_: str | None, compression_level: int | None, **others: Any
-) -> BackupOptions:
+    as_json: str | None, format_: str | None, compression_level: int | None, *,
+    exclude_tables: Sequence[str] | None = None, exclude_columns: Sequence[str] | None = None,
+    mask_columns: Sequence[str] | None = None, **others: Any,
+) -> BackupOptions:  # fmt: skip
     """What the options of the command line ask for; `others` by the names of BackupOptions' fields,
-    and None or an empty list where one was not given. OptionsError."""
+    and None or an empty list where one was not given. OptionsError.
+
+    They win over `as_json`, but take nothing of what is to be left out or masked back.
+    """
     values: Any = {}
     if as_json is not None:
         try:
@@ -119,7 +162,27 @@ def wanted_options(
         if value is not None and value != []:
             values.pop(name, None)
             values[to_camel(name)] = value
+    _add(values, "excludeTables", "exclude_tables", exclude_tables or ())
+    _add(values, "excludeColumns", "exclude_columns", exclude_columns or ())
+    _mask(values, mask_columns or ())
     return BackupOptions.parse(values)
+
+
+def _add(values: dict[str, Any], name: str, snake: str, more: Sequence[str]) -> None:
+    given = values.get(name, values.get(snake, []))
+    if more and isinstance(given, list):  # anything else is refused by `parse`
+        values.pop(snake, None)
+        values[name] = [*given, *more]
+
+
+def _mask(values: dict[str, Any], more: Sequence[str]) -> None:
+    pairs = [text.rpartition("=") for text in more]
+    if any(not name for name, _, _ in pairs):
+        raise OptionsError("What follows --mask-column must be COLUMN=null or COLUMN=hash.")
+    given = values.get("maskColumns", values.get("mask_columns", {}))
+    if pairs and isinstance(given, dict):
+        values.pop("mask_columns", None)
+        values["maskColumns"] = {**given, **{name: mask for name, _, mask in pairs}}
 
 
 def load_flow() -> BackupFlow:

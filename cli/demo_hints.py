@@ -43,7 +43,10 @@ def what_next(home: DemoHome, *, running: bool) -> list[str]:
             "For a database of yours, set DATABASE_URL and CONVAULT_STORE_URL, then:",
             f"{convault} init && {convault} backup && {convault} list",
         ]
-    exports = [f"export {name}={shlex.quote(value)}" for name, value in home.settings().items()]
+    values = {name: shlex.quote(value) for name, value in home.settings().items()}
+    # The key itself is not for the screen.
+    values["CONVAULT_SIGNING_KEY"] = f'"$(cat {shlex.quote(str(home.signing_key))})"'
+    exports = [f"export {name}={value}" for name, value in values.items()]
     return [
         *exports,
         f"{convault} show latest",

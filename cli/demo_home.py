@@ -10,8 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from convault.embedded.home import home_folder, make_folder
 from convault.embedded.server import EmbeddedPostgres
 from convault.errors import BusyError, ConfigurationError
+from convault.signature import new_key
 
 _NOT_MEANT_FOR_THE_DEMO = ("CONVAULT_", "SUPABASE_", "PREFECT_", "PG", "DATABASE_URL")
 _KEPT = {"CONVAULT_DEBUG"}
@@ -43,36 +45,49 @@ class DemoHome:
         """The server, running or not."""
         return EmbeddedPostgres(self.folder / "postgres")
 
+    @property
+    def signing_key(self) -> Path:
+        """A file that holds the key which signs the demo's manifests."""
+        return self.folder / "signing.key"
+
+    @property
+    def identity(self) -> Path:
+        """The identity file that opens the demo's encrypted backups, once there are any."""
+        return self.folder / "identity.txt"
+
     def settings(self) -> dict[str, str]:
-        """The environment in which every command works on the demo's school."""
-        return {
+        """The environment in which every command works on the demo's school. It holds the signing
+        key, which is made when it is first asked for."""
+        if not self.signing_key.exists():
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+            with os.fdopen(os.open(self.signing_key, flags, 0o600), "w") as file:
+                file.write(new_key())
+        found = {
             "DATABASE_URL": self.postgres.url("school"),
             "CONVAULT_STORE_URL": self.store.as_uri(),
+            "CONVAULT_SIGNING_KEY": self.signing_key.read_text(),
             "PREFECT_HOME": str(self.prefect),
+            # Only what is meant to be (`demo_encryption.encrypted`) is encrypted.
+            "CONVAULT_ENCRYPTION": "off",
         }
+        if self.identity.exists():
+            found["CONVAULT_IDENTITY_FILE"] = str(self.identity)
+        return found
 
     def reset(self) -> None:
         """Forget everything that earlier demos left."""
         if self.postgres.folder.exists():
             self.postgres.destroy()
-        for folder in (self.store, self.prefect, self.download):
+        for folder in (self.store, self.prefect, self.download, self.folder / "drill"):
             if folder.exists():
                 shutil.rmtree(folder)
+        for file in (self.signing_key, self.identity):
+            file.unlink(missing_ok=True)
 
 
 def default_folder() -> Path:
-    """`demo` in CONVAULT_HOME, or in the user's data folder. For root it is below /var/lib:
-    Postgres runs as `nobody` then, who cannot enter /root."""
-    home = os.environ.get("CONVAULT_HOME")
-    if home:
-        if not Path(home).is_absolute():
-            raise ConfigurationError("CONVAULT_HOME must be an absolute path.")
-        return Path(home) / "demo"
-    if os.geteuid() == 0:
-        return Path("/var/lib/convault/demo")
-    from platformdirs import user_data_dir
-
-    return Path(user_data_dir("convault")) / "demo"
+    """Where a demo lives unless it is told."""
+    return home_folder("demo")
 
 
 @contextmanager
@@ -80,7 +95,7 @@ def held(folder: Path) -> Iterator[DemoHome]:
     """Make the folder, and keep every other demo out of it. BusyError; ConfigurationError."""
     folder = Path(os.path.abspath(folder))  # noqa: PTH100 - resolve() would follow links
     try:
-        _make(folder)
+        make_folder(folder)
         lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise ConfigurationError(
@@ -116,12 +131,3 @@ def on_its_own(home: DemoHome) -> Iterator[None]:
         os.chdir(folder)
         os.environ.clear()
         os.environ.update(before)
-
-
-def _make(folder: Path) -> None:
-    # For root others must be able to pass through, whatever the umask: Postgres runs as nobody.
-    mode = 0o711 if os.geteuid() == 0 else 0o700
-    missing = [f for f in (folder, *folder.parents) if not f.exists()]
-    for new in reversed(missing):
-        new.mkdir(exist_ok=True)
-        new.chmod(mode)

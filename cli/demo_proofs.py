@@ -35,7 +35,7 @@ def check_sums(folder: Path) -> int:
 def prove_equal(compared: Sequence[TableComparison], manifest: Manifest) -> None:
     """Every table of the backup was compared, has the rows that the backup counted, and holds the
     same rows in both databases."""
-    expected = {table.name: table.rows for table in manifest.tables}
+    expected = {table.name: table.rows for table in manifest.restored}
     if {result.table for result in compared} != set(expected) or not sum(expected.values()):
         raise IntegrityError("Not every table was compared.")
     for result in compared:

@@ -18,11 +18,14 @@ from cli.archives import reported, write_file
 from cli.backups import load_flow, run_flow
 from cli.demo_home import DemoHome
 from cli.demo_proofs import check_sums, prove_equal
+from cli.drilled import print_checks
 from cli.listing import as_object, contents, print_contents, print_records, steps, summary
 from cli.output import duration, number, print_table, size
 from convault.archive import SUMS_NAME, Archive
 from convault.catalog.base import BackupRecord
 from convault.comparison import TableComparison, compare
+from convault.drill.drilling import drill, require_passed
+from convault.drill.report import DrillReport
 from convault.embedded import demo_data
 from convault.errors import IntegrityError
 from convault.extraction import extract
@@ -57,6 +60,7 @@ class Story:
         tar, files = self._download(installation, record)
         seconds = self._restore(installation, manifest)
         compared = self._compare(manifest)
+        report = self._drill(installation, record)
         return {
             "backup": as_object(record),
             "contents": contents(manifest),
@@ -64,6 +68,7 @@ class Story:
             "restored_rows": manifest.rows,
             "restore_seconds": round(seconds, 3),
             "compared_rows": sum(table.rows_in_both for table in compared),
+            "drill": report.to_json(),
             "home": str(self._home.folder),
         }
 
@@ -134,7 +139,7 @@ class Story:
 
     def _compare(self, manifest: Manifest) -> list[TableComparison]:
         self._heading("Every row of every table, before and after")
-        tables = [table.name for table in manifest.tables]
+        tables = [table.name for table in manifest.restored]
         with progress.shown():
             compared = compare(self._server.url(_SOURCE), self._server.url(_RESTORED), tables)
         if not self._quiet:
@@ -150,6 +155,17 @@ class Story:
         prove_equal(compared, manifest)
         self._print("\nWhat came back is what was there.")
         return compared
+
+    def _drill(self, installation: Installation, record: BackupRecord) -> DrillReport:
+        self._heading("convault drill, into a Postgres of its own that is thrown away")
+        with progress.shown():
+            report = drill(installation, record.id, folder=self._home.folder / "drill")
+        told = report.to_json()
+        if not self._quiet:
+            print_checks(told["checks"])
+            self._print(f"\n{report.place}, {duration(told['seconds'])}: {report.summary}.")
+        require_passed(report)
+        return report
 
     def tell_what_is_left(self, *, keep: bool) -> None:
         """Where everything lies, and what to try next."""

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
 import typer
 
 from cli import demo_home
 from cli.demo_home import DemoHome
+from cli.ending import ended_properly
 from cli.output import AsJson, print_json, say
 
 
@@ -34,7 +32,7 @@ def demo(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Back up, show, download, restore and compare a made-up school.
+    """Back up, show, download, restore, compare and drill a made-up school.
 
     Needs no settings and no database: it brings its own Postgres. What it leaves is used by the
     next demo. Ends with 0 only when every proof succeeded.
@@ -49,7 +47,7 @@ def demo(
             return
         if reset:
             place.reset()
-        with _ended_properly(), demo_home.on_its_own(place), _postgres(place, keep=keep):
+        with ended_properly(), demo_home.on_its_own(place), _postgres(place, keep=keep):
             from cli.demo_story import Story
 
             story = Story(place, messages, quiet=as_json)
@@ -71,19 +69,3 @@ def _postgres(home: DemoHome, *, keep: bool) -> Iterator[None]:
     finally:
         if not kept:
             server.stop()
-
-
-@contextmanager
-def _ended_properly() -> Iterator[None]:
-    """SIGTERM, and a terminal that is closed, end the block as an exception, so that nothing is
-    left running."""
-
-    def end(number: int, frame: FrameType | None) -> None:
-        sys.exit(128 + number)
-
-    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from datetime import tzinfo
+from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cli.drilled import print_checks
 from cli.identify import BackupName, backup_named, shortened
 from cli.opening import opened
 from cli.output import (
@@ -24,13 +25,17 @@ from cli.output import (
     say,
     size,
 )
+from cli.signatures import in_words, signatures
 from convault.catalog.base import BackupRecord, BackupStatus
+from convault.drill.report import summary as drill_summary
 from convault.errors import NotFoundError
 from convault.filters import described, is_filtered
+from convault.omissions import left_out
 from convault.settings import load_settings
 
 if TYPE_CHECKING:
     from convault.manifest import Manifest, TableEntry
+    from convault.repository import Repository
 
 _STEPS = ("snapshot", "chunk", "fetch", "serialize", "compress", "upload", "count", "record")
 """of the flow, in their order: jsonb keeps none"""
@@ -51,7 +56,11 @@ def list_(
     records = installation.catalog.list()
     unlisted = set(installation.repository.backup_ids()) - {record.id for record in records}
     if as_json:
-        print_json([as_object(record) for record in records[:limit]])
+        shown = records[:limit]
+        states = signatures(installation, [record.id for record in shown])
+        print_json(
+            [{**_without_checks(as_object(r)), "signature": states.get(r.id)} for r in shown]
+        )
     elif records:
         print_records(records[:limit], settings.convault_timezone)
     else:
@@ -70,9 +79,9 @@ def show(backup: BackupName, as_json: AsJson = False) -> None:
     backup_id = backup_named(installation, backup)
     repository = installation.repository
     try:
-        manifest = repository.manifest(backup_id)
+        manifest, data = repository.stored_manifest(backup_id)
     except NotFoundError:
-        manifest = None
+        manifest, data = None, b""
     try:
         record = installation.catalog.get(backup_id)
     except NotFoundError:
@@ -86,7 +95,8 @@ def show(backup: BackupName, as_json: AsJson = False) -> None:
                 "backup": None if record is None else as_object(record),
                 "contents": None if manifest is None else contents(manifest),
                 "store": store,
-                "manifest_key": None if manifest is None else repository.manifest_key(backup_id),
+                "signature": None if manifest is None else installation.signing.check(data),
+                "manifest_key": None if manifest is None else _key(repository, manifest),
             }
         )
         return
@@ -96,18 +106,36 @@ def show(backup: BackupName, as_json: AsJson = False) -> None:
     if manifest is not None:
         facts += _manifest_facts(manifest)
         facts.append(("store", store))
-        facts.append(("manifest", repository.manifest_key(backup_id)))
+        facts.append(("manifest", _key(repository, manifest)))
+        facts.append(("signature", in_words(data, installation.signing)))
     print_facts(facts)
     if record is None:
         say("The catalog does not list it yet: run `convault init`.")
     if manifest is not None:
         print()
         print_contents(manifest)
+    if record is not None and record.drill is not None:
+        print()
+        print_checks(record.drill["checks"])
 
 
 def as_object(record: BackupRecord) -> dict[str, Any]:
     """The row for programs, with the names of its columns."""
     return record.model_dump(mode="json")
+
+
+def _without_checks(row: dict[str, Any]) -> dict[str, Any]:
+    """A list tells how a drill ended; `convault show` tells each of its checks."""
+    drill = row["drill"]
+    return row if drill is None else {**row, "drill": {**drill, "checks": None}}
+
+
+def _drilled(record: BackupRecord, zone: tzinfo) -> str:
+    """How the last drill ended, and when."""
+    if record.drill is None:
+        return ""
+    when = datetime.fromisoformat(str(record.drill["finished_at"]))
+    return f"{record.drill['outcome']} {moment(when, zone)[:10]}"
 
 
 def summary(record: BackupRecord) -> str:
@@ -138,7 +166,7 @@ def omissions(record: BackupRecord) -> list[str]:
 def print_records(records: Sequence[BackupRecord], zone: tzinfo) -> None:
     """The table of `convault list`."""
     short = shortened(record.id for record in records)
-    columns = ("id", "created", "status", "rows", "stored", "ratio", "time")
+    columns = ("id", "created", "status", "rows", "stored", "ratio", "time", "drill")
     filtered = any(described(record.options) for record in records)
     print_table(
         (*columns, "filter") if filtered else columns,
@@ -151,11 +179,12 @@ def print_records(records: Sequence[BackupRecord], zone: tzinfo) -> None:
                 size(record.stored_bytes),
                 ratio(_plain_bytes(record), record.stored_bytes),
                 duration(_seconds(record)),
+                _drilled(record, zone),
                 *([_filter(record)] if filtered else []),
             )
             for record in records
         ],
-        right=columns[3:],
+        right=columns[3:7],
     )
     for record in records:
         if record.error:
@@ -165,7 +194,7 @@ def print_records(records: Sequence[BackupRecord], zone: tzinfo) -> None:
 def print_contents(manifest: Manifest) -> None:
     """Table by table what a backup holds."""
     rows = [
-        (str(table.name), number(table.rows), number(len(table.parts)), size(plain), size(stored),
+        (_named(table), number(table.rows), number(len(table.parts)), size(plain), size(stored),
          ratio(plain, stored))
         for table in manifest.tables
         for plain, stored in [_bytes(table)]
@@ -181,6 +210,8 @@ def print_contents(manifest: Manifest) -> None:
 
 def contents(manifest: Manifest) -> dict[str, Any]:
     """What a backup holds, for programs. Sizes in bytes."""
+    from convault.recipients import recipients_of
+
     return {
         "created_at": manifest.created_at.isoformat(),
         "source": {
@@ -203,6 +234,14 @@ def contents(manifest: Manifest) -> dict[str, Any]:
             }
             for a in manifest.absent
         ],
+        "revision": manifest.revision,
+        "encryption": None
+        if manifest.encryption is None
+        else {
+            "scheme": manifest.encryption.scheme,
+            "recipients": list(recipients_of(manifest)),
+            "access": manifest.encryption.access,
+        },
         "rows": manifest.rows,
         "plain_bytes": manifest.plain_bytes,
         "stored_bytes": manifest.stored_bytes,
@@ -210,6 +249,7 @@ def contents(manifest: Manifest) -> dict[str, Any]:
             {
                 "schema": table.name.schema,
                 "table": table.name.name,
+                "reference_only": table.reference_only,
                 "rows": table.rows,
                 "parts": len(table.parts),
                 "plain_bytes": _bytes(table)[0],
@@ -217,7 +257,31 @@ def contents(manifest: Manifest) -> dict[str, Any]:
             }
             for table in manifest.tables
         ],
+        **left_out_as_object(manifest),
     }
+
+
+def left_out_as_object(manifest: Manifest) -> dict[str, Any]:
+    """What the backup was asked to leave out or to mask, for programs."""
+    return {
+        "absent": [
+            {"schema": a.table.schema, "table": a.table.name, "column": a.column,
+             "reason": a.reason}
+            for a in manifest.absent
+        ],
+        "masked": [
+            {"schema": table.name.schema, "table": table.name.name, "column": column.name,
+             "mask": column.mask}
+            for table in manifest.tables
+            for column in table.columns
+            if column.mask
+        ],
+        "reference_only": [
+            {"schema": table.name.schema, "table": table.name.name, "rows": table.rows}
+            for table in manifest.tables
+            if table.reference_only
+        ],
+    }  # fmt: skip
 
 
 def steps(seconds: dict[str, float]) -> str:
@@ -244,6 +308,12 @@ def _row_facts(record: BackupRecord, zone: tzinfo) -> Iterable[tuple[str, str]]:
         yield "took", duration(seconds)
     if record.file_name is not None:
         yield "download", f"{record.file_name}, {size(record.file_size)}"
+    if record.verified_at is not None:
+        yield "verified", moment(record.verified_at, zone)
+    if record.drill is not None:
+        when = datetime.fromisoformat(str(record.drill["finished_at"]))
+        told = drill_summary(record.drill, str(record.drill["outcome"]))
+        yield "drill", f"{told} in {record.drill['place']}, {moment(when, zone)}"
     if record.flow_run_id is not None:
         yield "flow run", str(record.flow_run_id)
     for name, value in (record.metrics or {}).items():
@@ -254,6 +324,8 @@ def _row_facts(record: BackupRecord, zone: tzinfo) -> Iterable[tuple[str, str]]:
 
 
 def _manifest_facts(manifest: Manifest) -> Iterable[tuple[str, str]]:
+    from convault.recipients import recipients_of
+
     source = manifest.source
     yield "source", f"{source.database} on {source.host}, Postgres {source.server_version}"
     yield "system", source.system_identifier
@@ -272,8 +344,25 @@ def _manifest_facts(manifest: Manifest) -> Iterable[tuple[str, str]]:
             "matched",
             "nothing: this backup is empty" if selected.empty else (f"{matched} conversations"),
         )
-    for absent in manifest.absent:
-        yield "left out", f"{absent.name} ({absent.reason})"
+    missing = left_out(manifest)
+    yield from (("left out", f"table {name}") for name in missing.excluded)
+    yield from (
+        ("left out", f"table {name}, only reached through these") for name in missing.unreachable
+    )
+    yield from (("left out", f"column {name}") for name in missing.columns)
+    yield from (("masked", f"column {name}: {mask}") for name, mask in missing.masked)
+    if manifest.encryption is not None:
+        yield from (("encrypted to", recipient) for recipient in recipients_of(manifest))
+    if manifest.revision > 1:
+        yield "revision", str(manifest.revision)
+
+
+def _named(table: TableEntry) -> str:
+    return f"{table.name} (for reference)" if table.reference_only else str(table.name)
+
+
+def _key(repository: Repository, manifest: Manifest) -> str:
+    return repository.manifest_key(manifest.backup_id, manifest.revision)
 
 
 def _metric(name: str, value: Any) -> str:

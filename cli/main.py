@@ -15,7 +15,18 @@ from typing import Annotated
 
 import typer
 
-from cli import archives, backups, demonstration, listing, restores, setup
+from cli import (
+    archives,
+    backups,
+    demonstration,
+    drills,
+    keys,
+    listing,
+    rekeying,
+    restores,
+    setup,
+    verification,
+)
 from cli.output import say
 from convault import __version__
 from convault.errors import ConvaultError
@@ -39,6 +50,10 @@ app.command("show")(listing.show)
 app.command("download")(archives.download)
 app.command("extract")(archives.extract)
 app.command("restore")(restores.restore)
+app.command("verify")(verification.verify)
+app.command("drill")(drills.drill)
+app.add_typer(keys.app, name="keys")
+app.command("rekey")(rekeying.rekey)
 
 
 def _print_version(wanted: bool) -> None:

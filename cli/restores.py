@@ -10,10 +10,14 @@ import typer
 
 from cli import progress
 from cli.identify import BackupName, backup_named
+from cli.identities import Identities, Trust, identities_of
+from cli.listing import left_out_as_object
 from cli.opening import opened
 from cli.output import AsJson, duration, number, print_json, print_table, printable, say
+from cli.signatures import say_signature
 from cli.target import url_of_target
 from convault.errors import RestoredWithFaults
+from convault.omissions import in_lines, left_out
 from convault.secrets import MARKER
 from convault.settings import load_settings
 
@@ -47,6 +51,8 @@ def restore(
             "status is 61.",
         ),
     ] = False,
+    identity: Identities = None,
+    trust: Trust = False,
     as_json: AsJson = False,
 ) -> None:
     """Restore a backup into an empty database.
@@ -57,21 +63,31 @@ def restore(
 
     Example: convault restore latest --target staging
     """
+    from convault import signature
     from convault.restore import restore as restore_backup
 
     settings = load_settings()
     settings.catalog_url()
     url = url_of_target(settings, target=target, into=into, into_file=into_file)
     installation = opened(settings)
-    manifest = installation.repository.manifest(backup_named(installation, backup))
+    backup_id = backup_named(installation, backup)
+    manifest, data = installation.repository.stored_manifest(backup_id)
+    what = f"the manifest of backup {backup_id}"
+    signed = signature.judged(data, installation.signing, what=what, trust=trust)
+    say_signature(signed, data, installation.signing)
+    identities = identities_of(settings, identity) if manifest.encryption else ()
     with progress.shown():
         result = restore_backup(
-            installation.repository, manifest, url, tolerate=tolerate_constraints
+            installation.repository,
+            manifest,
+            url,
+            tolerate=tolerate_constraints,
+            identities=identities,
         )
     if as_json:
-        print_json(_as_json(manifest, result))
+        print_json({**_as_json(manifest, result), "signature": signed})
     else:
-        _tell(result)
+        _tell(manifest, result)
     if not result.complete:
         raise RestoredWithFaults(
             "All rows were restored, but not everything that holds for them: the faults are named "
@@ -108,16 +124,17 @@ def _as_json(manifest: Manifest, result: RestoreResult) -> dict[str, Any]:
             {"schema": table.schema, "table": table.name, "rows": rows}
             for table, rows in result.recomputed.items()
         ],
+        **left_out_as_object(manifest),
     }
 
 
-def _tell(result: RestoreResult) -> None:
+def _tell(manifest: Manifest, result: RestoreResult) -> None:
     print_table(
         ("table", "rows"),
         [(str(table), number(rows)) for table, rows in result.rows.items()],
         right=["rows"],
     )
-    for line in _imperfections(result):
+    for line in (*in_lines(left_out(manifest)), *_imperfections(result)):
         say(printable(line))
     say(f"Restored {number(sum(result.rows.values()))} rows in {duration(result.seconds)}.")
 

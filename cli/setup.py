@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cli.output import AsJson, print_json
+from cli.output import AsJson, print_json, say
 from convault.settings import load_settings
 
 
@@ -23,15 +23,18 @@ def init(
     """Prepare the catalog and the store, or put them right.
 
     Applies the migrations that are missing, makes the store a repository if it is none, and brings
-    the backups that it holds into the catalog. May be repeated.
+    the backups that it holds into the catalog. Writes a signing key into .env if there is none.
+    May be repeated.
 
     Example: convault init
     """
+    from convault import signing_key
     from convault.installation import initialise
 
     settings = load_settings()
     settings.catalog_url()
     report = initialise(settings, new_repository=new_repository)
+    key = signing_key.ensure(settings)
     if as_json:
         print_json(
             {
@@ -42,7 +45,9 @@ def init(
                     {"backup": str(change.backup_id), "change": change.kind}
                     for change in report.changes
                 ],
+                "signing_key": {"key_ids": list(key.keys.ids), "made": key.made},
             }
         )
     else:
         print("\n".join(report.done))
+    say(key.said)

@@ -7,7 +7,7 @@ so its size and where each byte lies. Any range of it can be read without what c
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import accumulate
@@ -53,14 +53,21 @@ def members_of(manifest: Manifest, stored: bytes | None = None) -> list[Member]:
         for table in manifest.tables
         for part in table.parts
     ]
-    # As `sha256sum` writes it; no name here holds what it would escape.
-    sums = "".join(f"{m.sha256}  {m.path}\n" for m in (*first, *rest)).encode()
+    sums = sums_of((m.path, m.sha256) for m in (*first, *rest))
     return [*first, Member(SUMS_NAME, len(sums), sha256(sums).hexdigest(), sums), *rest]
 
 
-def size_of(manifest: Manifest) -> int:
-    """Exact bytes of the archive of a manifest that this version writes. Reads nothing."""
-    return sum(_spans(members_of(manifest), int(manifest.created_at.timestamp()))) + len(tar.END)
+def sums_of(digests: Iterable[tuple[str, str]]) -> bytes:
+    """SHA256SUMS of paths and their digests, as `sha256sum` writes it; no name here holds what it
+    would escape."""
+    return "".join(f"{digest}  {path}\n" for path, digest in digests).encode()
+
+
+def size_of(manifest: Manifest, stored: bytes | None = None) -> int:
+    """Exact bytes of the archive of a manifest that this version writes, as `members_of` has it.
+    Reads nothing."""
+    members = members_of(manifest, stored)
+    return sum(_spans(members, int(manifest.created_at.timestamp()))) + len(tar.END)
 
 
 class Archive:
@@ -71,8 +78,9 @@ class Archive:
     """
 
     def __init__(self, repository: Repository, backup_id: UUID) -> None:
-        data = repository.manifest_bytes(backup_id)
-        self.manifest = repository.read_manifest(backup_id, data)
+        self.manifest, data = repository.stored_manifest(backup_id)
+        self.stored_manifest = data
+        """its bytes, which a signature is about"""
         self.file_name = self.manifest.file_name
         self.etag = sha256(data).hexdigest()
         """of the manifest, from which everything else follows; without quotes"""

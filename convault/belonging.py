@@ -30,8 +30,8 @@ class Belonging:
 
 def belonging(dataset: Dataset, name: TableName) -> Belonging | None:
     """How the conversation of the table's rows is found; None when no foreign key leads to the
-    root, when there is no root or it has no primary key, or when a column on the way is not part of
-    the backup.
+    root, when there is no root or it has no primary key, or when a column on the way is not in the
+    backup as it is.
 
     The shortest way counts, and of several the one over the columns that come first.
     """
@@ -95,7 +95,15 @@ def _lineage(dataset: Dataset, name: TableName) -> set[TableName]:
 
 
 def _has(dataset: Dataset, key: ForeignKey) -> bool:
-    return any(table.name == key.references for table in dataset.tables)
+    """Whether the key can be followed: of a column that is masked the backup must not tell where
+    it leads to."""
+    if all(table.name != key.references for table in dataset.tables):
+        return False
+    own, above = dataset.table(key.table), dataset.table(key.references)
+    masked = {c.name for c in own.columns if c.mask} & set(key.columns)
+    return not masked and not {c.name for c in above.columns if c.mask} & set(
+        key.referenced_columns
+    )
 
 
 def _place(dataset: Dataset, key: ForeignKey) -> tuple[list[int], str]:
@@ -111,7 +119,8 @@ def _own_columns(dataset: Dataset, key: ForeignKey) -> list[str]:
 
 
 def _column(table: Table, name: str) -> Column | None:
-    return next((column for column in table.columns if column.name == name), None)
+    """None where its values are not in the backup."""
+    return next((c for c in table.columns if c.name == name and not c.mask), None)
 
 
 def _here(columns: Sequence[Column | None], qualifier: str) -> Belonging | None:

@@ -13,13 +13,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from enum import StrEnum
+from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
-from convault import archive, readme, schema
+from convault import archive, readme, readme_encrypted, schema
 from convault import index as conversations
 from convault.belonging import indexed
 from convault.catalog.base import BackupRecord, BackupStatus, Catalog, Lease
+from convault.encryption import Encryptor
 from convault.errors import (
     CatalogError,
     CatalogUnavailable,
@@ -32,6 +34,7 @@ from convault.errors import (
 )
 from convault.manifest import (
     FORMAT,
+    EncryptionFacts,
     IndexEntry,
     Manifest,
     MemberEntry,
@@ -53,6 +56,9 @@ from convault.models import (
 )
 from convault.progress import report
 from convault.repository import Repository
+from convault.signature import SigningKeys
+
+_NO_KEYS = SigningKeys()
 
 _LOOK_UPS = 8
 """objects looked up at a time: a store far away answers each in tens of milliseconds"""
@@ -118,10 +124,14 @@ def build_manifest(
     index: IndexEntry | None = None,
     parent_id: UUID | None = None,
     selection: Selection | None = None,
+    digests: Mapping[TableName, str | None] | None = None,
+    encryption: EncryptionFacts | None = None,
 ) -> Manifest:
     """The manifest of these receipts: tables as in the dataset, parts and ranges in the order of
-    their pages, parts numbered per table. ValueError when the receipts are of other tables than the
-    dataset, KeyError when `counts` lacks one: `check_counts` and `check_keys` come before this."""
+    their pages, parts numbered per table; `digests` are of the tables' rows
+    (`convault.row_digest`), where they are known. ValueError when the receipts are of other tables
+    than the dataset, KeyError when `counts` lacks one: `check_counts` and `check_keys` come before
+    this."""
     by_table: dict[TableName, list[Part]] = defaultdict(list)
     for part in sorted(parts, key=lambda p: (p.range.table, p.range.first_page, p.ordinal)):
         by_table[part.range.table].append(part)
@@ -151,6 +161,8 @@ def build_manifest(
                 parents=table.parents,
                 rows=counts[table.name],
                 parts=tuple(_entry(p, number) for number, p in enumerate(by_table[table.name])),
+                digest=(digests or {}).get(table.name),
+                reference_only=table.reference_only,
                 ranges=tuple(ranges[table.name]),
             )
             for table in dataset.tables
@@ -161,6 +173,7 @@ def build_manifest(
         index=index,
         selection=selection,
         absent=dataset.absent,
+        encryption=encryption,
     )
 
 
@@ -173,6 +186,7 @@ def write_members(
     options: BackupOptions,
     statements: Sequence[Statement],
     selection: Selection | None = None,
+    encrypted: bool = False,
 ) -> tuple[MemberEntry, ...]:
     """Store the small files that lie beside the manifest: README.txt and schema.sql.
 
@@ -180,8 +194,9 @@ def write_members(
     StoreUnavailable, StoreError; RepositoryError when the backup is complete already.
     """
     taken_at = datetime.fromisoformat(facts.taken_at)
+    opening = readme_encrypted.text(backup_id) if encrypted else b""
     contents = {
-        "README.txt": readme.text(backup_id, taken_at, dataset, options, selection),
+        "README.txt": opening + readme.text(backup_id, taken_at, dataset, options, selection),
         "schema.sql": schema.as_script(statements),
     }
     return tuple(
@@ -190,14 +205,21 @@ def write_members(
 
 
 def write_index(
-    repository: Repository, backup_id: UUID, dataset: Dataset, parts: Iterable[Part]
+    repository: Repository,
+    backup_id: UUID,
+    dataset: Dataset,
+    parts: Iterable[Part],
+    encryptor: Encryptor | None = None,
 ) -> IndexEntry | None:
     """Store the index from conversation to parts and frames beside the manifest, as `write_members`
     does; None where there is no root or it has no primary key: conversations have no name then."""
     tables = indexed(dataset)
     if not tables:
         return None
-    return repository.put_index(backup_id, conversations.build(parts), tables)
+    data = conversations.build(parts)
+    if encryptor is not None:
+        data = encryptor.encrypt_once(data)
+    return repository.put_index(backup_id, data, tables, encrypted=encryptor is not None)
 
 
 def commit(
@@ -207,26 +229,32 @@ def commit(
     manifest: Manifest,
     *,
     metrics: dict[str, Any],
+    keys: SigningKeys = _NO_KEYS,
 ) -> BackupRecord:
-    """Make the backup exist, and its row say so. The caller gives the lease back.
+    """Make the backup exist, and its row say so; its manifest is signed with `keys`. The caller
+    gives the lease back.
 
     Before the manifest is written: ObjectMissing, ObjectConflict, LeaseLost, StoreUnavailable; then
     there is no backup. After it only CatalogUnavailable, and then there is one: the row is mended
     by the next reconcile and must not be called failed (`record_failure` sees to that). May be
     repeated with the same manifest, also when a reconcile has completed the row meanwhile.
     """
-    if not _is_committed(repository, manifest):
+    stored = keys.sign(manifest.to_bytes())
+    if not _is_committed(repository, manifest, stored):
         _begin(Step.LOOK_UP)
-        _look_up(repository, manifest)
+        look_up_objects(repository, manifest)
         _begin(Step.FLUSH)
         repository.store.flush()
         _begin(Step.CHECK_LEASE)
         lease.check()
         _begin(Step.PUT_MANIFEST)
-        repository.put_manifest(manifest)
+        repository.put_manifest(manifest, keys)
     _begin(Step.RECORD)
     columns = completed_columns(
-        manifest, file_size=archive.size_of(manifest), completed_at=datetime.now(UTC)
+        manifest,
+        file_size=archive.size_of(manifest, stored),
+        completed_at=datetime.now(UTC),
+        manifest_sha256=sha256(stored).hexdigest(),
     )
     try:
         return catalog.update(manifest.backup_id, **columns, metrics=metrics)
@@ -255,17 +283,24 @@ def record_failure(
     try:
         whole = archive.Archive(repository, backup_id)
         written = repository.store.head(repository.manifest_key(backup_id)).modified
+        digest = sha256(repository.manifest_bytes(backup_id, 1)).hexdigest()
     except (NotFoundError, RepositoryError, StoreError):
         # A store that cannot be asked now is asked by the next reconcile.
         return catalog.update(backup_id, status=BackupStatus.FAILED, error=message, metrics=metrics)
-    columns = completed_columns(whole.manifest, file_size=whole.size, completed_at=written)
+    columns = completed_columns(
+        whole.manifest,
+        file_size=whole.size,
+        completed_at=written,
+        manifest_sha256=digest,
+    )
     return catalog.update(backup_id, **columns, metrics=metrics)
 
 
 def completed_columns(
-    manifest: Manifest, *, file_size: int, completed_at: datetime
+    manifest: Manifest, *, file_size: int, completed_at: datetime, manifest_sha256: str
 ) -> dict[str, Any]:
-    """What the row of a complete backup says. `file_size`: exact bytes of its tar."""
+    """What the row of a complete backup says. `file_size`: exact bytes of its tar;
+    `manifest_sha256`: of the manifest as it is stored, so that damage to it shows later."""
     return {
         "status": BackupStatus.COMPLETED,
         "file_name": manifest.file_name,
@@ -276,7 +311,9 @@ def completed_columns(
         "parent_id": manifest.parent_id,
         "rows": manifest.rows,
         "stored_bytes": manifest.stored_bytes,
+        "revision": manifest.revision,
         "completed_at": completed_at,
+        "manifest_sha256": manifest_sha256,
     }
 
 
@@ -284,14 +321,16 @@ def _begin(step: Step) -> None:
     report("commit", step, done=list(Step).index(step), total=len(Step), unit="steps")
 
 
-def _is_committed(repository: Repository, manifest: Manifest) -> bool:
+def _is_committed(repository: Repository, manifest: Manifest, stored: bytes) -> bool:
     try:
-        return repository.manifest_bytes(manifest.backup_id) == manifest.to_bytes()
+        return repository.manifest_bytes(manifest.backup_id, manifest.revision) == stored
     except NotFoundError:
         return False
 
 
-def _look_up(repository: Repository, manifest: Manifest) -> None:
+def look_up_objects(repository: Repository, manifest: Manifest) -> None:
+    """Whether every object of the manifest is there and has its size. ObjectMissing,
+    ObjectConflict."""
     expected = manifest.objects()
 
     def look_up(key: str) -> None:
@@ -335,6 +374,7 @@ def _entry(part: Part, number: int) -> PartEntry:
         first_page=part.range.first_page,
         end_page=part.range.end_page,
         ordinal=part.ordinal,
+        digest_key=part.digest_key,
     )
 
 

@@ -24,6 +24,17 @@ ConvaultError
 ├── LeaseLost               the run no longer holds its lease: it must not commit
 ├── IncompleteBackup        what was stored is not what was counted: nothing was committed
 ├── IntegrityError          stored bytes do not have their digest, or an archive is damaged
+│   ├── VerificationFailed  objects of the repository are damaged or missing
+│   ├── DrillFailed         a restored backup did not pass its checks
+│   └── DamagedHeader       the part of an encrypted object that says who may open it is damaged
+├── EncryptionError         what is encrypted cannot be made or opened
+│   ├── RecipientMissing    a backup must be encrypted, and there is nobody to encrypt it to
+│   ├── IdentityNeeded      the rows are encrypted, and no identity was given to read them
+│   ├── IdentityMissing     the identity file is not there
+│   ├── IdentityUnusable    what was given as an identity file is none, or others can read it
+│   ├── WrongIdentity       none of the identities that were given opens the backup
+│   └── WrongPassphrase     the passphrase does not open the identity file
+├── SignatureError          a manifest is not what was signed
 ├── RestoreError            the target cannot take the backup
 │   └── RestoredWithFaults  it took all rows, but not every index or constraint
 └── PrefectUnavailable      no Prefect server, or no deployment on it, to run a backup (transient)
@@ -200,6 +211,24 @@ class IntegrityError(ConvaultError):
     code, exit_code = "integrity", 51
 
 
+class VerificationFailed(IntegrityError):
+    """Objects that backups need are damaged or missing."""
+
+    code, exit_code = "verification-failed", 52
+
+
+class DrillFailed(IntegrityError):
+    """A backup was restored for a trial, or was to be, and a check of it failed."""
+
+    code, exit_code = "drill-failed", 53
+
+
+class DamagedHeader(IntegrityError):
+    """The header of an encrypted object, which says who may open it, is damaged."""
+
+    code, exit_code = "damaged-header", 54
+
+
 class RestoreError(ConvaultError):
     """The target cannot take the backup."""
 
@@ -216,3 +245,51 @@ class PrefectUnavailable(ConvaultError):
     """There is no Prefect server, or no deployment on it, that would run the backup."""
 
     code, exit_code, http_status, transient = "prefect-unavailable", 70, 503, True
+
+
+class EncryptionError(ConvaultError):
+    """What is encrypted cannot be made or opened."""
+
+    code, exit_code = "encryption", 80
+
+
+class RecipientMissing(EncryptionError):
+    """A backup must be encrypted, and there is nobody to encrypt it to."""
+
+    code, exit_code = "recipient-missing", 81
+
+
+class IdentityNeeded(EncryptionError):
+    """The rows are encrypted, and no identity was given to read them with."""
+
+    code, exit_code = "identity-needed", 82
+
+
+class IdentityMissing(EncryptionError):
+    """The identity file is not there."""
+
+    code, exit_code = "identity-missing", 83
+
+
+class IdentityUnusable(EncryptionError):
+    """What was given as an identity file is none, or others can read it."""
+
+    code, exit_code = "identity-unusable", 84
+
+
+class WrongIdentity(EncryptionError):
+    """None of the identities that were given opens the backup."""
+
+    code, exit_code = "wrong-identity", 85
+
+
+class WrongPassphrase(EncryptionError):
+    """The passphrase does not open the identity file."""
+
+    code, exit_code = "wrong-passphrase", 86
+
+
+class SignatureError(ConvaultError):
+    """A manifest is not what was signed."""
+
+    code, exit_code = "signature", 90

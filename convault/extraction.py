@@ -2,7 +2,8 @@
 
 The archive's first member is its manifest, and from a checked manifest follows what must come next:
 each name, size and digest. Anything else - a path that climbs, a link, a device, a duplicate, one
-file more or less, one byte more - is refused before anything of it is written.
+file more or less, one byte more - is refused before anything of it is written. What is encrypted is
+decrypted on the way: the files then have the names and the bytes that they had before encryption.
 """
 
 from __future__ import annotations
@@ -10,21 +11,22 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from convault import tar
-from convault.archive import Member, members_of
+from convault import age, tar
+from convault.age import Identity
+from convault.archive import SUMS_NAME, Member, members_of, sums_of
+from convault.encryption import Opener, unlocked
 from convault.errors import ConfigurationError, IntegrityError, NotFoundError
-from convault.layout import MANIFEST_NAME
-from convault.manifest import Manifest
+from convault.layout import MANIFEST_NAME, MAX_MANIFEST_BYTES
+from convault.manifest import Manifest, PartEntry
+from convault.signature import Signature, SigningKeys
 from convault.stores.failures import translated
 
 PIECE_BYTES = 1024 * 1024
-MAX_MANIFEST_BYTES = 512 * 1024 * 1024
-"""A manifest is read into memory; this is what some 100,000 parts of 20 columns take (3 TB)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +37,27 @@ class Extracted:
     manifest: Manifest
     files: int
     bytes: int
+    signature: Signature
+    """of the manifest"""
+    decrypted: int
+    """files that were encrypted in the archive"""
 
 
-def extract(source: Path | Iterable[bytes], folder: Path) -> Extracted:
-    """Write the files of an archive (a tar's path, or its bytes in pieces) into `folder`.
+def extract(
+    source: Path | Iterable[bytes],
+    folder: Path,
+    *,
+    identities: Sequence[Identity] = (),
+    keys: SigningKeys = SigningKeys(),  # noqa: B008  it cannot be changed
+) -> Extracted:
+    """Write the files of an archive (a tar's path, or its bytes in pieces) into `folder`. Encrypted
+    ones are written decrypted, without `.age`, and SHA256SUMS then tells the digests of what was
+    written; memory is bounded by the largest of them.
 
     `folder` must be absent (its parent must exist) or empty: ConfigurationError. It appears (mode
     0700, files 0600) only when every file is written and has the digest that SHA256SUMS gives;
     then the files lie in a hidden folder beside it, which is removed when anything fails.
+    EncryptionError tells what is missing to read an encrypted backup.
     IntegrityError names the member that is hostile, damaged, missing or too many; RepositoryError
     tells of a manifest that is malformed or newer; NotFoundError of a tar that is not there;
     StoreError of a disk that is full.
@@ -53,12 +68,25 @@ def extract(source: Path | Iterable[bytes], folder: Path) -> Extracted:
         staged = target.parent / f".{target.name}.{secrets.token_hex(6)}"
         staged.mkdir(0o700)
         try:
-            manifest, members = _write_all(_Reader(_pieces(source)), staged)
+            written = _Written(staged)
+            manifest, data = _write_all(_Reader(_pieces(source)), written, identities)
             _take_place(staged, target)
         except BaseException:
             shutil.rmtree(staged)
             raise
-    return Extracted(target, manifest, len(members), sum(member.size for member in members))
+    return Extracted(
+        target,
+        manifest,
+        len(written.digests),
+        written.bytes,
+        keys.check(data),
+        written.decrypted,
+    )
+
+
+def manifest_of(path: Path) -> Manifest:
+    """The manifest of an archive, checked as by `extract`, and nothing else of it read."""
+    return _manifest(_Reader(_pieces(path)))[0]
 
 
 def _check_target(target: Path) -> None:
@@ -84,27 +112,94 @@ def _take_place(staged: Path, target: Path) -> None:
         ) from None
 
 
-def _write_all(reader: _Reader, folder: Path) -> tuple[Manifest, list[Member]]:
+class _Written:
+    """What lies in the folder by now."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.digests: dict[str, str] = {}
+        """SHA-256 of each file, by its path in the folder"""
+        self.bytes = 0
+        self.decrypted = 0
+
+    def write(self, path: str, pieces: Iterable[bytes]) -> str:
+        """A new file; its SHA-256."""
+        target = self.folder / path
+        _make_folders(target.parent, self.folder)
+        digest = sha256()
+        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(descriptor, 0o600)
+            for piece in pieces:
+                digest.update(piece)
+                file.write(piece)
+                self.bytes += len(piece)
+        self.digests[path] = digest.hexdigest()
+        return self.digests[path]
+
+
+def _write_all(
+    reader: _Reader, written: _Written, identities: Sequence[Identity]
+) -> tuple[Manifest, bytes]:
+    """The manifest and its bytes."""
+    manifest, data = _manifest(reader)
+    opener = unlocked(manifest, identities)
+    members = members_of(manifest, data)
+    parts = {part.path: part for table in manifest.tables for part in table.parts}
+    written.write(MANIFEST_NAME, [data])
+    for member in members[1:]:
+        header = reader.header()
+        if header is None:
+            raise _refused(f"it ends before {member.path}", member.path)
+        _check_member(header, member)
+        body = reader.body(member.size, member.path)
+        if member.path.endswith(age.SUFFIX):
+            _write_decrypted(member, parts.get(member.path), b"".join(body), opener, written)
+        elif written.write(member.path, body) != member.sha256:
+            raise _refused(f"{member.path} does not have the digest in SHA256SUMS", member.path)
+    extra = reader.header()
+    if extra is not None:
+        raise _refused(f"it holds {extra.name!a}, which its manifest does not name", extra.name)
+    reader.finish()
+    if written.decrypted:
+        _replace_sums(written)
+    return manifest, data
+
+
+def _manifest(reader: _Reader) -> tuple[Manifest, bytes]:
+    """The manifest, which comes first, and its bytes."""
     header = reader.header()
     if header is None or header.name != MANIFEST_NAME:
         raise _refused("it does not begin with datapackage.json", MANIFEST_NAME)
     if header.size > MAX_MANIFEST_BYTES:
         raise _refused("datapackage.json is too large", MANIFEST_NAME)
     data = b"".join(reader.body(header.size, MANIFEST_NAME))
-    manifest = Manifest.from_bytes(data, where="datapackage.json of the archive")
-    members = members_of(manifest, data)
-    _write(members[0], iter([data]), folder)
-    for member in members[1:]:
-        header = reader.header()
-        if header is None:
-            raise _refused(f"it ends before {member.path}", member.path)
-        _check_member(header, member)
-        _write(member, reader.body(member.size, member.path), folder)
-    extra = reader.header()
-    if extra is not None:
-        raise _refused(f"it holds {extra.name!a}, which its manifest does not name", extra.name)
-    reader.finish()
-    return manifest, members
+    return Manifest.from_bytes(data, where="datapackage.json of the archive"), data
+
+
+def _write_decrypted(
+    member: Member, part: PartEntry | None, data: bytes, opener: Opener, written: _Written
+) -> None:
+    """`part` is None for the index, which has no digest of plain bytes but age's own."""
+    if part is None:
+        opened = opener.decrypted(member.path, data)
+        if sha256(data).hexdigest() != member.sha256:
+            raise _refused(f"{member.path} does not have the digest in SHA256SUMS", member.path)
+    else:
+        opened = opener.opened(part, data)
+        for _ in opener.plain(part, opened):
+            pass  # to the end, where its digest is checked
+    written.write(member.path.removesuffix(age.SUFFIX), [opened])
+    written.decrypted += 1
+
+
+def _replace_sums(written: _Written) -> None:
+    """SHA256SUMS of what lies in the folder, instead of what lay in the archive."""
+    size = (written.folder / SUMS_NAME).stat().st_size
+    (written.folder / SUMS_NAME).unlink()
+    written.bytes -= size
+    del written.digests[SUMS_NAME]
+    written.write(SUMS_NAME, [sums_of(written.digests.items())])
 
 
 def _check_member(header: tar.Header, member: Member) -> None:
@@ -114,20 +209,6 @@ def _check_member(header: tar.Header, member: Member) -> None:
         raise _refused(
             f"{member.path} has {header.size} bytes, its manifest says {member.size}", member.path
         )
-
-
-def _write(member: Member, pieces: Iterator[bytes], folder: Path) -> None:
-    path = folder / member.path
-    _make_folders(path.parent, folder)
-    digest = sha256()
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        os.fchmod(descriptor, 0o600)
-        for piece in pieces:
-            digest.update(piece)
-            file.write(piece)
-    if digest.hexdigest() != member.sha256:
-        raise _refused(f"{member.path} does not have the digest in SHA256SUMS", member.path)
 
 
 def _make_folders(path: Path, folder: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import psycopg
 
 from convault import target
+from convault.encryption import Opener
 from convault.errors import IntegrityError, RestoreError
 from convault.generated import expected
 from convault.loading import load_part
@@ -43,13 +44,18 @@ def trees(connection: psycopg.Connection[Any], manifest: Manifest) -> Trees:
         for schema, name, top_schema, top in connection.execute(_HASH_TREES)
     }
     found: Trees = defaultdict(list)
-    for table in manifest.tables:
+    for table in manifest.restored:
         found[tops.get(table.name, table.name)].append(table)
     return found
 
 
 def load(
-    connection: psycopg.Connection[Any], store: Store, manifest: Manifest, *, tolerate: bool
+    connection: psycopg.Connection[Any],
+    store: Store,
+    manifest: Manifest,
+    opener: Opener,
+    *,
+    tolerate: bool,
 ) -> dict[TableName, int]:
     """All rows of the backup, each proven before it is loaded. IntegrityError, StoreError,
     RestoreError.
@@ -58,12 +64,13 @@ def load(
     may, unless `tolerate`.
     """
     done, recomputed = 0, {}
+    total = sum(table.rows for table in manifest.restored)
     for into, tables in trees(connection, manifest).items():
         with target.refusals(f"rows of {into}"), expected(connection, into, tables) as room:
             for table in tables:
                 for part in table.parts:
-                    report("load", str(table.name), done=done, total=manifest.rows, unit="rows")
-                    load_part(connection, store, table, part, into=into, expected=room)
+                    report("load", str(table.name), done=done, total=total, unit="rows")
+                    load_part(connection, store, table, part, opener, into=into, expected=room)
                     done += part.rows
             differing = room.differing(connection) if room else 0
         if differing and not tolerate:
@@ -76,7 +83,7 @@ def load(
             )
         if differing:
             recomputed[into] = differing
-    report("load", "rows", done=done, total=manifest.rows, unit="rows")
+    report("load", "rows", done=done, total=total, unit="rows")
     return recomputed
 
 
@@ -84,7 +91,7 @@ def count(connection: psycopg.Connection[Any], manifest: Manifest) -> dict[Table
     """count(*) of every table; IntegrityError when the backup promised another number, of a tree
     that is partitioned by hash as a whole."""
     counts = {}
-    for table in manifest.tables:
+    for table in manifest.restored:
         row = connection.execute(
             f"SELECT count(*) FROM ONLY {table.name.quoted}".encode()
         ).fetchone()

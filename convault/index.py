@@ -7,7 +7,7 @@ follow one another. Holds no value of a row but the key of its conversation (doc
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from convault.belonging import Belonging
+from convault.errors import IntegrityError
 from convault.formats.base import Document, Frame
 from convault.models import Column, Part
 
@@ -117,6 +118,20 @@ def build(parts: Iterable[Part]) -> bytes:
     )
     ordered = whole.sort("conversation", "part", "first_frame", "offset")
     return _as_parquet(ordered.select("conversation", "part", *_ENTRIES.names()[1:]))
+
+
+def renamed(data: bytes, keys: Mapping[str, str]) -> bytes:
+    """The index, from `build`, of a backup whose parts were stored anew: `keys` leads from the old
+    key of each part to the new one. IntegrityError when it names others, or is no index."""
+    try:
+        whole = pl.read_parquet(io.BytesIO(data))
+        moved = whole.with_columns(part=pl.col("part").replace_strict(keys, return_dtype=pl.String))
+        ordered = moved.sort("conversation", "part", "first_frame", "offset")
+    except pl.exceptions.PolarsError:
+        raise IntegrityError(
+            "The index of the backup does not fit its parts: it was damaged or forged."
+        ) from None
+    return _as_parquet(ordered)
 
 
 def _packed(frame: pl.DataFrame) -> bytes:

@@ -12,13 +12,16 @@ from uuid import UUID
 
 from convault import layout
 from convault.catalog import Catalog, open_catalog
+from convault.encryption import Encryptor
 from convault.errors import CatalogError, ConfigurationError, ObjectMissing, RepositoryError
 from convault.manifest import FORMAT
 from convault.models import BackupOptions
+from convault.recipients import encryptor_of
 from convault.reconcile import Change, reconcile
 from convault.repository import Repository
 from convault.scope import scope_of
 from convault.settings import Settings
+from convault.signature import SigningKeys
 from convault.sources.base import Source
 from convault.sources.postgres import PostgresSource
 from convault.stores import open_store
@@ -32,6 +35,16 @@ class Installation:
     settings: Settings
     catalog: Catalog
     repository: Repository
+
+    @property
+    def signing(self) -> SigningKeys:
+        """The keys that sign manifests and prove them."""
+        return self.settings.signing
+
+    def encryptor(self) -> Encryptor | None:
+        """What encrypts a backup that is made now, or None for a plain one. RecipientMissing when
+        it may not be plain and there is nobody to encrypt it to."""
+        return encryptor_of(self.settings.convault_encryption, self.repository, self.catalog)
 
     def source(self, options: BackupOptions) -> Source:
         """Where the rows of such a backup come from; see `source_of`."""
@@ -55,8 +68,8 @@ class InitReport:
 
 def source_of(settings: Settings, options: BackupOptions) -> Source:
     """Where the rows of such a backup come from; its `check` tells whether what the options ask
-    for can be. ConfigurationError without DATABASE_URL, OptionsError for dates that cannot be;
-    nothing is connected."""
+    for can be. ConfigurationError without DATABASE_URL, or without a key that the options need,
+    OptionsError for dates that cannot be; nothing is connected."""
     return PostgresSource(
         settings.source_url(),
         scope=scope_of(settings, options),
@@ -73,6 +86,7 @@ def open_installation(settings: Settings) -> Installation:
     one than the catalog knows; CatalogUnavailable, StoreUnavailable.
     """
     store_url = settings.store_url()
+    _ = settings.signing  # refused here, rather than when there is something to sign
     catalog = open_catalog(settings.catalog_url())
     missing = catalog.missing_migrations()
     if missing:

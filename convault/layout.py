@@ -10,21 +10,38 @@ import re
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from convault.models import TableName
+from convault.age import SUFFIX as ENCRYPTED
+from convault.models import MAX_PART_BYTES, TableName
 from convault.names import table_path
 
 if TYPE_CHECKING:
-    from convault.manifest import Manifest, TableEntry
+    from convault.manifest import IndexEntry, Manifest, MemberEntry, TableEntry
 
 REPOSITORY_KEY = "convault.json"
 BACKUPS = "backups/"
 MANIFEST_NAME = "datapackage.json"
 MEMBER_NAMES = ("README.txt", "schema.sql")
 INDEX_NAME = "index.parquet"
-SUFFIXES = (".ndjson", ".ndjson.zst", ".csv", ".csv.zst", ".parquet")
+INDEX_NAMES = (INDEX_NAME, INDEX_NAME + ENCRYPTED)
+PLAIN_SUFFIXES = (".ndjson", ".ndjson.zst", ".csv", ".csv.zst", ".parquet")
+SUFFIXES = (*PLAIN_SUFFIXES, *(suffix + ENCRYPTED for suffix in PLAIN_SUFFIXES))
 
 _MANIFEST_KEY = re.compile(r"backups/([0-9a-f-]{36})/datapackage\.json")
+_REVISION_KEY = re.compile(r"backups/([0-9a-f-]{36})/revisions/([0-9]{4})\.json")
+_PART_KEY = re.compile(
+    r"data/(?:[a-z0-9=_-]+/){1,2}[0-9a-f]{64}(?:" + "|".join(map(re.escape, SUFFIXES)) + ")"
+)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_REVISED = re.compile(r"^[0-9a-f]{64}\.")
+DAMAGED = "damaged/"
+MAX_REVISION = 9999
+MAX_MANIFEST_BYTES = 512 * 1024 * 1024
+"""A manifest is read into memory; this is what some 100,000 parts of 20 columns take (3 TB)."""
+MAX_ROW_BYTES = 6 * 2**30 + 2**20
+"""plain bytes of a part with one row: Postgres sends no row over 1 GiB, and JSON writes a control
+character as six"""
+_MAX_PAGE = 2**32
+"""Postgres numbers the pages of a table with 32 bits."""
 _MAX_TIME = 8**11
 """Seconds after 1970 that the header of a tar's member can tell."""
 
@@ -41,7 +58,7 @@ def part_key(table: TableName, sha256: str, suffix: str) -> str:
 def damaged_key(key: str, sha256: str) -> str:
     """Where bytes are kept that were found under a part's `key` and are not the part's; `sha256` is
     their own digest."""
-    return f"damaged/{key}/{sha256}"
+    return f"{DAMAGED}{key}/{sha256}"
 
 
 def part_path(table: TableName, number: int, suffix: str) -> str:
@@ -51,26 +68,64 @@ def part_path(table: TableName, number: int, suffix: str) -> str:
 
 def member_key(backup_id: UUID, path: str) -> str:
     """Key of a small file beside the manifest."""
-    if path not in (*MEMBER_NAMES, INDEX_NAME):
+    if path not in (*MEMBER_NAMES, *INDEX_NAMES):
         raise ValueError(f"not a file that lies beside a manifest: {path!r}")
     return f"{BACKUPS}{backup_id}/{path}"
 
 
-def manifest_key(backup_id: UUID) -> str:
-    """Key of the manifest."""
-    return f"{BACKUPS}{backup_id}/{MANIFEST_NAME}"
+def revised_member_key(backup_id: UUID, path: str, sha256: str) -> str:
+    """Key of such a file that came with a later revision of the manifest, by its digest: what
+    another revision needs is never overwritten."""
+    return f"{revisions_of(backup_id)}{sha256}.{member_key(backup_id, path).rpartition('/')[2]}"
 
 
-def backup_of(key: str) -> UUID | None:
-    """The backup whose manifest lies under `key`, or None when no manifest does."""
-    found = _MANIFEST_KEY.fullmatch(key)
+def manifest_key(backup_id: UUID, revision: int = 1) -> str:
+    """Key of a revision of the manifest. The first makes the backup exist; a higher one supersedes
+    those below it."""
+    if not 1 <= revision <= MAX_REVISION:
+        raise ValueError(f"not the number of a revision: {revision}")
+    if revision == 1:
+        return f"{BACKUPS}{backup_id}/{MANIFEST_NAME}"
+    return f"{revisions_of(backup_id)}{revision:04d}.json"
+
+
+def revisions_of(backup_id: UUID) -> str:
+    """The folder of the later revisions of a backup."""
+    return f"{BACKUPS}{backup_id}/revisions/"
+
+
+def revision_of(key: str) -> tuple[UUID, int] | None:
+    """The backup and the revision whose manifest lies under `key`, or None when no manifest
+    does."""
+    found = _MANIFEST_KEY.fullmatch(key) or _REVISION_KEY.fullmatch(key)
     if found is None:
         return None
     try:
-        backup_id = UUID(found[1])
+        backup_id, revision = UUID(found[1]), int(found[2]) if found.re is _REVISION_KEY else 1
+        return (backup_id, revision) if manifest_key(backup_id, revision) == key else None
     except ValueError:
         return None
-    return backup_id if manifest_key(backup_id) == key else None
+
+
+def backup_of(key: str) -> UUID | None:
+    """The backup whose first manifest lies under `key`, or None when none does."""
+    found = revision_of(key)
+    return found[0] if found is not None and found[1] == 1 else None
+
+
+def is_part_key(key: str) -> bool:
+    """Whether a part may lie under `key`, of whichever table."""
+    return _PART_KEY.fullmatch(key) is not None
+
+
+def beside(key: str) -> UUID | None:
+    """The backup beside whose manifest, or a later revision of it, `key` is the place of a small
+    file, or None."""
+    folder, _, name = key.rpartition("/")
+    if folder.endswith("/revisions"):
+        folder, name = folder.removesuffix("/revisions"), _REVISED.sub("", name, count=1)
+    found = backup_of(f"{folder}/{MANIFEST_NAME}")
+    return found if name in (*MEMBER_NAMES, *INDEX_NAMES) else None
 
 
 def fault_of(manifest: Manifest) -> str | None:
@@ -84,19 +139,52 @@ def fault_of(manifest: Manifest) -> str | None:
         return "a table occurs twice"
     if manifest.root is not None and manifest.root not in names:
         return "its root table is not among its tables"
-    return _fault_of_members(manifest) or _fault_of_parts(manifest)
+    if manifest.root in {table.name for table in manifest.tables if table.reference_only}:
+        return "its root table is kept for reference only"
+    return (
+        _fault_of_members(manifest)
+        or _fault_of_parts(manifest)
+        or _fault_of_encryption(manifest)
+        or next(filter(None, map(_fault_of_table, manifest.tables)), None)
+    )
 
 
 def _fault_of_members(manifest: Manifest) -> str | None:
     paths = [member.path for member in manifest.members]
     if len(set(paths)) < len(paths):
         return "a file beside it occurs twice"
-    for member in manifest.members:
-        if member.key != member_key(manifest.backup_id, member.path):
-            return f"the key of {member.path} is {member.key!r}"
     index = manifest.index
-    if index is not None and index.key != member_key(manifest.backup_id, index.path):
-        return f"the key of {index.path} is {index.key!r}"
+    beside: list[MemberEntry | IndexEntry] = [
+        *manifest.members,
+        *([] if index is None else [index]),
+    ]
+    for member in beside:
+        keys = [member_key(manifest.backup_id, member.path)]
+        if manifest.revision > 1:
+            keys.append(revised_member_key(manifest.backup_id, member.path, member.sha256))
+        if member.key not in keys:
+            return f"the key of {member.path} is {member.key!r}"
+    encrypted = manifest.encryption is not None
+    if index is not None and index.path != INDEX_NAMES[encrypted]:
+        return f"its index is {index.path!r}"
+    return None
+
+
+def _fault_of_encryption(manifest: Manifest) -> str | None:
+    facts = manifest.encryption
+    keys = [] if facts is None else [key.id for key in facts.digest_keys]
+    if len(set(keys)) < len(keys):
+        return "a digest key occurs twice"
+    if facts is not None and not all(
+        (facts.recipients, *(key.recipients for key in facts.digest_keys))
+    ):
+        return "it is encrypted to nobody"
+    for table in manifest.tables:
+        for part in table.parts:
+            if part.encrypted != (part.digest_key is not None):
+                return f"{part.key!r} is encrypted and has no digest key, or the other way round"
+            if part.digest_key is not None and part.digest_key not in keys:
+                return f"there is no digest key {part.digest_key!r}"
     return None
 
 
@@ -138,4 +226,34 @@ def _fault_of_parts(manifest: Manifest) -> str | None:
                 return f"the path of a part is {part.path!r}"
             if sizes.setdefault(part.key, part.stored_bytes) != part.stored_bytes:
                 return f"{part.key!r} has two sizes"
+    return None
+
+
+def _fault_of_table(table: TableEntry) -> str | None:
+    """What cannot be of one table, whatever its keys and paths are."""
+    columns = [column.name for column in table.columns]
+    if len(set(columns)) < len(columns) or "" in columns:
+        return f"a column of {table.name!s} occurs twice, or has no name"
+    if not set(table.primary_key) <= set(columns):
+        return f"the primary key of {table.name!s} has a column that it has not"
+    if table.kind == "p" and table.parts:
+        return f"{table.name!s} is partitioned and holds rows itself"
+    if sum(part.rows for part in table.parts) != table.rows:
+        return f"{table.name!s} has another number of rows than its parts"
+    place = (0, 0, -1)
+    """first page and end of the range before, and the ordinal of its last part"""
+    for part in table.parts:
+        if part.plain_bytes > (MAX_ROW_BYTES if part.rows == 1 else MAX_PART_BYTES):
+            return f"{part.key!r} would unpack to {part.plain_bytes} bytes"
+        end = _MAX_PAGE if part.end_page is None else part.end_page
+        if not part.first_page < end <= _MAX_PAGE:
+            return f"{part.key!r} has pages that no table has"
+        first, before, ordinal = place
+        if (part.first_page, end) == (first, before):
+            follows = part.ordinal == ordinal + 1
+        else:
+            follows = part.ordinal == 0 and part.first_page >= before
+        if not follows:
+            return f"{part.key!r} holds pages that another part holds, or parts before it are gone"
+        place = (part.first_page, end, part.ordinal)
     return None

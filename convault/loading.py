@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -10,8 +9,8 @@ from typing import Any
 import psycopg
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
+from convault.encryption import Opener
 from convault.errors import ConvaultError, IntegrityError, ObjectMissing, RestoreError
-from convault.formats import compression
 from convault.formats.base import Rows
 from convault.formats.copy_text import loadable, numbered, to_copy_text
 from convault.formats.postgres_types import quoted
@@ -50,17 +49,10 @@ def check_objects(store: Store, manifest: Manifest) -> None:
         )
 
 
-def read_part(store: Store, part: PartEntry) -> bytes:
+def read_part(store: Store, part: PartEntry, opener: Opener) -> bytes:
     """The plain bytes of a part (at most 32 MiB, or one row). IntegrityError names the object when
     its digest or its size is not the manifest's."""
-    stored = _read(store, part)
-    if len(stored) != part.stored_bytes or hashlib.sha256(stored).hexdigest() != part.sha256:
-        raise _damaged(part, "its bytes are not those that were stored")
-    pieces = compression.decompressed([stored], name=part.key, plain_bytes=part.plain_bytes)
-    plain = b"".join(pieces)
-    if hashlib.sha256(plain).hexdigest() != part.plain_sha256:
-        raise _damaged(part, "its content is not that which was stored")
-    return plain
+    return b"".join(opener.plain(part, opener.opened(part, read_stored(store, part))))
 
 
 def load_part(
@@ -68,6 +60,7 @@ def load_part(
     store: Store,
     table: TableEntry,
     part: PartEntry,
+    opener: Opener,
     *,
     into: TableName,
     expected: Expected | None,
@@ -75,7 +68,7 @@ def load_part(
     """COPY the rows of a part into its table, or into one above it, and their generated values to
     where they are `expected`. IntegrityError, StoreError, RestoreError, and what the driver
     raises."""
-    plain = read_part(store, part)
+    plain = read_part(store, part, opener)
     loaded = _copy(connection, _copy_statement(table, into), plain, table, part)
     if loaded != part.rows:
         raise RestoreError(
@@ -114,8 +107,9 @@ def _rows(plain: bytes, table: TableEntry, part: PartEntry) -> Iterator[Rows]:
         raise _damaged(part, f"it does not hold {part.rows} rows")
 
 
-def _read(store: Store, part: PartEntry) -> bytes:
-    """At most one byte more than there should be: enough to see that there are too many."""
+def read_stored(store: Store, part: PartEntry) -> bytes:
+    """A part's bytes as they are stored, not checked; at most some more than there should be:
+    enough to see that there are too many. IntegrityError when it is missing."""
     attempts = Retrying(
         retry=retry_if_exception(lambda e: isinstance(e, ConvaultError) and e.transient),
         stop=stop_after_attempt(_ATTEMPTS),

@@ -12,6 +12,8 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
+from convault import row_digest
+from convault.age import SUFFIX as ENCRYPTED
 from convault.errors import RepositoryError
 from convault.formats.registry import format_of_name
 from convault.layout import fault_of
@@ -35,6 +37,7 @@ over; so whatever would be misread without a new field goes along with the name 
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
+Recipient = Annotated[str, Field(pattern="^age1[02-9ac-hj-np-z]{58}$")]
 
 
 class _Stored(BaseModel):
@@ -66,6 +69,14 @@ class PartEntry(_Stored):
     first_page: Count
     end_page: Count | None
     ordinal: Count
+    digest_key: str | None = None
+    """id of the digest key with which `plain_sha256` is an HMAC-SHA256; None when the part is not
+    encrypted, and it is a SHA-256"""
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether the object is an age file."""
+        return self.key.endswith(ENCRYPTED)
 
 
 class TableEntry(_Stored):
@@ -79,6 +90,10 @@ class TableEntry(_Stored):
     rows: Count
     """as counted in the snapshot, not summed from the parts"""
     parts: tuple[PartEntry, ...]
+    digest: Annotated[str, Field(pattern=row_digest.PATTERN)] | None = None
+    """of the rows, computed by the source in the snapshot (`convault.row_digest`)"""
+    reference_only: bool = False
+    """kept so that references can be understood, never made or filled by a restore"""
     ranges: tuple[RangeEntry, ...] = ()
     """in the order of their pages, those without rows too; none in format 0"""
 
@@ -96,13 +111,34 @@ class IndexEntry(_Stored):
     """The index from conversation to parts and frames, which lies beside the manifest and goes into
     the tar under the same name."""
 
-    path: Literal["index.parquet"]
+    path: Literal["index.parquet", "index.parquet.age"]
     key: str
     sha256: Sha256
     bytes: Count
     tables: tuple[TableName, ...]
     """whose rows it covers: the conversation of other tables' rows cannot be told, or there is
     none"""
+
+
+class DigestKey(_Stored):
+    """The key of some parts' digests of plain bytes, which were encrypted to the same people."""
+
+    id: Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
+    recipients: tuple[Recipient, ...]
+    """those who can open `sealed`, and every part that names this key"""
+    sealed: str
+    """32 random bytes, as an age file, in base64"""
+
+
+class EncryptionFacts(_Stored):
+    """How the objects of an encrypted backup are encrypted, and to whom."""
+
+    scheme: Literal["age"]
+    recipients: tuple[Recipient, ...]
+    """those who can open what this backup has written itself: its index, and its own parts"""
+    access: Literal["part"]
+    """only whole objects can be fetched: the frames of a part cannot be read one by one"""
+    digest_keys: tuple[DigestKey, ...]
 
 
 class Manifest(_Stored):
@@ -131,12 +167,19 @@ class Manifest(_Stored):
     """tables and columns that were left out"""
     features: tuple[str, ...] = ()
     """what a reader must know beyond the format (`FEATURES`)"""
-    revision: Annotated[int, Field(ge=1)] = 1
-    """a higher one of the same backup supersedes this one"""
+    revision: Annotated[int, Field(ge=1, le=9999)] = 1
+    """1 as the backup was made; a higher one supersedes those below it"""
     files: tuple[()] = ()
     """reserved for Storage files"""
     erasures: tuple[()] = ()
     """reserved for rows that were taken out later"""
+    encryption: EncryptionFacts | None = None
+    """None when the parts are not encrypted"""
+
+    @property
+    def restored(self) -> tuple[TableEntry, ...]:
+        """The tables that a restore makes and fills."""
+        return tuple(table for table in self.tables if not table.reference_only)
 
     @property
     def file_name(self) -> str:
@@ -166,6 +209,14 @@ class Manifest(_Stored):
         if self.index is not None:
             sizes[self.index.key] = self.index.bytes
         return sizes
+
+    def digests(self) -> dict[str, str]:
+        """The SHA-256 of the stored bytes of each of `objects`, by key."""
+        found = {p.key: p.sha256 for t in self.tables for p in t.parts}
+        found.update({member.key: member.sha256 for member in self.members})
+        if self.index is not None:
+            found[self.index.key] = self.index.sha256
+        return found
 
     def to_bytes(self) -> bytes:
         """The data package as it is stored: UTF-8 JSON, the same bytes for the same manifest."""
@@ -210,8 +261,8 @@ class Manifest(_Stored):
         fault = fault_of(manifest)
         if fault is not None:
             raise RepositoryError(
-                f"{where} is malformed: {fault}. It was damaged or forged; `convault list` shows "
-                "the other backups.",
+                f"{where} is malformed: {fault[:300]}. It was damaged or forged; `convault list` "
+                "shows the other backups.",
                 manifest=where,
             )
         return manifest
@@ -249,7 +300,11 @@ def _resource(table: TableEntry, number: int, part: PartEntry) -> dict[str, Any]
                 {
                     "name": column.name,
                     "type": _FIELD_TYPES[column.encoding],
-                    "x-postgres": {"type": column.type, "encoding": column.encoding},
+                    "x-postgres": {
+                        "type": column.type,
+                        "encoding": column.encoding,
+                        **({"mask": column.mask} if column.mask else {}),
+                    },
                 }
                 for column in table.columns
             ],
@@ -259,6 +314,8 @@ def _resource(table: TableEntry, number: int, part: PartEntry) -> dict[str, Any]
     if format_.name == "csv":
         resource["dialect"] = {"delimiter": ",", "lineTerminator": "\r\n", "quoteChar": '"',
                                "doubleQuote": True, "header": True}  # fmt: skip
-    if part.path.endswith(".zst"):
+    if part.path.removesuffix(ENCRYPTED).endswith(".zst"):
         resource["compression"] = "zst"
+    if part.encrypted:
+        resource["encryption"] = "age"
     return resource

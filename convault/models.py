@@ -90,6 +90,28 @@ _VALUES_OR_ONE = {
 _MOMENT: dict[str, Any] = {"examples": ["2026-01-31", "2026-01-31T08:00:00-03:00"]}
 
 
+def _table_pattern(text: str) -> str:
+    if not text or "\0" in text or text.startswith(".") or text.endswith("."):
+        raise ValueError("not the name of a table: write `table` or `schema.table`")
+    return text
+
+
+def _column_name(text: str) -> str:
+    if "\0" in text or len(parts := text.split(".")) < 2 or not all(parts):
+        raise ValueError("not the name of a column: write `table.column` or `schema.table.column`")
+    return text
+
+
+TablePattern = Annotated[str, AfterValidator(_table_pattern), Field(max_length=200)]
+"""`table` or `schema.table`, of schema `public` unless told; `*` stands for any characters"""
+ColumnName = Annotated[str, AfterValidator(_column_name), Field(max_length=300)]
+"""`table.column` or `schema.table.column`, of schema `public` unless told"""
+Mask = Literal["null", "hash"]
+"""What is kept of a column's values: nothing, or a keyed hash that keeps equality."""
+
+_MOST_NAMES = 1000
+
+
 class BackupOptions(BaseModel):
     """What a backup is asked to hold. JSON is camelCase; Python and input also take snake_case."""
 
@@ -104,6 +126,21 @@ class BackupOptions(BaseModel):
     format: BackupFormat = BackupFormat.JSON
     compression_level: int = Field(default=3, ge=0, le=22)
     """zstd's level; 0 stores plain."""
+    exclude_tables: tuple[TablePattern, ...] = Field(default=(), max_length=_MOST_NAMES)
+    """tables that are left out, with everything that belongs to the backup only through them"""
+    exclude_columns: tuple[ColumnName, ...] = Field(default=(), max_length=_MOST_NAMES)
+    """columns whose values are not read; a restored table has them, with their default or NULL"""
+    mask_columns: dict[ColumnName, Mask] = Field(default_factory=dict, max_length=_MOST_NAMES)
+    """columns of whose values only a mask leaves the database"""
+    include_users: bool = False
+    """keep key and email of the rows of `auth.users` that the backup's rows reference"""
+
+    @model_validator(mode="after")
+    def _one_thing_for_a_column(self) -> BackupOptions:
+        both = sorted(set(self.exclude_columns) & set(self.mask_columns))
+        if both:
+            raise ValueError(f"{both[0]} cannot be both excluded and masked: choose one")
+        return self
 
     conversation_ids: Values | None = None
     """only these conversations, by primary key"""
@@ -204,6 +241,8 @@ class Column:
     """'' or 's' (stored) or 'v' (virtual): such a column is read, but never loaded"""
     identity: str
     """'' or 'a' (always) or 'd' (by default)"""
+    mask: Literal["", "null", "hash"] = ""
+    """what stands in the place of the values, which did not leave the database"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +257,9 @@ class Table:
     primary_key: tuple[str, ...]
     parents: tuple[TableName, ...]
     """the table that this is a partition of, or those it inherits from"""
+    reference_only: bool = False
+    """somebody else's table (`auth.users`), of which only the rows that the dataset's rows
+    reference are kept, and of these few columns; never made or filled by a restore"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +300,11 @@ class Dataset:
     tables: tuple[Table, ...]
     foreign_keys: tuple[ForeignKey, ...]
     absent: tuple[Absence, ...] = ()
+
+    @property
+    def restored(self) -> tuple[Table, ...]:
+        """The tables that a restore makes and fills: all but those kept for reference."""
+        return tuple(table for table in self.tables if not table.reference_only)
 
     def table(self, name: TableName) -> Table:
         """The table of that name; KeyError when the dataset has none."""
@@ -372,11 +419,14 @@ class Part:
     """of the stored bytes, hex; also the object's name"""
     stored_bytes: int
     plain_sha256: str
+    """of the document; an HMAC under `digest_key`, where there is one"""
     plain_bytes: int
     rows: int
     conversations: bytes = field(default=b"", repr=False)
     """which conversations the rows belong to (`convault.index.entries`); empty when that cannot be
     told"""
+    digest_key: str | None = None
+    """id of the key of `plain_sha256`; None when the part is not encrypted"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,9 @@ from convault.belonging import indexed
 from convault.formats.registry import format_of
 from convault.models import BackupOptions, Dataset, Selection, TableName
 from convault.names import table_path
+from convault.omissions import left_out
 from convault.readme_formats import ENGLISH, PORTUGUESE, Words
+from convault.readme_omissions import english, portuguese
 
 
 def text(
@@ -22,7 +24,8 @@ def text(
     """README.txt of a backup, in English and in Portuguese. UTF-8; the same bytes for the same
     values. Holds names of tables, never a row's value. `created_at` is the snapshot's."""
     suffix = format_of(options.format).suffix(options.compression_level)
-    english, portuguese = ENGLISH[options.format], PORTUGUESE[options.format]
+    in_english, in_portuguese = ENGLISH[options.format], PORTUGUESE[options.format]
+    missing = left_out(dataset)
     shown = dataset.root or next(t.name for t in dataset.tables if t.kind == "r")
     facts = {
         "id": str(backup_id),
@@ -35,13 +38,13 @@ def text(
     has_index = bool(indexed(dataset))
     texts = (
         _filled(
-            _ENGLISH, english,
-            {**facts, "index": _INDEX if has_index else "",
+            _ENGLISH, in_english,
+            {**facts, "index": _INDEX if has_index else "", "missing": english(missing),
              "rows": _selected(_SELECTED, filters.ENGLISH, options, selection)},
         ),
         _filled(
-            _PORTUGUESE, portuguese,
-            {**facts, "index": _INDICE if has_index else "",
+            _PORTUGUESE, in_portuguese,
+            {**facts, "index": _INDICE if has_index else "", "missing": portuguese(missing),
              "rows": _selected(_SELECIONADAS, filters.PORTUGUESE, options, selection)},
         ),
     )  # fmt: skip
@@ -125,7 +128,7 @@ WHAT IS HERE
 In the names of folders, =xx stands for the byte with that hexadecimal number: capitals and special
 characters are written so.
 
-HOW TO OPEN IT, WITHOUT CONVAULT
+{missing}HOW TO OPEN IT, WITHOUT CONVAULT
   Unpack, and check that nothing is damaged:
     tar xf backup_{id}.tar
     sha256sum -c SHA256SUMS
@@ -165,7 +168,7 @@ O QUE HÁ AQUI
 Nos nomes das pastas, =xx é o byte com esse número hexadecimal: assim se escrevem maiúsculas e
 caracteres especiais.
 
-COMO ABRIR, SEM O CONVAULT
+{missing}COMO ABRIR, SEM O CONVAULT
   Extrair, e conferir que nada está danificado:
     tar xf backup_{id}.tar
     sha256sum -c SHA256SUMS

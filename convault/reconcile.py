@@ -6,15 +6,17 @@ repository. `decide` is the whole rule and pure; `reconcile` asks, decides and w
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from hashlib import sha256
 from uuid import UUID
 
 from convault.archive import Archive
 from convault.catalog.base import BackupRecord, BackupStatus, Catalog
 from convault.commit import completed_columns
 from convault.errors import NotFoundError, ObjectMissing, RepositoryError
+from convault.recipients import learn
 from convault.repository import Repository
 
 
@@ -25,6 +27,8 @@ class ChangeKind(StrEnum):
     """a manifest had no row"""
     COMPLETED = "completed"
     """a row that said something else, and whose manifest exists"""
+    REVISED = "revised"
+    """a completed row of a manifest that a later revision superseded"""
     LOST = "lost"
     """a completed row whose manifest is gone: now failed"""
     INTERRUPTED = "interrupted"
@@ -48,6 +52,7 @@ class Change:
         says = {
             ChangeKind.ADDED: "is in the repository and now listed",
             ChangeKind.COMPLETED: f"is complete; its row said {self.row and self.row.status}",
+            ChangeKind.REVISED: "has a later revision, which its row follows now",
             ChangeKind.LOST: "was completed, and its manifest is gone: now failed",
             ChangeKind.INTERRUPTED: "was interrupted: now failed",
             ChangeKind.UNREADABLE: f"cannot be read: {self.reason}",
@@ -61,10 +66,12 @@ def decide(
     abandoned: Collection[UUID],
     *,
     repository_id: UUID,
+    revisions: Mapping[UUID, int] | None = None,
 ) -> list[Change]:
     """What must change, by rows, then new manifests.
 
-    `manifests`: ids of the backups that have one. `abandoned`: `processing` rows whose lease is
+    `manifests`: ids of the backups that have one. `revisions`: the highest of each, where it is not
+    the first. `abandoned`: `processing` rows whose lease is
     over and whose lock is free. Rows of another repository are left alone. So are rows of none at
     all, which an application wrote before Convault came (`begin` always writes the repository),
     unless this repository holds their manifest. Pending rows without one are somebody's plan.
@@ -74,6 +81,8 @@ def decide(
     for row in rows:
         rowless.discard(row.id)
         kind = _fate(row, row.id in manifests, row.id in abandoned, repository_id)
+        if kind is None and _is_behind(row, (revisions or {}).get(row.id), repository_id):
+            kind = ChangeKind.REVISED
         if kind is not None:
             changes.append(Change(kind, row.id, row))
     return changes + [Change(ChangeKind.ADDED, backup_id) for backup_id in sorted(rowless)]
@@ -96,6 +105,15 @@ def _fate(
     return None
 
 
+def _is_behind(row: BackupRecord, revision: int | None, repository_id: UUID) -> bool:
+    return (
+        row.status is BackupStatus.COMPLETED
+        and row.repository_id == repository_id
+        and revision is not None
+        and row.revision < revision
+    )
+
+
 def reconcile(repository: Repository, catalog: Catalog, *, thorough: bool = False) -> list[Change]:
     """Make the rows agree with the manifests; what was changed, and which manifests cannot be read.
 
@@ -111,8 +129,14 @@ def reconcile(repository: Repository, catalog: Catalog, *, thorough: bool = Fals
     # that somebody changes meanwhile is not touched (`replace`): the next reconcile sees it.
     rows = catalog.list()
     abandoned = catalog.abandoned()
-    manifests = repository.backup_ids()
-    changes = decide(rows, set(manifests), set(abandoned), repository_id=repository.repository_id)
+    manifests = repository.revisions()
+    changes = decide(
+        rows,
+        set(manifests),
+        set(abandoned),
+        repository_id=repository.repository_id,
+        revisions=manifests,
+    )
     if any(change.kind is ChangeKind.LOST for change in changes):
         # A disk that was unmounted since the repository was opened lists nothing, without an error.
         Repository.open(repository.store, repository.repository_id)
@@ -122,16 +146,18 @@ def reconcile(repository: Repository, catalog: Catalog, *, thorough: bool = Fals
         ours = {repository.repository_id, None}
         completed = {r.id: r for r in rows if r.status is BackupStatus.COMPLETED}
         there = [completed[i] for i in manifests if i in completed]
-        unreadable = (_unreadable(repository, row) for row in there if row.repository_id in ours)
+        unreadable = (
+            _unreadable(repository, catalog, row) for row in there if row.repository_id in ours
+        )
         done += [change for change in unreadable if change is not None]
     return done
 
 
-def _unreadable(repository: Repository, row: BackupRecord) -> Change | None:
+def _unreadable(repository: Repository, catalog: Catalog, row: BackupRecord) -> Change | None:
     """Said of a completed row whose manifest cannot be read; its row stays: the manifest may be put
-    back."""
+    back. To whom a readable one is encrypted is learned."""
     try:
-        repository.manifest(row.id)
+        learn(catalog, repository.manifest(row.id))
     except RepositoryError as error:
         return Change(ChangeKind.UNREADABLE, row.id, row, error.message)
     except NotFoundError:
@@ -141,7 +167,7 @@ def _unreadable(repository: Repository, row: BackupRecord) -> Change | None:
 
 def _apply(repository: Repository, catalog: Catalog, change: Change) -> Change | None:
     """The change as it was made; None when it turned out not to be needed."""
-    if change.kind in {ChangeKind.ADDED, ChangeKind.COMPLETED}:
+    if change.kind in {ChangeKind.ADDED, ChangeKind.COMPLETED, ChangeKind.REVISED}:
         try:
             return _follow_manifest(repository, catalog, change)
         except RepositoryError as error:
@@ -167,7 +193,13 @@ def _follow_manifest(repository: Repository, catalog: Catalog, change: Change) -
     archive = Archive(repository, change.backup_id)
     manifest = archive.manifest
     written = repository.store.head(repository.manifest_key(change.backup_id)).modified
-    columns = completed_columns(manifest, file_size=archive.size, completed_at=written)
+    digest = sha256(repository.manifest_bytes(change.backup_id, 1)).hexdigest()
+    columns = completed_columns(
+        manifest, file_size=archive.size, completed_at=written, manifest_sha256=digest
+    )
+    learn(catalog, manifest)
+    if change.kind is ChangeKind.REVISED:
+        del columns["completed_at"]  # it was completed when it was, whatever came later
     if change.row is not None:
         return change if catalog.replace(change.row, **columns) else None
     record = BackupRecord(

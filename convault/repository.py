@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from enum import Enum
 from hashlib import sha256 as digest
@@ -14,6 +15,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from convault import layout
 from convault.errors import (
+    ConvaultError,
     NotFoundError,
     ObjectConflict,
     ObjectMissing,
@@ -23,7 +25,12 @@ from convault.errors import (
 )
 from convault.manifest import FORMAT, IndexEntry, Manifest, MemberEntry, too_new
 from convault.models import TableName
+from convault.signature import SigningKeys
 from convault.stores.base import Store
+
+_NO_KEYS = SigningKeys()
+_READS = 8
+"""manifests read at a time: a store far away answers each in tens of milliseconds"""
 
 
 class _Marker(BaseModel):
@@ -131,20 +138,56 @@ class Repository:
         """Key of a small file (README.txt, schema.sql) beside the manifest."""
         return layout.member_key(backup_id, path)
 
-    def manifest_key(self, backup_id: UUID) -> str:
-        """Key of the manifest."""
-        return layout.manifest_key(backup_id)
+    def manifest_key(self, backup_id: UUID, revision: int = 1) -> str:
+        """Key of the manifest: of the first revision, which makes the backup exist, or of another
+        one."""
+        return layout.manifest_key(backup_id, revision)
 
     def backup_ids(self) -> list[UUID]:
         """Every backup there is: those whose manifest exists. Sorted, which says nothing of their
         age."""
-        found = (layout.backup_of(info.key) for info in self.store.list(layout.BACKUPS))
-        return sorted(backup_id for backup_id in found if backup_id is not None)
+        return list(self.revisions())
 
-    def manifest_bytes(self, backup_id: UUID) -> bytes:
-        """The manifest as it is stored. NotFoundError."""
+    def revisions(self) -> dict[UUID, int]:
+        """Every backup there is, sorted, and the highest revision of its manifest: the one that
+        counts. Revisions without the first are what is left of a backup that was removed."""
+        highest: dict[UUID, int] = {}
+        there = set()
+        for info in self.store.list(layout.BACKUPS):
+            found = layout.revision_of(info.key)
+            if found is not None:
+                backup_id, revision = found
+                highest[backup_id] = max(revision, highest.get(backup_id, 1))
+                if revision == 1:
+                    there.add(backup_id)
+        return {backup_id: highest[backup_id] for backup_id in sorted(there)}
+
+    def revision(self, backup_id: UUID) -> int:
+        """The highest revision of the backup's manifest; 1 also where there is no backup."""
+        listed = self.store.list(layout.revisions_of(backup_id))
+        found = (layout.revision_of(info.key) for info in listed)
+        return max((revision[1] for revision in found if revision is not None), default=1)
+
+    def manifest_bytes(self, backup_id: UUID, revision: int | None = None) -> bytes:
+        """The manifest as it is stored, in its highest revision unless one is named.
+        NotFoundError; RepositoryError when it is larger than any manifest, before all of it is in
+        memory."""
+        number = self.revision(backup_id) if revision is None else revision
+        key = layout.manifest_key(backup_id, number)
+        pieces, size = [], 0
         try:
-            return self.store.get(layout.manifest_key(backup_id))
+            if number > 1:
+                self.store.head(layout.manifest_key(backup_id))  # or it was removed
+            for piece in self.store.stream(key):
+                pieces.append(piece)
+                size += len(piece)
+                if size > layout.MAX_MANIFEST_BYTES:
+                    raise RepositoryError(
+                        f"{key} in {self.store.url} is larger than any manifest: it was damaged or "
+                        "forged. `convault list` shows the other backups.",
+                        backup=backup_id,
+                    )
+            return b"".join(pieces)
         except ObjectMissing:
             raise NotFoundError(
                 f"There is no backup {backup_id} in {self.store.url}; `convault list` shows those "
@@ -153,14 +196,45 @@ class Repository:
             ) from None
 
     def manifest(self, backup_id: UUID) -> Manifest:
-        """The manifest, checked. NotFoundError; RepositoryError when it is malformed, of a newer
-        format, or of another backup or repository."""
-        return self.read_manifest(backup_id, self.manifest_bytes(backup_id))
+        """The manifest in its highest revision, checked. NotFoundError; RepositoryError when it is
+        malformed, of a newer format, or of another backup or repository."""
+        return self.stored_manifest(backup_id)[0]
 
-    def read_manifest(self, backup_id: UUID, data: bytes) -> Manifest:
-        """`data`, as `manifest_bytes` gave it, checked as by `manifest`."""
-        key = layout.manifest_key(backup_id)
+    def manifests(self) -> Iterator[tuple[UUID, Manifest | ConvaultError]]:
+        """The manifest of every backup there is, some read at a time, or why it cannot be read.
+        Backups that are removed meanwhile are left out."""
+
+        def read(backup_id: UUID) -> Manifest | ConvaultError | None:
+            try:
+                return self.manifest(backup_id)
+            except NotFoundError:
+                return None
+            except RepositoryError as error:
+                return error
+
+        ids = self.backup_ids()
+        with ThreadPoolExecutor(_READS, thread_name_prefix="manifest") as pool:
+            for backup_id, found in zip(ids, pool.map(read, ids), strict=True):
+                if found is not None:
+                    yield backup_id, found
+
+    def stored_manifest(self, backup_id: UUID) -> tuple[Manifest, bytes]:
+        """As `manifest`, and its bytes as they are stored, which a signature is about."""
+        revision = self.revision(backup_id)
+        data = self.manifest_bytes(backup_id, revision)
+        return self.read_manifest(backup_id, data, revision), data
+
+    def read_manifest(self, backup_id: UUID, data: bytes, revision: int | None = None) -> Manifest:
+        """`data`, as `manifest_bytes` gave it, checked as by `manifest`; with `revision`, also that
+        it is of that one."""
+        key = layout.manifest_key(backup_id, revision or 1)
         manifest = Manifest.from_bytes(data, where=f"{key} in {self.store.url}")
+        if revision is not None and manifest.revision != revision:
+            raise RepositoryError(
+                f"{key} in {self.store.url} says that it is revision {manifest.revision}: it was "
+                "copied or renamed. Put it back where it belongs.",
+                backup=backup_id,
+            )
         if (manifest.backup_id, manifest.repository_id) != (backup_id, self.repository_id):
             raise RepositoryError(
                 f"{key} in {self.store.url} belongs to backup {manifest.backup_id} of the "
@@ -179,11 +253,21 @@ class Repository:
         """
         return MemberEntry.model_validate(self._put_beside(backup_id, path, data))
 
-    def put_index(self, backup_id: UUID, data: bytes, tables: Sequence[TableName]) -> IndexEntry:
+    def put_index(
+        self, backup_id: UUID, data: bytes, tables: Sequence[TableName], *, encrypted: bool = False
+    ) -> IndexEntry:
         """Store the index of a backup that is being made, as `put_member` stores its files;
         `tables` are those that it covers."""
-        beside = self._put_beside(backup_id, layout.INDEX_NAME, data)
+        beside = self._put_beside(backup_id, layout.INDEX_NAMES[encrypted], data)
         return IndexEntry.model_validate({**beside, "tables": tuple(tables)})
+
+    def put_revised(self, backup_id: UUID, path: str, data: bytes) -> dict[str, Any]:
+        """Store a file for a later revision of the backup's manifest, under its own digest; the
+        fields of its entry."""
+        sha256 = digest(data).hexdigest()
+        key = layout.revised_member_key(backup_id, path, sha256)
+        self.put_part(key, sha256, data)  # what is there already is held against its digest
+        return {"path": path, "key": key, "sha256": sha256, "bytes": len(data)}
 
     def _put_beside(self, backup_id: UUID, path: str, data: bytes) -> dict[str, Any]:
         key = layout.member_key(backup_id, path)
@@ -223,16 +307,17 @@ class Repository:
         self.store.replace(key, data)
         return Stored.REPAIRED
 
-    def put_manifest(self, manifest: Manifest) -> None:
-        """Make the backup exist: store its manifest, durably, after everything it names.
+    def put_manifest(self, manifest: Manifest, keys: SigningKeys = _NO_KEYS) -> None:
+        """Make the backup exist, or supersede its manifest by a later revision: store it, signed
+        with `keys`, durably, after everything it names.
 
         May be repeated with the same manifest; ObjectConflict when another one is there.
         RepositoryError when this repository could not read the manifest again.
         """
-        data = manifest.to_bytes()
-        self.read_manifest(manifest.backup_id, data)
+        data = keys.sign(manifest.to_bytes())
+        self.read_manifest(manifest.backup_id, data, manifest.revision)
         self.store.flush()
-        if not self._is_stored(layout.manifest_key(manifest.backup_id), data):
+        if not self._is_stored(layout.manifest_key(manifest.backup_id, manifest.revision), data):
             raise ObjectConflict(
                 f"The backup {manifest.backup_id} already has another manifest in "
                 f"{self.store.url}. It stays as it is; start a new backup.",

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from convault import filling, statements, target
+from convault.age import Identity
+from convault.encryption import unlocked
 from convault.loading import check_objects
 from convault.manifest import Manifest
 from convault.models import Statement, TableName
@@ -37,22 +40,29 @@ class RestoreResult:
 
 
 def restore(
-    repository: Repository, manifest: Manifest, target_url: str, *, tolerate: bool = False
+    repository: Repository,
+    manifest: Manifest,
+    target_url: str,
+    *,
+    tolerate: bool = False,
+    identities: Sequence[Identity] = (),
 ) -> RestoreResult:
     """Make the tables of the backup in the empty database at `target_url` and fill them.
 
     With `tolerate`, an index or a constraint that the target refuses, and a generated column to
     which it gives other values, is told in the result instead of being an error. Memory is bounded
-    by one part. On any error the target is as it was: IntegrityError names the object that is not
-    what was stored, StoreError is the store's, RestoreError the target's.
+    by one part. An encrypted backup opens with one of `identities`. On any error the target is as
+    it was: EncryptionError tells what is missing to read the rows, IntegrityError names the object
+    that is not what was stored, StoreError is the store's, RestoreError the target's.
     """
     started = time.monotonic()
+    opener = unlocked(manifest, identities)
     check_objects(repository.store, manifest)
     before, after = ([s for s in manifest.statements if s.after_data is a] for a in (False, True))
     with target.transaction(target_url) as connection:
         target.require_empty(connection)
         outcomes = [statements.run(connection, before, tolerate=tolerate)]
-        recomputed = filling.load(connection, repository.store, manifest, tolerate=tolerate)
+        recomputed = filling.load(connection, repository.store, manifest, opener, tolerate=tolerate)
         rows = filling.count(connection, manifest)
         outcomes.append(statements.run(connection, after, tolerate=tolerate))
     return RestoreResult(

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 from convault.declared import DeclaredRelation
 from convault.filters import Filters
-from convault.models import BackupOptions, TableName
+from convault.masking import MaskKey, mask_key
+from convault.models import BackupOptions, Mask, TableName
 from convault.period import instants
 from convault.settings import Settings
 
@@ -24,12 +25,21 @@ class Scope:
     tables: tuple[str, ...] = ()
     """patterns of the tables that are wanted instead of the root and what belongs to it"""
     filters: Filters = field(default_factory=Filters)
+    exclude_tables: tuple[str, ...] = ()
+    """patterns, see `convault.exclusion`"""
+    exclude_columns: tuple[str, ...] = ()
+    mask_columns: tuple[tuple[str, Mask], ...] = ()
+    mask_key: MaskKey | None = field(default=None, repr=False)
+    """there when a column is to be hashed"""
+    include_users: bool = False
 
 
 def scope_of(settings: Settings, options: BackupOptions) -> Scope:
     """What the settings and the options of one backup ask for together. OptionsError when a date
-    cannot be, in CONVAULT_TIMEZONE, or the last is before the first."""
+    cannot be, in CONVAULT_TIMEZONE, or the last is before the first; ConfigurationError when
+    columns are to be hashed and CONVAULT_MASK_KEY is not set, or is no key."""
     zone = settings.convault_timezone
+    hashed = "hash" in options.mask_columns.values()
     return Scope(
         root=settings.root_table,
         messages=settings.messages_table,
@@ -48,4 +58,9 @@ def scope_of(settings: Settings, options: BackupOptions) -> Scope:
             participants=settings.participants,
             zone=zone.key,
         ),
+        exclude_tables=options.exclude_tables,
+        exclude_columns=options.exclude_columns,
+        mask_columns=tuple(options.mask_columns.items()),
+        mask_key=mask_key(settings.convault_mask_key) if hashed else None,
+        include_users=options.include_users,
     )

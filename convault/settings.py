@@ -6,7 +6,7 @@ import os
 import stat
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from convault.declared import DeclaredRelation, parse_column, parse_relations
 from convault.errors import ConfigurationError, NotFoundError
 from convault.models import MAX_PART_BYTES, TableName
+from convault.signature import SigningKeys
 
 ENV_FILE = Path(".env")
 
@@ -31,6 +32,16 @@ class Settings(BaseSettings):
     convault_store_url: str | None = None
     """`file:///absolute/folder`, `s3://bucket/prefix`, `gs://...`, `az://...` or `memory://`"""
     convault_api_key: SecretStr | None = None
+    convault_signing_key: SecretStr | None = None
+    """keys in hex or base64, with commas between: the first signs manifests, all of them prove"""
+    convault_encryption: Literal["auto", "required", "off"] = "auto"
+    """auto: when there is a recipient to encrypt to"""
+    convault_identity_file: Path | None = None
+    """what opens encrypted backups where no --identity is given"""
+    convault_identity_passphrase_file: Path | None = None
+    """a file that holds the passphrase of identity files"""
+    convault_mask_key: SecretStr | None = None
+    """what `maskColumns` hashes with; whoever has it can try values until a mask agrees"""
     convault_timezone: ZoneInfo = ZoneInfo("UTC")
 
     convault_root_table: str = "conversations"
@@ -56,6 +67,18 @@ class Settings(BaseSettings):
     """bytes (heap and TOAST) that are packed into one chunk at most, unless one range has more"""
     convault_lock_timeout: float = Field(default=30.0, gt=0)
     """seconds to wait for the tables' locks"""
+
+    convault_drill_sql: Path | None = None
+    """absolute path of a file of queries, each of which must return no row of a restored backup"""
+    convault_drill_timeout: float = Field(default=60.0, gt=0, le=86400)
+    """seconds that each of them may take"""
+
+    @field_validator("convault_drill_sql")
+    @classmethod
+    def _absolute(cls, value: Path | None) -> Path | None:
+        if value is not None and not value.is_absolute():
+            raise ValueError("not an absolute path")
+        return value
 
     @field_validator("convault_timezone", mode="before")
     @classmethod
@@ -98,6 +121,13 @@ class Settings(BaseSettings):
     def messages_table(self) -> TableName:
         """The table of messages, with its schema."""
         return parse_table(self.convault_messages_table)
+
+    @cached_property
+    def signing(self) -> SigningKeys:
+        """The keys of CONVAULT_SIGNING_KEY, none when it is not set. ConfigurationError."""
+        secret = self.convault_signing_key
+        text = "" if secret is None else secret.get_secret_value().strip()
+        return SigningKeys.parse(text) if text else SigningKeys()
 
     def source_url(self) -> str:
         """DATABASE_URL; ConfigurationError with the remedy when it is not set."""

@@ -43,7 +43,7 @@ class _ProgressArtifact:
         self._updated = time.monotonic()
         self._percent = 0.0
         self._id: UUID | None = None
-        with _tolerated():
+        with tolerated():
             made = create_progress_artifact(
                 progress=0.0, key="backup-progress", description="How far the backup is"
             )
@@ -60,7 +60,7 @@ class _ProgressArtifact:
 
     def set(self, percent: float) -> None:
         if self._id is not None:
-            with _tolerated():
+            with tolerated():
                 update_progress_artifact(self._id, progress=percent)
 
 
@@ -84,7 +84,7 @@ def progress_shown() -> Iterator[None]:
 
 def publish(record: BackupRecord, repository: Repository) -> None:
     """A table of what is stored of each table, and the result in words."""
-    with _tolerated():
+    with tolerated():
         manifest = repository.manifest(record.id)
         create_table_artifact(
             table=[_row(table) for table in manifest.tables if table.kind == "r"],
@@ -147,7 +147,8 @@ def _omissions(record: BackupRecord) -> str:
 
 
 @contextmanager
-def _tolerated() -> Iterator[None]:
+def tolerated() -> Iterator[None]:
+    """When Prefect does not take what the block writes, the run is warned and goes on."""
     try:
         yield
     except (httpx.HTTPError, PrefectException, ConvaultError) as error:

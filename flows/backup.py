@@ -38,6 +38,7 @@ def backup(
                         plan = chunk(
                             snapshot,
                             options,
+                            recipients=run.encryptor.recipients if run.encryptor else (),
                             range_pages=settings.convault_range_pages,
                             chunk_bytes=settings.convault_chunk_bytes,
                             workers=settings.convault_workers,
@@ -45,8 +46,9 @@ def backup(
                     repository = run.installation.repository
                     tally.plan(plan.chunks)
                     work = Work(
-                        snapshot.content, repository, options, settings.convault_part_bytes, tally
-                    )
+                        snapshot.content, repository, options, settings.convault_part_bytes, tally,
+                        run.encryptor,
+                    )  # fmt: skip
                     parts = carry_all(plan.chunks, work, settings.convault_workers)
                     with tally.timed("count"):
                         tables = snapshot.content.dataset.tables
@@ -55,7 +57,7 @@ def backup(
                     run.record = record(
                         run.backup_id, options, repository, run.catalog, run.lease, snapshot,
                         counts, Load("parts", parts), Load("keys", plan.keys),
-                        Load("metrics", tally.metrics()),
+                        Load("metrics", tally.metrics()), run.encryptor, run.installation.signing,
                     )  # fmt: skip
     assert run.record is not None
     publish(run.record, run.installation.repository)

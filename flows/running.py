@@ -18,6 +18,7 @@ from tenacity import (
 
 from convault.catalog import BackupRecord, BackupStatus, Catalog, Lease, open_catalog
 from convault.commit import record_failure
+from convault.encryption import Encryptor
 from convault.errors import ConvaultError, LeaseLost, SnapshotLost, SourceUnavailable
 from convault.installation import Installation, open_installation
 from convault.models import BackupOptions
@@ -45,6 +46,8 @@ class Run:
         self.settings = load_settings()
         self.catalog: Load[Catalog] = Load("catalog", open_catalog(self.settings.catalog_url()))
         self.lease: Load[Lease]
+        self.encryptor: Encryptor | None = None
+        """set by `recorded`; None for a plain backup"""
         self._installation: Installation | None = None
 
     @property
@@ -70,6 +73,7 @@ class Run:
                 self.installation.repository.require_current()
                 reconcile(self.installation.repository, self.catalog)
                 self._find_complete()
+                self._secure()
                 yield
             except BaseException as error:
                 if self.record is None:
@@ -122,6 +126,15 @@ class Run:
         if row.status is BackupStatus.COMPLETED:
             self.record = row
 
+    def _secure(self) -> None:
+        """Decide whether the backup is encrypted, and to whom; and say what it will not be."""
+        if self.record is not None:
+            return
+        self.encryptor = self.installation.encryptor()
+        for warning in unsecured(self.installation, self.encryptor):
+            self.tally.warn(warning)
+            get_run_logger().warning("%s", warning)
+
     def _fail(self, error: BaseException) -> None:
         """Say so in the row; or, when the manifest was written after all, that it is complete."""
         if isinstance(error, LeaseLost):
@@ -146,6 +159,21 @@ class Run:
         else:
             if row.status is BackupStatus.COMPLETED and isinstance(error, Exception):
                 self.record = row
+
+
+def unsecured(installation: Installation, encryptor: Encryptor | None) -> Iterator[str]:
+    """What whoever relies on the backup should know: that it is not signed, or that it is plain
+    although others are not."""
+    if not installation.signing:
+        yield (
+            "This backup is unsigned, because CONVAULT_SIGNING_KEY is not set: nobody can tell "
+            "whether its manifest is changed later. `convault init` makes a key."
+        )
+    if encryptor is None and installation.catalog.recipients():
+        yield (
+            "This backup is not encrypted, because CONVAULT_ENCRYPTION is off: whoever reads the "
+            "store can read its rows."
+        )
 
 
 def told(error: BaseException) -> str:

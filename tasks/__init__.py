@@ -11,6 +11,16 @@
 | upload | bytes | a part: the receipt of one stored object |
 | count | a table | its rows in the snapshot |
 | record | parts and counts | the manifest, and the row `completed` |
+
+And those of a verification and of a drill:
+
+| task | takes | gives |
+|---|---|---|
+| survey | a repository | what its backups need, what is there, what is the matter |
+| read_back | a survey | the same, some or all objects read and held against their digests |
+| repair | a survey | the same, with what the source can still tell, and what was put back |
+| rehearse | a backup, a scratch database | what a restore into it did |
+| examine | a restored backup | the checks, each passed, failed or not verified |
 """
 
 import os

@@ -11,8 +11,10 @@ from contextlib import contextmanager
 from prefect import task
 
 from convault.belonging import belonging
+from convault.encryption import Encryptor
 from convault.errors import ConvaultError
 from convault.models import BackupOptions, Chunk, ChunkReceipt, Part, Range, StepSeconds
+from convault.pieces import piece_bytes
 from convault.repository import Repository
 from convault.sources.base import Snapshot
 from tasks.boundary import contained
@@ -36,16 +38,16 @@ class Work:
         options: BackupOptions,
         part_bytes: int,
         tally: Tally,
+        encryptor: Encryptor | None = None,
     ) -> None:
-        """`part_bytes`: plain bytes of a part at most. Rows are fetched until three quarters of
-        that, as Arrow: written as JSON they grow somewhat, and of ranges of the default size most
-        then make one piece and one part, with as few task runs as can be."""
+        """`part_bytes`: plain bytes of a part at most."""
         self.snapshot = snapshot
         self.repository = repository
         self.options = options
         self.part_bytes = part_bytes
-        self.piece_bytes = max(1, part_bytes * 3 // 4)
+        self.piece_bytes = piece_bytes(part_bytes)
         self.tally = tally
+        self.encryptor = encryptor
         self._stopped = threading.Event()
 
     def stop(self) -> None:
@@ -110,7 +112,7 @@ def _carry_range(range_: Range, work: Work, timed: _Stopwatch) -> list[Part]:
             rows.release()
             for document in documents:
                 with timed("compress"):
-                    packed = compress(document, work.options)
+                    packed = compress(document, work.options, work.encryptor)
                 document.release()
                 work.tally.add("serialize", range_, packed.content.plain_bytes, "bytes")
                 work.tally.add("compress", range_, len(packed.content.data), "bytes")

@@ -33,22 +33,33 @@ def chunk(
     snapshot: Load[Snapshot],
     options: BackupOptions,
     *,
+    recipients: Sequence[str],
     range_pages: int,
     chunk_bytes: int,
     workers: int,
 ) -> Load[Plan]:
     """Every range of every table of the snapshot's dataset with its key, those that have rows to
-    read packed into chunks of `chunk_bytes`. Keys are asked for by so many `workers` at a time."""
+    read packed into chunks of `chunk_bytes`. Parts are encrypted to the `recipients`, if there are any.
+    Keys are asked for by so many `workers` at a time."""
     seen = snapshot.content
     sized = [
         (range_, bytes_of(range_, table, seen))
         for table in seen.dataset.tables
         if table.kind == "r"  # a partitioned table holds no rows itself
-        for range_ in ranges.cut(table.name, seen.heap_bytes(table), seen.page_bytes, range_pages)
+        for range_ in ranges_of(table, seen, range_pages)
     ]
-    keys = keys_of(seen, options, [range_ for range_, _ in sized], workers)
+    keys = keys_of(seen, options, [range_ for range_, _ in sized], workers, recipients)
     wanted = [(range_, size) for range_, size in sized if seen.pages(range_) != 0]
     return Load("plan", Plan(tuple(ranges.pack(wanted, chunk_bytes)), tuple(keys)))
+
+
+def ranges_of(table: Table, snapshot: Snapshot, range_pages: int) -> Sequence[Range]:
+    """Of a table that is kept for reference one range: which of its rows are wanted takes a look
+    at all the tables that reference it."""
+    heap_bytes = snapshot.heap_bytes(table)
+    if table.reference_only:
+        return [Range(table.name, 0, None)] if heap_bytes else []
+    return ranges.cut(table.name, heap_bytes, snapshot.page_bytes, range_pages)
 
 
 def bytes_of(range_: Range, table: Table, snapshot: Snapshot) -> int:
@@ -61,12 +72,16 @@ def bytes_of(range_: Range, table: Table, snapshot: Snapshot) -> int:
 
 
 def keys_of(
-    snapshot: Snapshot, options: BackupOptions, found: Sequence[Range], workers: int
+    snapshot: Snapshot,
+    options: BackupOptions,
+    found: Sequence[Range],
+    workers: int,
+    recipients: Sequence[str] = (),
 ) -> list[RangeKey]:
     """The key of each range, asked for by so many `workers` at a time; the first error ends it."""
     if snapshot.selection is not None:
         return [RangeKey(range_, reason="only some of its rows were selected") for range_ in found]
-    written = writing(options)
+    written = writing(options, recipients)
 
     def key(range_: Range) -> RangeKey:
         provenance = snapshot.provenance(snapshot.dataset.table(range_.table))

@@ -7,7 +7,8 @@ from hashlib import sha256
 
 from prefect import task
 
-from convault import index
+from convault import age, index
+from convault.encryption import Encryptor
 from convault.formats.registry import format_of
 from convault.index import Grouped
 from convault.models import BackupOptions
@@ -26,28 +27,40 @@ class Packed:
     plain_bytes: int
     rows: int
     suffix: str
+    digest_key: str | None
+    """see `models.Part`"""
     conversations: bytes
     """see `models.Part`"""
 
 
 @task(name="compress", task_run_name="compress {document}", retries=0, **POLICY)
 @contained
-def compress(document: Load[Grouped], options: BackupOptions) -> Load[Packed]:
-    """One part. No retries: it depends on nothing but its input."""
+def compress(
+    document: Load[Grouped], options: BackupOptions, encryptor: Encryptor | None
+) -> Load[Packed]:
+    """One part, encrypted behind the compression when there is an `encryptor`. No retries: it
+    depends on nothing but its input."""
     format_ = format_of(options.format)
     plain, runs = document.content
     stored = format_.store(plain, options.compression_level)
-    data = stored.data
-    plain_sha256 = sha256(plain.data).hexdigest()
+    data, suffix = stored.data, format_.suffix(options.compression_level)
+    if encryptor is None:
+        digest_key = None
+        plain_digest = sha256(plain.data).hexdigest()
+    else:
+        digest_key = encryptor.digest_key.id
+        plain_digest = encryptor.digest(plain.data)
+        data, suffix = encryptor.encrypt(data), suffix + age.SUFFIX
     return Load(
         str(document),
         Packed(
             data=data,
-            sha256=plain_sha256 if data is plain.data else sha256(data).hexdigest(),
-            plain_sha256=plain_sha256,
+            sha256=plain_digest if data is plain.data else sha256(data).hexdigest(),
+            plain_sha256=plain_digest,
             plain_bytes=len(plain.data),
             rows=plain.rows,
-            suffix=format_.suffix(options.compression_level),
+            suffix=suffix,
+            digest_key=digest_key,
             conversations=index.entries(runs, stored.frames),
         ),
     )

@@ -10,8 +10,11 @@ from prefect import task
 
 from convault import commit
 from convault.catalog.base import BackupRecord, Catalog, Lease
+from convault.encryption import Encryptor
 from convault.models import BackupOptions, Part, RangeKey, TableName
 from convault.repository import Repository
+from convault.row_digest import Counted
+from convault.signature import SigningKeys
 from convault.sources.base import Snapshot
 from tasks.boundary import contained
 from tasks.load import Load
@@ -27,16 +30,19 @@ def record(
     catalog: Load[Catalog],
     lease: Load[Lease],
     snapshot: Load[Snapshot],
-    counts: Mapping[TableName, int],
+    counts: Mapping[TableName, Counted],
     parts: Load[Sequence[Part]],
     keys: Load[Sequence[RangeKey]],
     metrics: Load[dict[str, Any]],
+    encryptor: Encryptor | None = None,
+    signing: SigningKeys = SigningKeys(),  # noqa: B008  it cannot be changed
 ) -> BackupRecord:
     """Commit (see `convault.commit`); the row as it is then. Every step of it may be repeated.
 
     IncompleteBackup when the parts are not what was counted, or what the keys were made of.
     """
-    commit.check_counts(counts, parts.content)
+    rows = {table: counted.rows for table, counted in counts.items()}
+    commit.check_counts(rows, parts.content)
     commit.check_keys(keys.content, parts.content)
     seen = snapshot.content
     members = commit.write_members(
@@ -47,6 +53,7 @@ def record(
         options=options,
         statements=seen.statements,
         selection=seen.selection,
+        encrypted=encryptor is not None,
     )
     manifest = commit.build_manifest(
         backup_id=backup_id,
@@ -55,13 +62,16 @@ def record(
         facts=seen.facts,
         dataset=seen.dataset,
         statements=seen.statements,
-        counts=counts,
+        counts=rows,
+        digests={table: counted.digest for table, counted in counts.items()},
         parts=parts.content,
         keys=keys.content,
         members=members,
         selection=seen.selection,
-        index=commit.write_index(repository, backup_id, seen.dataset, parts.content),
+        index=commit.write_index(repository, backup_id, seen.dataset, parts.content, encryptor),
+        encryption=None if encryptor is None else encryptor.facts,
     )
     return commit.commit(
-        repository, catalog.content, lease.content, manifest, metrics=metrics.content
-    )
+        repository, catalog.content, lease.content, manifest,
+        metrics=metrics.content, keys=signing,
+    )  # fmt: skip

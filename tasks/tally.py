@@ -38,11 +38,16 @@ class Tally:
         """how often the snapshot was lost"""
         self._not_included: list[str] | None = None
         self._warnings: list[str] | None = None
+        self._own_warnings: list[str] = []
+
+    def warn(self, warning: str) -> None:
+        """Keep what the run itself has to say of the backup, whatever snapshot it gets."""
+        self._own_warnings.append(warning)
 
     def see(self, snapshot: Snapshot) -> None:
         """Keep what the snapshot tells about what will not be in the backup: names."""
         self._not_included = [str(name) for name in snapshot.not_included]
-        self._warnings = list(snapshot.warnings)
+        self._warnings = [*self._own_warnings, *snapshot.warnings]
 
     def plan(self, chunks: Sequence[Chunk]) -> None:
         """A snapshot's work begins: what an earlier snapshot's did counts no more, but for the time

@@ -45,5 +45,6 @@ def upload(packed: Load[Packed], repository: Repository, range_: Range, ordinal:
         plain_bytes=content.plain_bytes,
         rows=content.rows,
         conversations=content.conversations,
+        digest_key=content.digest_key,
     )
     return Uploaded(part, stored)

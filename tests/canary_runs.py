@@ -46,6 +46,15 @@ INSERT INTO messages
 SELECT gen_random_uuid(), id, %(body)s, jsonb_build_object('phone', %(phone)s::text), ARRAY[%(tag)s]
 FROM conversation, generate_series(1, 50)
 """
+WEBHOOK = """
+CREATE FUNCTION posts() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN PERFORM '{{"Authorization": "Bearer {webhook}"}}'; RETURN NEW; END $$;
+CREATE TRIGGER hook AFTER INSERT ON messages FOR EACH ROW
+    EXECUTE FUNCTION posts('https://example.org', '{{"apikey": "sb_secret_{webhook}"}}');
+COMMENT ON TRIGGER hook ON messages IS 'authorization: bearer {webhook}';
+"""
+"""Secrets in the schema."""
+
 UNREADABLE = "ALTER TABLE messages ADD number integer GENERATED ALWAYS AS (body::integer) VIRTUAL"
 """Postgres quotes the row when it reads this: `invalid input syntax for type integer: "..."`."""
 
@@ -98,8 +107,10 @@ class Evidence:
 
     def __init__(self) -> None:
         self.secrets = {
-            name: marker(name) for name in ("password", "wrongpassword", "brokenurl", "apikey")
+            name: marker(name)
+            for name in ("password", "wrongpassword", "brokenurl", "apikey", "webhook")
         }
+        self.secrets["signingkey"] = secrets.token_hex(32)
         self.rows = {name: marker(name) for name in ("name", "subject", "body", "phone", "tag")}
         self.control = marker("control")
         self.ended: dict[str, str] = {}
@@ -127,6 +138,9 @@ def everything_run(
         database(cluster, role, password, evidence.rows) as unreadable,
         processes_watched(evidence),
     ):
+        for database_url in (url, unreadable):
+            with psycopg.connect(database_url) as connection:
+                connection.execute(WEBHOOK.format_map(evidence.secrets).encode())
         with psycopg.connect(unreadable) as connection:
             connection.execute(UNREADABLE)
         environment = {
@@ -134,6 +148,7 @@ def everything_run(
             "CONVAULT_CATALOG_URL": url,
             "CONVAULT_STORE_URL": store.as_uri(),
             "CONVAULT_API_KEY": evidence.secrets["apikey"],
+            "CONVAULT_SIGNING_KEY": evidence.secrets["signingkey"],
         }
         settings = Settings(**{name.lower(): value for name, value in environment.items()})
         initialise(settings)

@@ -11,6 +11,7 @@ from uuid import UUID
 from obstore.store import MemoryStore
 
 from convault import readme
+from convault.encryption import Encryptor
 from convault.formats import ndjson
 from convault.formats.registry import format_of
 from convault.manifest import FORMAT, Manifest, PartEntry, TableEntry, part_path
@@ -73,6 +74,7 @@ def put_part(
     plain: bytes,
     level: int = 3,
     format: BackupFormat = BackupFormat.JSON,
+    encryptor: Encryptor | None = None,
 ) -> PartEntry:
     """Store `plain`, which is NDJSON, as the table's part `number`."""
     format_ = format_of(format)
@@ -84,6 +86,10 @@ def put_part(
         plain = document.data
     stored = format_.store(document, level).data
     suffix = format_.suffix(level)
+    plain_digest = sha256(plain).hexdigest()
+    if encryptor is not None:
+        plain_digest = encryptor.digest(plain)
+        stored, suffix = encryptor.encrypt(stored), suffix + ".age"
     digest = sha256(stored).hexdigest()
     key = repository.part_key(table, digest, suffix)
     repository.store.put(key, stored)
@@ -92,12 +98,13 @@ def put_part(
         path=part_path(table, number, suffix),
         sha256=digest,
         stored_bytes=len(stored),
-        plain_sha256=sha256(plain).hexdigest(),
+        plain_sha256=plain_digest,
         plain_bytes=len(plain),
         rows=count,
         first_page=number * 10,
         end_page=number * 10 + 10,
         ordinal=0,
+        digest_key=None if encryptor is None else encryptor.digest_key.id,
     )
 
 
@@ -108,6 +115,7 @@ def new_backup(
     level: int = 3,
     backup_id: UUID = BACKUP,
     format: BackupFormat = BackupFormat.JSON,
+    encryptor: Encryptor | None = None,
 ) -> Manifest:
     """Store everything of a backup but its manifest, which is returned. `contents`: the plain bytes
     of each table's parts; by default three tables, of which two share an object and one is empty.
@@ -130,7 +138,8 @@ def new_backup(
     tables = []
     for name, plains in contents.items():
         parts = tuple(
-            put_part(repository, name, n, plain, level, format) for n, plain in enumerate(plains)
+            put_part(repository, name, n, plain, level, format, encryptor)
+            for n, plain in enumerate(plains)
         )
         tables.append(
             TableEntry(
@@ -161,4 +170,5 @@ def new_backup(
         ),
         statements=(Statement("table", "public.conversations", "CREATE TABLE x ()", False),),
         members=members,
+        encryption=None if encryptor is None else encryptor.facts,
     )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
-from typing import Any
+from typing import Any, Literal
 from uuid import uuid4
 
 import frictionless
@@ -16,8 +17,16 @@ from pydantic import ValidationError
 
 from convault.errors import RepositoryError
 from convault.layout import SUFFIXES
-from convault.manifest import Manifest, PartEntry, TableEntry, part_path
-from convault.models import Column, ForeignKey, SourceFacts, Statement, TableName
+from convault.manifest import DigestKey, EncryptionFacts, Manifest, PartEntry, TableEntry, part_path
+from convault.models import (
+    MAX_PART_BYTES,
+    Absence,
+    Column,
+    ForeignKey,
+    SourceFacts,
+    Statement,
+    TableName,
+)
 from convault.repository import Repository
 from tests.handmade import BACKUP, CONVERSATIONS, new_backup, new_repository
 
@@ -27,6 +36,8 @@ DATA = MANIFEST.to_bytes()
 
 texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=12)
 table_names = st.builds(TableName, texts, texts)
+RECIPIENT = "age1q47k6a6v9qh08s4gqlkjr4lnsam7q9utde8wkd424gapdwshkess0k4kfu"
+DIGEST_KEY = DigestKey(id="0123456789abcdef", recipients=(RECIPIENT,), sealed="")
 digests = st.integers(0, 16**64 - 1).map(lambda n: f"{n:064x}")
 counts = st.integers(0, 2**63 - 1)
 columns = st.builds(
@@ -38,14 +49,25 @@ columns = st.builds(
     not_null=st.booleans(),
     generated=st.sampled_from(["", "s", "v"]),
     identity=st.sampled_from(["", "a", "d"]),
+    mask=st.sampled_from(["", "null", "hash"]),
+)
+absences = st.builds(
+    Absence, table_names, st.none() | texts, st.sampled_from(["excluded", "unreachable"])
 )
 
 
 @st.composite
-def tables(draw: st.DrawFn, name: TableName) -> TableEntry:
+def tables(draw: st.DrawFn, name: TableName, *, reference_only: bool = False) -> TableEntry:
     parts = []
-    for number, digest in enumerate(draw(st.lists(digests, max_size=3, unique=True))):
+    kind: Literal["r", "p"] = draw(st.sampled_from(["r", "p"]))
+    page, ordinal = 0, 0
+    listed = draw(st.lists(digests, max_size=3, unique=True)) if kind == "r" else []
+    for number, digest in enumerate(listed):
         suffix = draw(st.sampled_from(SUFFIXES))
+        if parts and draw(st.booleans()):
+            ordinal += 1  # one more of the same range
+        else:
+            page, ordinal = page + draw(st.integers(10, 2**29)), 0
         parts.append(
             PartEntry(
                 key=REPOSITORY.part_key(name, digest, suffix),
@@ -53,22 +75,30 @@ def tables(draw: st.DrawFn, name: TableName) -> TableEntry:
                 sha256=digest,
                 stored_bytes=draw(counts),
                 plain_sha256=draw(digests),
-                plain_bytes=draw(counts),
-                rows=draw(counts),
-                first_page=draw(counts),
-                end_page=draw(st.none() | counts),
-                ordinal=draw(counts),
+                plain_bytes=draw(st.integers(0, MAX_PART_BYTES)),
+                rows=draw(st.integers(0, 2**60)),
+                first_page=page,
+                end_page=page + 7,
+                ordinal=ordinal,
+                digest_key=DIGEST_KEY.id if suffix.endswith(".age") else None,
             )
         )
+    if parts and draw(st.booleans()):
+        parts = [
+            part.model_copy(update={"end_page": None}) if part.first_page == page else part
+            for part in parts
+        ]
     live = draw(st.lists(columns, max_size=3, unique_by=lambda column: column.name))
     return TableEntry(
         name=name,
-        kind=draw(st.sampled_from(["r", "p"])),
+        kind=kind,
         columns=tuple(live),
         primary_key=tuple(column.name for column in live[: draw(st.integers(0, 2))]),
         parents=tuple(draw(st.lists(table_names, max_size=2))),
-        rows=draw(counts),
+        rows=sum(part.rows for part in parts),
         parts=tuple(parts),
+        digest=draw(st.none() | st.integers(0, 2**64 - 1).map(lambda n: f"{n:016x}")),
+        reference_only=reference_only,
     )
 
 
@@ -89,7 +119,10 @@ def manifests(draw: st.DrawFn) -> Manifest:
         source=draw(st.builds(SourceFacts, *[texts] * 6)),
         consistency="snapshot",
         root=names[0],
-        tables=tuple(draw(tables(name)) for name in names),
+        tables=tuple(
+            draw(tables(name, reference_only=number > 0 and draw(st.booleans())))
+            for number, name in enumerate(names)
+        ),
         foreign_keys=tuple(
             draw(
                 st.lists(
@@ -111,6 +144,11 @@ def manifests(draw: st.DrawFn) -> Manifest:
             )
         ),
         members=(),
+        revision=draw(st.integers(1, 9999)),
+        encryption=EncryptionFacts(
+            scheme="age", recipients=(RECIPIENT,), access="part", digest_keys=(DIGEST_KEY,)
+        ),
+        absent=tuple(draw(st.lists(absences, max_size=2))),
     )
 
 
@@ -133,6 +171,26 @@ def test_sums_over_its_tables() -> None:
     assert MANIFEST.file_name == f"backup_{BACKUP}.tar"
     for key, size in MANIFEST.objects().items():
         assert REPOSITORY.store.head(key).size == size
+
+
+def test_a_masked_column_says_so_to_every_reader_of_data_packages() -> None:
+    first = MANIFEST.tables[0]
+    columns = (replace(first.columns[1], mask="hash"), *first.columns[2:])
+    masked = first.model_copy(update={"columns": columns})
+    package = json.loads(MANIFEST.model_copy(update={"tables": (masked,)}).to_bytes())
+    fields = [field["x-postgres"] for field in package["resources"][0]["schema"]["fields"]]
+    assert fields == [
+        {"type": "text", "encoding": "text", "mask": "hash"},
+        {"type": "boolean", "encoding": "boolean"},
+    ]
+
+
+def test_the_root_is_never_kept_for_reference_only() -> None:
+    def forge(content: Any) -> None:
+        content["tables"][0]["reference_only"] = True
+
+    with pytest.raises(RepositoryError, match="kept for reference only"):
+        Manifest.from_bytes(changed(forge), where="test")
 
 
 # What is malformed, one thing at a time.
@@ -199,6 +257,29 @@ BROKEN: dict[str, Callable[[Any], object]] = {
     "a range with a key and a reason": with_ranges((0, 10), (10, 20), (20, 30), key=SHA),
     "a range with half a key": with_ranges((0, 10), (10, 20), (20, 30), key=SHA[1:], reason=""),
     "one object of two sizes": lambda c: c["tables"][1]["parts"][0].update(stored_bytes=1),
+    "a part twice": lambda c: c["tables"][1].update(
+        rows=c["tables"][1]["rows"] + c["tables"][1]["parts"][2]["rows"],
+        parts=[
+            *c["tables"][1]["parts"],
+            c["tables"][1]["parts"][2] | {"path": "messages/00003.ndjson.zst"},
+        ],
+    ),
+    "pages that overlap": part_with(first_page=9),
+    "a part of its range gone": part_with(ordinal=1),
+    "pages backwards": part_with(end_page=10),
+    "pages that no table has": part_with(end_page=2**32 + 1),
+    "more rows than its parts have": lambda c: c["tables"][1].update(rows=10**9),
+    "rows without a part": lambda c: c["tables"][1].update(parts=[]),
+    "a partitioned table with rows": lambda c: c["tables"][1].update(kind="p"),
+    "a bomb": part_with(plain_bytes=MAX_PART_BYTES + 1),
+    "a bomb of one row": lambda c: (
+        c["tables"][2].update(rows=1),
+        c["tables"][2]["parts"][0].update(rows=1, plain_bytes=2**40),
+    ),
+    "a column twice": lambda c: c["tables"][1]["columns"].append(c["tables"][1]["columns"][0]),
+    "a column without a name": lambda c: c["tables"][1]["columns"][1].update(name=""),
+    "a primary key of no column": lambda c: c["tables"][1].update(primary_key=["other"]),
+    "digest of a table in capitals": lambda c: c["tables"][1].update(digest="A" * 16),
     "parts swapped": lambda c: c["tables"][1]["parts"].reverse(),
     "table twice": lambda c: c["tables"].append(c["tables"][3]),
     "table without a name": lambda c: c["tables"][3].update(name=["public", ""]),

@@ -228,7 +228,13 @@ def test_members_lie_beside_the_manifest_and_can_be_written_again() -> None:
     assert second[0].sha256 != first[0].sha256
     assert b"2031-01-01" in repository.store.get(second[0].key)
     repository.put_manifest(
-        a_manifest([], backup_id=backup_id, repository_id=repository.repository_id, members=second)
+        a_manifest(
+            [],
+            backup_id=backup_id,
+            repository_id=repository.repository_id,
+            members=second,
+            counts=dict.fromkeys(COUNTS, 0),
+        )
     )
     assert write_members(repository, backup_id, facts=later, **given) == second
     with pytest.raises(RepositoryError):

@@ -322,11 +322,11 @@ class Interrupted(Repository):
 
     meanwhile: Callable[[], object]
 
-    def backup_ids(self) -> list[UUID]:
+    def revisions(self) -> dict[UUID, int]:
         self.meanwhile()
-        ids = super().backup_ids()
+        found = super().revisions()
         self.meanwhile()
-        return ids
+        return found
 
 
 def meanwhile(repository: Repository, act: Callable[[], object]) -> Repository:
@@ -350,8 +350,8 @@ def test_a_listing_that_came_up_short_has_lost_nothing(
     repository: Repository, catalog: PostgresCatalog
 ) -> None:
     class Forgetful(Repository):
-        def backup_ids(self) -> list[UUID]:
-            return []
+        def revisions(self) -> dict[UUID, int]:
+            return {}
 
     backed_up(repository, catalog)
     before = catalog.list()

@@ -67,6 +67,13 @@ _OPTIONS_BODY: dict[str, Any] = {
                     "defaults": {"value": {}},
                     "smaller": {"value": {"format": "json", "compressionLevel": 9}},
                     "january": {"value": {"startDate": "2026-01-01", "endDate": "2026-01-31"}},
+                    "sparing": {
+                        "value": {
+                            "excludeTables": ["audit_*"],
+                            "excludeColumns": ["messages.raw_payload"],
+                            "maskColumns": {"contacts.email": "hash", "contacts.phone": "null"},
+                        }
+                    },
                 },
             }
         },

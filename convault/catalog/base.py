@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from enum import StrEnum
@@ -44,10 +44,36 @@ class BackupRecord(BaseModel):
     rows: int | None = None
     stored_bytes: int | None = None
     """bytes that this backup's parts take in the store"""
+    revision: int = 1
+    """of the manifest that the row follows"""
     metrics: dict[str, Any] | None = None
     lease_expires_at: datetime | None = None
     started_at: datetime | None = None
     completed_at: datetime | None = None
+    manifest_sha256: str | None = None
+    """of the manifest as it was committed, or as it was when it was first verified"""
+    verified_at: datetime | None = None
+    """when a drill restored it and no check failed; None when the last drill failed"""
+    drill: dict[str, Any] | None = None
+    """the report of the last drill"""
+
+
+class Recipient(BaseModel):
+    """A row of `backup_recipients`: somebody to whom backups are, or were, encrypted."""
+
+    model_config = ConfigDict(frozen=True)
+
+    public_key: str
+    """`age1...`"""
+    label: str = ""
+    added_at: datetime
+    retired_at: datetime | None = None
+    """since when nothing is encrypted to it"""
+
+    @property
+    def active(self) -> bool:
+        """Whether new backups are encrypted to it."""
+        return self.retired_at is None
 
 
 class Lease(AbstractContextManager["Lease"], Protocol):
@@ -114,3 +140,36 @@ class Catalog(Protocol):
 
     def abandoned(self) -> Sequence[UUID]:
         """Ids of `processing` rows whose lease is over and whose lock is free."""
+
+    def objects_read(self, repository_id: UUID) -> dict[str, datetime]:
+        """By key: when an object's bytes were last read, and had their digest."""
+
+    def record_read(
+        self, repository_id: UUID, sound: Mapping[str, bool], gone: Collection[str] = ()
+    ) -> None:
+        """Remember that these objects were read just now, by key whether they had their digest, and
+        forget those that are gone."""
+
+    def turn(self, repository_id: UUID, scope: str, slices: int) -> int:
+        """Which of so many slices of the objects is to be read next, from 0. `scope`: a backup's
+        id, or '' for all of them."""
+
+    def set_turn(self, repository_id: UUID, scope: str, slices: int, next_slice: int) -> None:
+        """Let `next_slice` be the next."""
+
+    def recipients(self) -> Sequence[Recipient]:
+        """Everybody to whom backups are, or were, encrypted, in the order they were added."""
+
+    def add_recipient(self, public_key: str, label: str = "") -> Recipient:
+        """Encrypt new backups to this key; one that was retired is active again. Adding an active
+        one changes nothing but its label, if a new one is given."""
+
+    def retire_recipient(self, public_key: str, *, last: bool = False) -> Recipient:
+        """Encrypt nothing to this key any more. NotFoundError for one that is not known; BusyError
+        never: of two at once one is last. EncryptionError when it is the only active one, unless
+        `last`. Retiring a retired one changes nothing."""
+
+    def remember_recipients(self, public_keys: Sequence[str], label: str) -> Sequence[str]:
+        """Write down, as retired, those that are not known: they were found in a manifest, and
+        whoever can write manifests must not be able to have backups encrypted to themselves.
+        Returns those that are new."""

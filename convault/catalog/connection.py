@@ -146,8 +146,8 @@ def _translation(error: psycopg.Error) -> CatalogError:
     if state == "42501":
         return CatalogError(
             "The catalog's role may not do this. It must own public.backups, "
-            "public.backup_repositories and public.convault_migrations, and `convault init` needs "
-            "GRANT CREATE ON SCHEMA public as well.",
+            "public.backup_repositories, public.backup_recipients and public.convault_migrations, "
+            "and `convault init` needs GRANT CREATE ON SCHEMA public as well.",
             sqlstate=state,
         )
     where = ", ".join(

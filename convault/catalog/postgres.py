@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import builtins
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
+from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
 from psycopg.sql import SQL
 from psycopg.types.json import Jsonb
 
-from convault.catalog import migrations, rows
-from convault.catalog.base import BackupRecord, BackupStatus, Lease
+from convault.catalog import migrations, objects, recipients, rows
+from convault.catalog.base import BackupRecord, BackupStatus, Lease, Recipient
 from convault.catalog.connection import Connection, check_url, connect, connected, translated
 from convault.catalog.lease import PostgresLease
 from convault.catalog.locks import backup_key, one_at_a_time, try_lock, unlock
@@ -148,6 +149,24 @@ class PostgresCatalog:
         }
         return self._do(lambda c: rows.change(c, seen.id, columns, unchanged, parameters))
 
+    # Recipients
+
+    def recipients(self) -> Sequence[Recipient]:
+        """Active and retired."""
+        return self._do(recipients.select)
+
+    def add_recipient(self, public_key: str, label: str = "") -> Recipient:
+        """Active from now on."""
+        return self._do(lambda c: recipients.add(c, public_key, label))
+
+    def retire_recipient(self, public_key: str, *, last: bool = False) -> Recipient:
+        """Retired from now on. NotFoundError, EncryptionError."""
+        return self._do(lambda c: recipients.retire(c, public_key, last=last))
+
+    def remember_recipients(self, public_keys: Sequence[str], label: str) -> Sequence[str]:
+        """Known from now on, as retired."""
+        return self._do(lambda c: recipients.remember(c, public_keys, label))
+
     # Leases
 
     def begin(
@@ -197,6 +216,26 @@ class PostgresCatalog:
             return free
 
         return self._do(ask, transaction=False)
+
+    # Objects
+
+    def objects_read(self, repository_id: UUID) -> dict[str, datetime]:
+        """By key: when it was last read and sound."""
+        return self._do(lambda c: objects.reads(c, repository_id))
+
+    def record_read(
+        self, repository_id: UUID, sound: Mapping[str, bool], gone: Collection[str] = ()
+    ) -> None:
+        """Read just now; gone."""
+        self._do(lambda c: objects.record(c, repository_id, sound, gone))
+
+    def turn(self, repository_id: UUID, scope: str, slices: int) -> int:
+        """The slice to be read next."""
+        return self._do(lambda c: objects.turn(c, repository_id, scope, slices))
+
+    def set_turn(self, repository_id: UUID, scope: str, slices: int, next_slice: int) -> None:
+        """Let it be the next."""
+        self._do(lambda c: objects.set_turn(c, repository_id, scope, slices, next_slice))
 
     def _lock(self, connection: Connection, backup_id: UUID, key: int) -> None:
         deadline = time.monotonic() + self._patience

@@ -19,7 +19,7 @@ _COLUMNS = tuple(BackupRecord.model_fields)
 _TIMES = frozenset({"created_at", "updated_at"})
 _SETTABLE = frozenset(_COLUMNS) - {"id"} - _TIMES
 _SELECT = SQL(", ").join(map(Identifier, _COLUMNS))
-_JSON = frozenset({"options", "metrics"})
+_JSON = frozenset({"options", "metrics", "drill"})
 
 
 def select(

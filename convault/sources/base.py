@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from convault.models import Dataset, Range, Selection, SourceFacts, Statement, Table, TableName
 from convault.range_keys import Fingerprint, Provenance
+from convault.row_digest import Counted
 
 
 class Snapshot(Protocol):
@@ -60,6 +61,9 @@ class Snapshot(Protocol):
         """count(*) in the snapshot, without page ranges; of a filtered backup, of the rows that
         are selected."""
 
+    def counted(self, table: Table) -> Counted:
+        """The same, and in the same scan the digest of the rows (`convault.row_digest`)."""
+
     def provenance(self, table: Table) -> Provenance:
         """What the text of the table's rows depends on besides the rows, or why that cannot be
         told. Only for a table that holds rows itself."""
@@ -79,7 +83,9 @@ class Source(Protocol):
 
     def check(self) -> None:
         """Whether what is asked for can be: the errors of `snapshot()` that do not depend on who
-        holds a lock. Reads the catalogs only; may be called at any time."""
+        holds a lock. So every name that it is asked for by leads somewhere, and nothing that it
+        leaves out keeps a restore from working. Reads the catalogs only; may be called at any
+        time."""
 
     def snapshot(self) -> AbstractContextManager[Snapshot]:
         """Lock the dataset's tables, fix one snapshot, read the catalogs in it; everything is let

@@ -36,7 +36,7 @@ def read_outsiders(connection: psycopg.Connection[Any], dataset: Dataset) -> tup
         _OUTSIDERS,
         {
             "tables": [table.oid for table in dataset.tables],
-            "schemas": sorted({"public", *(table.name.schema for table in dataset.tables)}),
+            "schemas": sorted({"public", *(table.name.schema for table in dataset.restored)}),
         },
     ).fetchall()
     own = own_tables(TableName(schema, name) for schema, name, _, _ in rows)

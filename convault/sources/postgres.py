@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import psycopg
 import pyarrow as pa
 
-from convault import secrets, tids
+from convault import row_digest, secrets, tids
 from convault.belonging import belonging
 from convault.errors import (
     LockNotAvailable,
@@ -25,10 +25,13 @@ from convault.errors import (
     SourceError,
     SourceUnavailable,
 )
+from convault.masking import SETTINGS_QUERY, masked_value
 from convault.models import Dataset, Range, SourceFacts, Statement, Table, TableName
-from convault.omissions import Outsider, warnings
+from convault.omissions import Outsider, unreachable, warnings
 from convault.range_keys import Fingerprint, Provenance
+from convault.row_digest import Counted
 from convault.scope import Scope
+from convault.sources.columns import fitting, read_consequences
 from convault.sources.failures import translated
 from convault.sources.filtering import root_conditions
 from convault.sources.outsiders import read_outsiders
@@ -52,6 +55,7 @@ from convault.sources.session import (
     reader_options,
 )
 from convault.sources.types import Facts, changed, read_facts
+from convault.sources.users import referenced
 
 ATTEMPTS = 5
 """How often the tables are looked for before a schema that keeps changing is given up on."""
@@ -80,12 +84,15 @@ class PostgresSource:
 
     def check(self) -> None:
         """See `sources.base.Source`."""
+        from convault.schema import read_statements
+
         connection = connect(self._url, lock_timeout=self._lock_timeout)
         with closing(connection), translated():
             dataset = find(connection, self._scope)
             with connection.transaction():
                 connection.execute("SET TRANSACTION READ ONLY")
                 root_conditions(connection, dataset, self._scope.filters)
+            read_statements(connection, own(dataset))
 
     @contextmanager
     def snapshot(self) -> Iterator[PostgresSnapshot]:
@@ -98,13 +105,19 @@ class PostgresSource:
         try:
             with translated():
                 facts, dataset, readers = self._fixed(exporter)
+                if self._scope.mask_key is not None:
+                    # Counts digest what is stored: masks.
+                    psycopg.RawCursor(exporter).execute(SETTINGS_QUERY, self._scope.mask_key.pads())
             try:
                 with translated():
                     require_no_large_objects(exporter, dataset.tables)
                     meaning = read_facts(exporter, dataset)
-                    statements = read_statements(exporter, dataset)
+                    consequences = read_consequences(exporter, dataset)
+                    # What goes with the messages goes with them on purpose.
+                    told = unreachable(dataset) if self._scope.exclude_tables else ()
+                    statements = fitting(read_statements(exporter, own(dataset)), consequences)
                     outsiders = read_outsiders(exporter, dataset)
-                    provenance = read_provenance(exporter, dataset)
+                    provenance = read_provenance(exporter, dataset, self._scope.mask_key)
                     page_bytes, sizes = measure(exporter, dataset)
                     selected = select(exporter, dataset, self._scope)
                 yield PostgresSnapshot(
@@ -118,6 +131,7 @@ class PostgresSource:
                     exporter,
                     readers,
                     selected,
+                    (*told, *consequences.warnings),
                 )
             finally:
                 readers.close()
@@ -136,6 +150,7 @@ class PostgresSource:
             server_version=exporter.info.server_version,
             lock_timeout=self._lock_timeout,
             check_exporter=lambda: answer(exporter),
+            mask_key=self._scope.mask_key,
         )
         try:
             readers.open(self._readers)
@@ -182,6 +197,11 @@ class PostgresSource:
             f"Each of the {ATTEMPTS} times that a snapshot was taken, the tables had changed since "
             "they were found: somebody is changing the schema. Try again when that is done."
         )
+
+
+def own(dataset: Dataset) -> Dataset:
+    """The dataset without what is only kept for reference: what a restore makes."""
+    return replace(dataset, tables=dataset.restored)
 
 
 def find(connection: _Connection, scope: Scope) -> Dataset:
@@ -293,7 +313,7 @@ class PostgresSnapshot:
         self, facts: SourceFacts, dataset: Dataset, statements: tuple[Statement, ...],
         outsiders: Sequence[Outsider], provenance: dict[TableName, Provenance], page_bytes: int,
         sizes: dict[TableName, Size], exporter: _Connection, readers: Readers,
-        selected: Selected | None = None,
+        selected: Selected | None = None, consequences: Sequence[str] = (),
     ) -> None:  # fmt: skip
         self.facts = facts
         self.dataset = dataset
@@ -302,6 +322,7 @@ class PostgresSnapshot:
         self.selection = None if selected is None else selected.facts
         self.warnings = (
             *warnings(dataset, outsiders),
+            *consequences,
             *secrets.warnings(statements),
             *(() if selected is None else selected.warnings),
         )
@@ -334,18 +355,35 @@ class PostgresSnapshot:
 
     def read(self, range_: Range, *, skip_rows: int = 0) -> Iterator[pa.RecordBatch]:
         """See `sources.base.Snapshot`."""
+        table = self.dataset.table(range_.table)
         belongs = belonging(self.dataset, range_.table)
         extra = None if belongs is None else belongs.expression
-        table = self.dataset.table(range_.table)
         rows = None if self._selected is None else self._selected.within(table, range_)
-        return self._readers.read(table, range_, skip_rows, extra, rows)
+        condition = self._condition(table)
+        return self._readers.read(table, range_, skip_rows, extra, rows, condition)
+
+    def _condition(self, table: Table) -> str | None:
+        """SQL for which of the table's rows are part of the backup; None for all of them, or where
+        they are selected one by one."""
+        if self._selected is not None or not table.reference_only:
+            return None
+        return referenced(self.dataset, table)
 
     def count(self, table: Table) -> int:
-        """See `sources.base.Snapshot`. It waits for its turn on the exporter's connection, whose
-        lock on the table is already held and whose counts may run in parallel."""
+        """See `sources.base.Snapshot`."""
+        return self._scan(table, "NULL")[0]
+
+    def counted(self, table: Table) -> Counted:
+        """See `sources.base.Snapshot`."""
+        rows, total = self._scan(table, row_digest.aggregate(table.columns, masked_value))
+        return Counted(rows, row_digest.from_sum(total))
+
+    def _scan(self, table: Table, aggregate: str) -> tuple[int, str | None]:
+        """It waits for its turn on the exporter's connection, whose lock on the table is already
+        held and whose scans may run in parallel."""
         try:
             with translated(table=table.name):
-                count, leads = self._counted(table)
+                rows, leads, total = self._scanned(table, aggregate)
         except MissingTable:
             raise moved(table.name) from None
         except SourceError as error:
@@ -354,17 +392,20 @@ class PostgresSnapshot:
             raise
         if not leads:
             raise moved(table.name)
-        return count
+        return rows, total
 
-    def _counted(self, table: Table) -> tuple[int, bool]:
-        """Rows, and whether the table's name leads to it."""
+    def _scanned(self, table: Table, aggregate: str) -> tuple[int, bool, str | None]:
+        """Rows, whether the table's name leads to it, and what the aggregate gives."""
         if self._selected is not None:
-            return count_selected(self._exporter, table, self._selected.of(table))
+            return count_selected(self._exporter, table, self._selected.of(table), aggregate)
+        condition = self._condition(table)
+        where = "" if condition is None else f" WHERE {condition}"
         row = self._exporter.execute(
-            f"SELECT pg_catalog.count(*), {leads_to(table)} FROM ONLY {table.name.quoted}".encode()
+            f"SELECT pg_catalog.count(*), {leads_to(table)}, {aggregate}"
+            f" FROM ONLY {table.name.quoted}{where}".encode()
         ).fetchone()
         assert row is not None
-        return int(row[0]), bool(row[1])
+        return int(row[0]), bool(row[1]), row[2]
 
     def provenance(self, table: Table) -> Provenance:
         """See `sources.base.Snapshot`."""

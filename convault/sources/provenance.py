@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 
 from convault.belonging import belonging
+from convault.masking import MaskKey
 from convault.models import Dataset, Range, Table, TableName
 from convault.range_keys import Provenance
 from convault.sources.readers import range_query
@@ -26,7 +27,9 @@ _COLUMNS = """
         a.attnum::text, a.attname, a.atttypid::text, n.nspname, t.typname, a.atttypmod::text,
         a.attgenerated::text,
         CASE WHEN a.attgenerated <> '' THEN pg_catalog.pg_get_expr(d.adbin, d.adrelid) END,
-        a.attmissingval::text, a.attcollation::text]
+        CASE WHEN pg_catalog.concat(a.attrelid, '.', a.attnum) = ANY (%(shown)s)
+            THEN a.attmissingval::text END,
+        a.attcollation::text]
     FROM pg_catalog.pg_attribute a
     JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
     JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
@@ -34,7 +37,8 @@ _COLUMNS = """
     WHERE a.attrelid = ANY (%(tables)s) AND a.attnum > 0 AND NOT a.attisdropped
     ORDER BY a.attrelid, a.attnum
 """
-"""`attmissingval`: the value of a fast default, which rows written before it do not hold."""
+"""`attmissingval`: the value of a fast default, which rows written before it do not hold. That of a
+column that is masked or left out stays where it is."""
 
 _TYPES = """
     WITH RECURSIVE reached (relation, number, oid) AS (
@@ -81,11 +85,13 @@ between; of types of extensions their version and their output function."""
 
 
 def read_provenance(
-    connection: psycopg.Connection[Any], dataset: Dataset
+    connection: psycopg.Connection[Any], dataset: Dataset, mask_key: MaskKey | None = None
 ) -> dict[TableName, Provenance]:
-    """Of every table of the dataset that holds rows, as the transaction's snapshot shows it."""
+    """Of every table of the dataset that holds rows, as the transaction's snapshot shows it.
+    `mask_key` is there where columns are hashed."""
     tables = [table for table in dataset.tables if table.kind == "r"]
-    oids = {"tables": [table.oid for table in tables]}
+    oids: dict[str, Any] = {"tables": [table.oid for table in tables]}
+    oids["shown"] = [f"{t.oid}.{c.number}" for t in tables for c in t.columns if not c.mask]
     relations = dict(connection.execute(_RELATIONS.encode(), oids).fetchall())
     columns: dict[int, list[Any]] = defaultdict(list)
     for oid, column in connection.execute(_COLUMNS.encode(), oids):
@@ -104,6 +110,7 @@ def read_provenance(
                 "columns": columns[table.oid],
                 "types": types[table.oid],
                 **_reading(dataset, table),
+                **_masking(table, mask_key),
                 "session": SETTINGS,
             },
             obstacle=_obstacle(table, relations[table.oid], unstable[table.oid]),
@@ -122,7 +129,15 @@ def _reading(dataset: Dataset, table: Table) -> dict[str, Any]:
     }
 
 
+def _masking(table: Table, key: MaskKey | None) -> dict[str, str]:
+    """Under another key the same rows have other masks."""
+    hashed = any(column.mask == "hash" for column in table.columns)
+    return {"mask_key": key.fingerprint()} if hashed and key is not None else {}
+
+
 def _obstacle(table: Table, relation: Sequence[str | None], unstable: Sequence[str]) -> str:
+    if table.reference_only:
+        return "which of its rows are kept depends on the rows of other tables"
     _, filenode, method = relation
     if filenode is None or method != "heap":
         return f"its rows are not kept in Postgres' own heap, but by {method or 'nothing'}"

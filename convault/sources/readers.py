@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from convault import tids
 from convault.errors import MissingTable, SnapshotLost, SourceError, SourceUnavailable
-from convault.formats.postgres_types import select_expression
+from convault.masking import SETTINGS_QUERY, MaskKey, masked_expression
 from convault.models import Range, Table
 from convault.range_keys import Fingerprint
 from convault.sources.failures import STREAM_ERRORS, failure, sqlstate, translated
@@ -42,16 +42,18 @@ class Readers:
 
     def __init__(
         self, parameters: str, tables: Sequence[Table], *, snapshot: str, server_version: int,
-        lock_timeout: float, check_exporter: Callable[[], None],
+        lock_timeout: float, check_exporter: Callable[[], None], mask_key: MaskKey | None = None,
     ) -> None:  # fmt: skip
         """`parameters` as `session.connection_string` gives them; `lock_timeout` in seconds;
-        `check_exporter` raises SnapshotLost when it is gone."""
+        `check_exporter` raises SnapshotLost when it is gone; `mask_key` where columns are
+        hashed."""
         self._parameters = parameters
         self._tables = tables
         self._snapshot = snapshot
         self._server_version = server_version
         self._lock_timeout = lock_timeout
         self._check_exporter = check_exporter
+        self._mask_key = mask_key
         self._idle: list[driver.Connection] = []
         self._closed = False
         self._guard = Lock()
@@ -66,20 +68,22 @@ class Readers:
 
     def read(
         self, table: Table, range_: Range, skip_rows: int, extra: str | None = None,
-        selected: pl.Series | None = None,
+        selected: pl.Series | None = None, condition: str | None = None,
     ) -> Iterator[pa.RecordBatch]:  # fmt: skip
         """The rows of a range, or those `selected` of it (`convault.tids`); see
-        `sources.base.Snapshot.read`. `extra` is SQL for a last column, which may read others of
-        the tables."""
-        named = [table] if extra is None else self._tables
+        `sources.base.Snapshot.read`. `extra` is SQL for a last column, `condition` SQL for which
+        rows, when none are selected; both may read others of the tables."""
+        named = [table] if extra is None and condition is None else self._tables
         rows = 0
         with self._borrowed(named, range_) as connection:
-            for query in queries(table, range_, skip_rows, extra, selected):
+            for query in queries(table, range_, skip_rows, extra, selected, condition):
                 for batch in _batches(connection, query):
                     rows += batch.num_rows
                     yield batch
             expected = None if selected is None else max(0, len(selected) - skip_rows)
-            if (not rows or expected not in (None, rows)) and not _lead_to(connection, [table]):
+            # A condition finds nothing in namesakes, and so may find too little.
+            doubted = not rows or expected not in (None, rows) or condition is not None
+            if doubted and not _lead_to(connection, [table] if condition is None else named):
                 raise moved(table.name)
 
     def fingerprint(self, table: Table, range_: Range, extra: str | None = None) -> Fingerprint:
@@ -145,6 +149,9 @@ class Readers:
                 cursor.execute("SET LOCAL max_parallel_workers_per_gather = 0")
                 cursor.execute("SET LOCAL enable_tidscan = on")
                 cursor.execute(f"SET LOCAL lock_timeout = {milliseconds(self._lock_timeout)}")
+                if self._mask_key is not None:
+                    cursor.execute(SETTINGS_QUERY, self._mask_key.pads())
+                    cursor.fetchall()
                 self._lock(cursor)
         except BaseException:
             _close(connection)
@@ -210,11 +217,11 @@ class Readers:
 
 def queries(
     table: Table, range_: Range, skip_rows: int = 0, extra: str | None = None,
-    selected: pl.Series | None = None,
+    selected: pl.Series | None = None, condition: str | None = None,
 ) -> Iterator[str]:  # fmt: skip
     """What gives the rows of a range one after the other, or those selected of it."""
     if selected is None:
-        yield range_query(table, range_, skip_rows, extra)
+        yield range_query(table, range_, skip_rows, extra, condition)
         return
     for batch in tids.slices(selected.slice(skip_rows), SELECTED_ROWS):
         # A TID scan sorts what it is given, and a whole scan is in the same order.
@@ -222,11 +229,17 @@ def queries(
         yield f"SELECT {_columns(table, extra)} FROM ONLY {table.name.quoted} WHERE {where}"
 
 
-def range_query(table: Table, range_: Range, skip_rows: int = 0, extra: str | None = None) -> str:
+def range_query(
+    table: Table, range_: Range, skip_rows: int = 0,
+    extra: str | None = None, condition: str | None = None,
+) -> str:  # fmt: skip
     """The query that reads a range: FROM ONLY, or inheritance children repeat the page numbers. Of
-    a namesake of the table it reads nothing; `extra` is SQL for a last column."""
+    a namesake of the table it reads nothing; `extra` is SQL for a last column, `condition` for
+    which rows."""
     offset = f" OFFSET {skip_rows}" if skip_rows else ""
-    return f"SELECT {_columns(table, extra)} {_from(table, range_)}{offset}"
+    # A condition may be answered by a join, which keeps no order.
+    where = "" if condition is None else f" AND {condition} ORDER BY ctid"
+    return f"SELECT {_columns(table, extra)} {_from(table, range_)}{where}{offset}"
 
 
 def fingerprint_query(table: Table, range_: Range, extra: str | None = None) -> str:
@@ -250,7 +263,8 @@ def _from(table: Table, range_: Range) -> str:
 
 
 def _columns(table: Table, extra: str | None) -> str:
-    expressions = [select_expression(column) for column in table.columns]
+    """Of a masked column only the mask."""
+    expressions = [masked_expression(column) for column in table.columns]
     if extra is not None:
         expressions.append(f'{extra} AS "convault conversation"')
     return ", ".join(expressions)

@@ -74,6 +74,8 @@ def require_no_large_objects(connection: psycopg.Connection[Any], tables: Sequen
         return
     with_rows = {table.oid: table for table in tables if table.kind == "r"}
     for oid, name, column in connection.execute(_OID_COLUMNS, (list(with_rows),)).fetchall():
+        if not _is_read(with_rows[oid], name):
+            continue
         table = with_rows[oid].name
         found = connection.execute(
             f"SELECT FROM ONLY {table.quoted} t JOIN pg_catalog.pg_largeobject_metadata l"
@@ -87,6 +89,10 @@ def require_no_large_objects(connection: psycopg.Connection[Any], tables: Sequen
                 table=table,
                 column=name,
             )
+
+
+def _is_read(table: Table, column: str) -> bool:
+    return any(c.name == column and not c.mask for c in table.columns)
 
 
 def require_rights(connection: psycopg.Connection[Any], tables: Sequence[Table]) -> None:

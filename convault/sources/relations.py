@@ -11,6 +11,7 @@ from typing import Any, Literal, cast
 
 import psycopg
 
+from convault import exclusion
 from convault.dataset import (
     Relation,
     close_over,
@@ -23,7 +24,9 @@ from convault.formats.postgres_types import encoding_of
 from convault.models import Absence, Column, Dataset, ForeignKey, Table, TableName
 from convault.patterns import matching
 from convault.scope import Scope
+from convault.sources.columns import with_columns_changed
 from convault.sources.declared import read_declared
+from convault.sources.users import USERS, require_users_readable, with_users
 
 _RELATIONS = """
     SELECT n.nspname, c.relname, c.oid, c.relkind, c.relispartition, coalesce(a.amname, ''),
@@ -92,10 +95,11 @@ class _Row:
 
 
 def read_dataset(connection: psycopg.Connection[Any], scope: Scope) -> Dataset:
-    """The dataset as the connection's transaction sees it.
+    """The dataset as the connection's transaction sees it, without what `scope` leaves out.
 
     Raises MissingTable; UnsupportedSource for foreign tables and tables that have no heap;
-    OptionsError for patterns of tables that match nothing; ConfigurationError for relations of
+    OptionsError for names and patterns of `scope` that lead nowhere, or to what cannot be left out;
+    MissingPrivilege for users that may not be read; ConfigurationError for relations of
     CONVAULT_RELATIONS that cannot be.
     """
     rows = [
@@ -122,37 +126,79 @@ def read_dataset(connection: psycopg.Connection[Any], scope: Scope) -> Dataset:
     wanted = {row.name: row for row in rows}
     chosen = [wanted[name] for name in closure]
     _refuse_what_has_no_pages(chosen)
-    oids = [row.oid for row in chosen]
-    columns = _columns(connection, oids)
-    primary = dict(connection.execute(_PRIMARY_KEYS, (oids,)).fetchall())
-    return Dataset(
+    dataset = Dataset(
         root=None if scope.tables else scope.root,
-        tables=tuple(
-            Table(
-                name=row.name,
-                oid=row.oid,
-                kind=cast(Literal["r", "p"], row.kind),
-                columns=tuple(columns.get(row.oid, ())),
-                primary_key=tuple(primary.get(row.oid, ())),
-                parents=above.get(row.oid, ()),
-            )
-            for row in chosen
-        ),
+        tables=_tables(connection, chosen, above),
         foreign_keys=tuple(key for key in keys if key.table in set(closure)),
         absent=absent,
     )
+    if scope.include_users:
+        dataset = with_users(dataset, _users(connection, scope, wanted))
+    return with_columns_changed(connection, dataset, scope)
+
+
+def _tables(
+    connection: psycopg.Connection[Any], rows: list[_Row], above: dict[int, tuple[TableName, ...]]
+) -> tuple[Table, ...]:
+    oids = [row.oid for row in rows]
+    columns = _columns(connection, oids)
+    primary = dict(connection.execute(_PRIMARY_KEYS, (oids,)).fetchall())
+    return tuple(
+        Table(
+            name=row.name,
+            oid=row.oid,
+            kind=cast(Literal["r", "p"], row.kind),
+            columns=tuple(columns.get(row.oid, ())),
+            primary_key=tuple(primary.get(row.oid, ())),
+            parents=above.get(row.oid, ()),
+        )
+        for row in rows
+    )
+
+
+def _users(
+    connection: psycopg.Connection[Any], scope: Scope, rows: dict[TableName, _Row]
+) -> Table | None:
+    """The table of users, as it is; None when there is none."""
+    if any(exclusion.matching(pattern, [USERS]) for pattern in scope.exclude_tables):
+        raise OptionsError(
+            f"includeUsers asks for rows of {USERS}, which excludeTables leaves out: choose one."
+        )
+    if USERS not in rows:
+        return None
+    (users,) = _tables(connection, [rows[USERS]], {})
+    require_users_readable(connection, users)
+    return users
 
 
 def _closure(
     scope: Scope, relations: list[Relation], keys: list[ForeignKey]
 ) -> tuple[tuple[TableName, ...], tuple[Absence, ...]]:
     """The names of the dataset's tables, and what was left out as asked."""
+    closure, absent = _wanted(scope, relations, keys)
+    with_messages = scope.include_messages and not scope.tables
+    if with_messages:
+        require_messages(scope.messages, scope.root, closure, [r.name for r in relations])
+    if not scope.exclude_tables:
+        return closure, absent
+    kept, more = exclusion.leave_out(
+        scope.exclude_tables,
+        relations,
+        lambda found: _wanted(scope, list(found), keys)[0],
+        root=None if scope.tables else scope.root,
+        messages=scope.messages if with_messages else None,
+    )
+    return kept, (*absent, *more)
+
+
+def _wanted(
+    scope: Scope, relations: list[Relation], keys: list[ForeignKey]
+) -> tuple[tuple[TableName, ...], tuple[Absence, ...]]:
+    """The same, as if all that is there were wanted but what `include_messages` leaves out."""
     if scope.tables:
         return close_over_named(matching(scope.tables, relations), relations, keys), ()
     if scope.include_messages:
-        closure = close_over(scope.root, relations, keys)
-        require_messages(scope.messages, scope.root, closure, [r.name for r in relations])
-        return closure, ()
+        return close_over(scope.root, relations, keys), ()
     if scope.messages == scope.root:
         raise OptionsError(
             f"includeMessages: {scope.root} is both the root and the table of messages, so nothing "

@@ -25,6 +25,7 @@ from convault.scope import Scope
 from convault.sources.comparing import Conditions, read_conditions
 from convault.sources.filtering import missing_ids, root_conditions
 from convault.sources.proof import leads_to, moved
+from convault.sources.users import without_masked_references
 
 BATCH = 100_000
 """Rows that one query starts from: about 1.5 MB of SQL. A key without an index costs a scan of its
@@ -56,7 +57,7 @@ def select(connection: psycopg.Connection[Any], dataset: Dataset, scope: Scope) 
     if not conditions:
         return None
     assert dataset.root is not None
-    walk = _Walk(connection, dataset)
+    walk = _Walk(connection, without_masked_references(dataset))
     matching = walk.start(dataset.root, conditions)
     walk.down(matching)
     walk.up()
@@ -74,19 +75,22 @@ def select(connection: psycopg.Connection[Any], dataset: Dataset, scope: Scope) 
 
 
 def count_selected(
-    connection: psycopg.Connection[Any], table: Table, rows: pl.Series
-) -> tuple[int, bool]:
-    """How many of the rows the snapshot shows, and whether the table's name leads to it."""
-    total = 0
+    connection: psycopg.Connection[Any], table: Table, rows: pl.Series, aggregate: str
+) -> tuple[int, bool, str | None]:
+    """How many of the rows the snapshot shows, whether the table's name leads to it, and the sum of
+    what `aggregate` gives (a whole number as text; None when it gives NULL for some of them)."""
+    total, added = 0, []
     for batch in tids.slices(rows, BATCH):
         row = connection.execute(
-            f"SELECT pg_catalog.count(*) FROM ONLY {table.name.quoted}"
+            f"SELECT pg_catalog.count(*), {aggregate} FROM ONLY {table.name.quoted}"
             f" WHERE ctid = ANY ({tids.literal(batch)}) AND tableoid = {table.oid}".encode()
         ).fetchone()
         assert row is not None
         total += row[0]
+        added.append(row[1])
     leads = connection.execute(f"SELECT {leads_to(table)}".encode()).fetchone()
-    return total, leads == (True,)
+    whole = None if None in added else str(sum(map(int, added)))
+    return total, leads == (True,), whole
 
 
 def _facts(filters: Filters, conversations: int) -> Selection:

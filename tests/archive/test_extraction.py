@@ -30,7 +30,8 @@ from convault.errors import (
     StoreError,
 )
 from convault.extraction import Extracted, extract
-from tests.handmade import BACKUP, CONVERSATIONS, new_backup, new_repository, rows
+from convault.signature import Signature
+from tests.handmade import BACKUP, CONVERSATIONS, new_backup, new_repository
 
 REPOSITORY = new_repository()
 MANIFEST = new_backup(REPOSITORY)
@@ -61,7 +62,9 @@ def test_extracts_what_was_archived(tmp_path: Path) -> None:
     }
     assert found == expected
     total = sum(member.size for member in ARCHIVE.members)
-    assert done == Extracted(tmp_path / "out", MANIFEST, len(expected), total)
+    assert done == Extracted(
+        tmp_path / "out", MANIFEST, len(expected), total, Signature.UNSIGNED, 0
+    )
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
@@ -371,7 +374,7 @@ def test_a_bomb_is_refused_by_what_it_announces(tmp_path: Path, first: bytes) ->
 
 def test_memory_stays_small_whatever_the_size_of_a_part(tmp_path: Path) -> None:
     repository = new_repository()
-    plain = rows(0, 100) * 8000
+    plain = b'{"id":1,"title":"' + b"x" * (49 * 1024 * 1024) + b'","open":null}\n'
     repository.put_manifest(new_backup(repository, {CONVERSATIONS: [plain]}, level=0))
     archive = Archive(repository, BACKUP)
     assert archive.size > 48 * 1024 * 1024

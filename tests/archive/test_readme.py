@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -12,7 +13,7 @@ import pytest
 
 from convault import readme
 from convault.archive import Archive
-from convault.models import BackupFormat, BackupOptions, TableName
+from convault.models import Absence, BackupFormat, BackupOptions, TableName
 from tests.handmade import (
     BACKUP,
     CONVERSATIONS,
@@ -22,6 +23,12 @@ from tests.handmade import (
     dataset,
     new_backup,
     new_repository,
+)
+
+ABSENT = (
+    Absence(TableName("public", "audits"), None, "excluded"),
+    Absence(TableName("public", "audit_details"), None, "unreachable"),
+    Absence(MESSAGES, "raw", "excluded"),
 )
 
 LEVELS = pytest.mark.parametrize("level", [0, 3])
@@ -40,6 +47,31 @@ def commands(level: int, format: BackupFormat) -> list[str]:
     english = text(level, format).partition("COMO ABRIR")[0].partition("HOW TO OPEN IT")[2]
     block = english.partition("WHAT THE VALUES MEAN")[0]
     return re.findall(r"^    (\S.*)$", block, re.MULTILINE)
+
+
+def test_what_was_left_out_is_told_in_both_languages() -> None:
+    about = dataset([CONVERSATIONS, MESSAGES])
+    root = about.tables[0]
+    id_, title, open_ = root.columns
+    columns = (id_, replace(title, mask="hash"), replace(open_, mask="null"))
+    users = replace(root, name=TableName("auth", "users"), reference_only=True)
+    tables = (replace(root, columns=columns), about.tables[1], users)
+    told = readme.text(
+        BACKUP, TAKEN, replace(about, tables=tables, absent=ABSENT), BackupOptions()
+    ).decode()
+    english, _, portuguese = told.partition("Em português: mais abaixo")[2].partition("-----")
+    for part, title_ in ((english, "WHAT IS NOT HERE"), (portuguese, "O QUE NÃO ESTÁ AQUI")):
+        section = part.partition(title_)[2].partition("\n\n")[0]
+        names = re.findall(r"^    (\S+)$", section, re.MULTILINE)
+        assert names == [
+            "public.audits", "public.audit_details", "public.messages.raw",
+            "public.conversations.open", "public.conversations.title", "auth.users",
+        ]  # fmt: skip
+
+
+def test_where_nothing_was_left_out_nothing_is_said_of_it() -> None:
+    assert "WHAT IS NOT HERE" not in text()
+    assert "O QUE NÃO ESTÁ AQUI" not in text()
 
 
 @LEVELS

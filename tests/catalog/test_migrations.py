@@ -90,6 +90,10 @@ def test_the_table_has_the_columns_that_users_know_and_those_beside_them(
         "lease_expires_at": "timestamp with time zone",
         "started_at": "timestamp with time zone",
         "completed_at": "timestamp with time zone",
+        "manifest_sha256": "text",
+        "verified_at": "timestamp with time zone",
+        "drill": "jsonb",
+        "revision": "integer",
     }
     assert set(found) == set(BackupRecord.model_fields)
     with pytest.raises(psycopg.errors.CheckViolation):
@@ -170,7 +174,10 @@ def test_nobody_reads_the_tables_over_the_data_api(database: str, there: bool) -
         *([AN_APPLICATIONS_TABLE] if there else []),
     )
     PostgresCatalog(database).migrate()
-    tables = ("backups", "backup_repositories", "convault_migrations")
+    tables = (
+        "backups", "backup_objects", "backup_recipients", "backup_repositories",
+        "backup_verify_turns", "convault_migrations",
+    )  # fmt: skip
     for table in tables:
         for role in ("anon", "authenticated", "public"):
             rights = run(
@@ -184,7 +191,7 @@ def test_nobody_reads_the_tables_over_the_data_api(database: str, there: bool) -
         "SELECT count(*) FROM pg_class WHERE relrowsecurity AND relname IN"
         f" {tables} AND relnamespace = 'public'::regnamespace",
     )
-    assert secured == [(3,)]
+    assert secured == [(6,)]
 
 
 def test_many_at_once_apply_each_file_once(database: str) -> None:

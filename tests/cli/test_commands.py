@@ -127,15 +127,25 @@ def test_a_failed_backup_ends_with_the_status_of_its_error(
     assert before.returncode == errors.CatalogError.exit_code
     assert "convault init" in before.stderr
     assert process(folder, "init", **environment).returncode == 0
-    done = process(
-        folder, "backup", **environment,
-        PREFECT_API_URL=prefect_server.url, PREFECT_HOME=str(folder),
-    )  # fmt: skip
-    assert done.returncode == errors.MissingTable.exit_code
+    # What is not there is refused before there is a row, and before Prefect is asked for.
+    refused = process(folder, "backup", **environment)
+    assert refused.returncode == errors.MissingTable.exit_code
+    assert "public.conversations" in refused.stderr
+    assert process(folder, "list", **environment).stdout == ""
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("CREATE TABLE conversations (id integer PRIMARY KEY)")
+        connection.execute("CREATE TABLE messages (id integer REFERENCES conversations)")
+        with connection.transaction():
+            connection.execute("LOCK TABLE conversations IN ACCESS EXCLUSIVE MODE")
+            done = process(
+                folder, "backup", **environment, CONVAULT_LOCK_TIMEOUT="0.2",
+                PREFECT_API_URL=prefect_server.url, PREFECT_HOME=str(folder),
+            )  # fmt: skip
+    assert done.returncode == errors.LockNotAvailable.exit_code
     assert done.stdout == ""
     last = done.stderr.splitlines()[-1]
     assert last.startswith("convault: ")
-    assert "conversations" in last
+    assert "CONVAULT_LOCK_TIMEOUT" in last
     assert "Traceback" not in done.stderr
     listed = process(folder, "list", **environment)
     assert "failed" in listed.stdout
@@ -159,10 +169,11 @@ def test_list(school: School, run: InProcess) -> None:
     listed = run("list", **school.environment)
     assert listed.status == 0
     header, row = listed.out.splitlines()
-    assert header.split() == ["id", "created", "status", "rows", "stored", "ratio", "time"]
+    assert header.split() == ["id", "created", "status", "rows", "stored", "ratio", "time", "drill"]
     assert row.startswith(school.record["id"][:8])
     assert "completed" in row
-    assert run("list", "--json", **school.environment).json == [school.record]
+    expected = {**school.record, "signature": "unchecked"}  # the key is in another folder
+    assert run("list", "--json", **school.environment).json == [expected]
     assert run("list", "--limit", "1", "--json", **school.environment).json == [school.record]
 
 

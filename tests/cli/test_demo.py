@@ -78,13 +78,17 @@ def test_the_demo_from_its_first_interrupted_run_to_looking_around(
     assert result["compared_rows"] == result["restored_rows"] == result["backup"]["rows"] > 600
     assert result["download"]["bytes"] == Path(result["download"]["file"]).stat().st_size
     assert result["download"]["files_checked"] > 10
+    assert result["drill"]["outcome"] == "passed"
+    assert result["drill"]["failed"] == 0
+    assert result["drill"]["passed"] > 30
     assert processes_of(home) == []
 
     again = convault("demo", "--messages", MESSAGES, "--home", home, "--keep")
     assert again.returncode == 0, again.stderr
     for expected in (
         "A day passed", "completed", "failed", "public.messages",
-        "snapshot ", "upload ", "What came back is what was there.", "SHA256SUMS", str(home),
+        "snapshot ", "upload ", "What came back is what was there.", "digest", "SHA256SUMS",
+        str(home),
     ):  # fmt: skip
         assert expected in again.stdout
     assert "Traceback" not in again.stderr

@@ -36,7 +36,7 @@ from flows.backup import backup
 
 POINTS: dict[str, tuple[type, str, str]] = {
     "begin": (PostgresCatalog, "begin", ""),
-    "reconcile": (Repository, "backup_ids", ""),
+    "reconcile": (Repository, "revisions", ""),
     "upload": (FolderStore, "put", "data/"),
     "count": (PostgresSnapshot, "count", ""),
     "members": (Repository, "put_member", ""),

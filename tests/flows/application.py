@@ -86,6 +86,7 @@ def build(
             "DATABASE_URL": url,
             "CONVAULT_CATALOG_URL": catalog_url,
             "CONVAULT_STORE_URL": store.as_uri(),
+            "CONVAULT_SIGNING_KEY": secrets.token_hex(32),
             **environment,
         },
     )

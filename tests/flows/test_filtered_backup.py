@@ -59,6 +59,11 @@ def test_it_holds_what_matches_and_says_so(application: Application, empty: str)
     )
     assert manifest.selection.end == "2026-01-02T00:00:00+00:00"
     assert manifest.options == options.to_json()
+    ranges = [entry for table in manifest.tables for entry in table.ranges]
+    assert ranges
+    assert {(entry.key, entry.reason) for entry in ranges} == {
+        (None, "only some of its rows were selected")
+    }
     assert record.metrics is not None
     assert record.metrics["rows"] == manifest.rows == record.rows
 

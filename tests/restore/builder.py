@@ -10,14 +10,15 @@ import pyarrow as pa
 from convault import index
 from convault.belonging import belonging
 from convault.commit import build_manifest, write_index
+from convault.encryption import Encryptor
 from convault.formats.registry import format_of
 from convault.manifest import Manifest
 from convault.models import BackupFormat, BackupOptions, Part, Range, Table, TableName
-from convault.ranges import cut
 from convault.repository import Repository
 from convault.scope import Scope
 from convault.sources.base import Snapshot
 from convault.sources.postgres import PostgresSource
+from tasks.chunk import ranges_of
 
 CONVERSATIONS = TableName("public", "conversations")
 MESSAGES = TableName("public", "messages")
@@ -34,6 +35,7 @@ def back_up(
     level: int = 3,
     format: BackupFormat = BackupFormat.JSON,
     scope: Scope | None = None,
+    encryptor: Encryptor | None = None,
 ) -> Manifest:
     """Small parts by default, so that a small table has several. `scope` wins over `root` and
     `messages`. The manifest is not stored."""
@@ -44,13 +46,12 @@ def back_up(
         for table in snapshot.dataset.tables:
             if table.kind == "p":
                 continue
-            for range_ in cut(
-                table.name, snapshot.heap_bytes(table), snapshot.page_bytes, range_pages
-            ):
+            for range_ in ranges_of(table, snapshot, range_pages):
                 if snapshot.pages(range_) == 0:
                     continue
-                parts += _store(repository, snapshot, table, range_, options, part_bytes)
+                parts += _store(repository, snapshot, table, range_, options, part_bytes, encryptor)
         backup_id = uuid4()
+        counts = {table.name: snapshot.counted(table) for table in snapshot.dataset.tables}
         return build_manifest(
             backup_id=backup_id,
             repository_id=repository.repository_id,
@@ -58,17 +59,19 @@ def back_up(
             facts=snapshot.facts,
             dataset=snapshot.dataset,
             statements=snapshot.statements,
-            counts={table.name: snapshot.count(table) for table in snapshot.dataset.tables},
+            counts={name: counted.rows for name, counted in counts.items()},
+            digests={name: counted.digest for name, counted in counts.items()},
             parts=parts,
             members=[],
             selection=snapshot.selection,
-            index=write_index(repository, backup_id, snapshot.dataset, parts),
+            index=write_index(repository, backup_id, snapshot.dataset, parts, encryptor),
+            encryption=None if encryptor is None else encryptor.facts,
         )
 
 
 def _store(
     repository: Repository, snapshot: Snapshot, table: Table, range_: Range,
-    options: BackupOptions, part_bytes: int,
+    options: BackupOptions, part_bytes: int, encryptor: Encryptor | None,
 ) -> list[Part]:  # fmt: skip
     batches = list(snapshot.read(range_))
     if not batches:
@@ -81,10 +84,13 @@ def _store(
     for ordinal, (document, runs) in enumerate(index.grouped(documents, keys)):
         plain, rows, _ = document
         stored, _, frames = format_.store(document, level)
+        suffix, plain_digest = format_.suffix(level), sha256(plain).hexdigest()
+        if encryptor is not None:
+            suffix, plain_digest = f"{suffix}.age", encryptor.digest(plain)
+            stored = encryptor.encrypt(stored)
         digest = sha256(stored).hexdigest()
-        key = repository.part_key(table.name, digest, format_.suffix(level))
+        key = repository.part_key(table.name, digest, suffix)
         repository.store.put(key, stored)
-        plain_digest = sha256(plain).hexdigest()
         parts.append(
             Part(
                 range_,
@@ -96,6 +102,7 @@ def _store(
                 len(plain),
                 rows,
                 index.entries(runs, frames),
+                None if encryptor is None else encryptor.digest_key.id,
             )
         )
     return parts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from dataclasses import replace
 from hashlib import sha256
@@ -13,9 +14,12 @@ from convault.errors import ConvaultError, IntegrityError, StoreUnavailable
 from convault.formats.compression import compressed
 from convault.formats.ndjson import document
 from convault.manifest import PartEntry
+from convault.repository import Repository
 from convault.restore import restore
 from convault.stores.base import Store
+from tests.restore.builder import back_up
 from tests.restore.conftest import Backup
+from tests.restore.tables import PARTS
 
 Damage = Callable[[bytes, bytes], bytes]
 
@@ -32,6 +36,8 @@ SAME_SIZE: dict[str, Damage] = {
 }
 ANOTHER_SIZE: dict[str, Damage] = {
     "truncated": lambda stored, other: stored[:-1],
+    "half": lambda stored, other: stored[: len(stored) // 2],
+    "one byte": lambda stored, other: stored[:1],
     "empty": lambda stored, other: b"",
     "longer": lambda stored, other: stored + b"\0",
     "swapped with another part": lambda stored, other: other,
@@ -83,6 +89,40 @@ def test_another_size_is_seen_before_the_target_is_reached(backup: Backup, damag
     _replace(store, part.key, damage(store.get(part.key), store.get(other.key)))
     with pytest.raises(IntegrityError, match=part.sha256):
         restore(backup.repository, backup.manifest, "postgresql://127.0.0.1:1/nowhere")
+
+
+def test_a_flipped_bit_in_one_part_after_the_other(backup: Backup, target: str) -> None:
+    store = backup.repository.store
+    parts = {part.key for table in backup.manifest.tables for part in table.parts}
+    assert len(parts) >= PARTS
+    for key in sorted(parts):
+        whole = store.get(key)
+        changed = bytearray(whole)
+        bit = random.Random(key).randrange(8 * len(whole))
+        changed[bit // 8] ^= 1 << bit % 8
+        _replace(store, key, bytes(changed))
+        _refused(backup, target, key)
+        _replace(store, key, whole)
+
+
+def test_two_parts_swapped(backup: Backup, target: str) -> None:
+    store = backup.repository.store
+    one, other = [part for table in backup.manifest.tables for part in table.parts][-2:]
+    first, second = store.get(one.key), store.get(other.key)
+    _replace(store, one.key, second)
+    _replace(store, other.key, first)
+    message = _refused(backup, target, one.key)
+    assert len(first) == len(second) or other.key in message
+
+
+def test_a_part_of_another_repository(backup: Backup, repository: Repository, target: str) -> None:
+    """Of the same table, made of the same rows, and all the same not what was stored."""
+    foreign = back_up(repository, backup.source, level=9)
+    part = _last_part(backup)
+    theirs = [part for table in foreign.tables for part in table.parts][-1]
+    assert theirs.plain_sha256 == part.plain_sha256
+    _replace(backup.repository.store, part.key, repository.store.get(theirs.key))
+    _refused(backup, target, part.key)
 
 
 def test_missing(backup: Backup, target: str) -> None:

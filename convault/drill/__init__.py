@@ -1,0 +1,1 @@
+"""A backup restored for a trial: what comes back is checked, and then thrown away."""

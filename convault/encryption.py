@@ -1,0 +1,227 @@
+"""Backups for recipients: what is written can be read by whoever has an identity, and by nobody
+else, the machine that wrote it included.
+
+Each backup has a random digest key. Digests of plain bytes are HMACs under it: a plain SHA-256
+would let anybody who sees the manifest try what a part may hold. The key stands in the manifest,
+encrypted to the recipients, because they are to check what they read.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+import secrets
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from hashlib import sha256
+from typing import Protocol
+
+from convault import age
+from convault.age import Identity
+from convault.errors import (
+    DamagedHeader,
+    EncryptionError,
+    IdentityNeeded,
+    IntegrityError,
+    WrongIdentity,
+)
+from convault.formats import compression
+from convault.manifest import DigestKey, EncryptionFacts, Manifest, PartEntry
+
+KEY_BYTES = 32
+"""of a digest key"""
+
+
+class _Digest(Protocol):
+    def update(self, data: bytes, /) -> None: ...
+    def hexdigest(self) -> str: ...
+
+
+class Encryptor:
+    """Encrypts one backup. May be used by several threads. Holds no secret but the digest key."""
+
+    def __init__(self, recipients: Sequence[str]) -> None:
+        """`recipients`: public keys, at least one. Makes a random digest key. EncryptionError
+        without recipients."""
+        if not recipients:
+            raise EncryptionError("There is no recipient to encrypt to: `convault keys add`.")
+        self.recipients = tuple(sorted(set(recipients)))
+        self._key = secrets.token_bytes(KEY_BYTES)
+        self._lock = threading.Lock()
+        self._sealed: dict[bytes, bytes] = {}
+        # Once: the manifest must have the same bytes however often it is built.
+        self.digest_key = DigestKey(
+            id=secrets.token_hex(8),
+            recipients=self.recipients,
+            sealed=base64.b64encode(age.encrypt(self._key, self.recipients)).decode(),
+        )
+
+    @classmethod
+    def again(cls, digest_key: DigestKey, secret: bytes) -> Encryptor:
+        """The one that had this digest key, and its `secret`."""
+        made = cls(digest_key.recipients)
+        made._key, made.digest_key = secret, digest_key
+        return made
+
+    @property
+    def secret(self) -> bytes:
+        """The digest key itself."""
+        return self._key
+
+    def __repr__(self) -> str:
+        """No secret: it may get into a log."""
+        return f"Encryptor({', '.join(self.recipients)})"
+
+    @property
+    def facts(self) -> EncryptionFacts:
+        """What the manifest says of it."""
+        return EncryptionFacts(
+            scheme="age",
+            recipients=self.recipients,
+            access="part",
+            digest_keys=(self.digest_key,),
+        )
+
+    def digest(self, plain: bytes | Iterable[bytes]) -> str:
+        """HMAC-SHA256 of plain bytes (whole, or in pieces) under the digest key, hex."""
+        return _hmac(self._key, plain).hexdigest()
+
+    def encrypt(self, data: bytes) -> bytes:
+        """An age file. Other bytes every time."""
+        return age.encrypt(data, self.recipients)
+
+    def encrypt_once(self, data: bytes) -> bytes:
+        """An age file, the same one for the same `data`: what lies beside a manifest is written
+        again when a commit is tried again, and must then be what it was."""
+        name = sha256(data).digest()
+        with self._lock:
+            if name not in self._sealed:
+                self._sealed[name] = self.encrypt(data)
+            return self._sealed[name]
+
+
+class Opener:
+    """Opens the objects of one backup, encrypted or not. May be used by several threads."""
+
+    def __init__(self, identities: Sequence[Identity], digest_keys: dict[str, bytes]) -> None:
+        """By `unlocked`."""
+        self._identities = tuple(identities)
+        self._keys = digest_keys
+
+    def __repr__(self) -> str:
+        """No secret: it may get into a log."""
+        return f"Opener({len(self._identities)} identities, {len(self._keys)} digest keys)"
+
+    def opened(self, part: PartEntry, stored: bytes) -> bytes:
+        """The part's document, compressed as it was before encryption, from its `stored` bytes.
+
+        IntegrityError, and DamagedHeader, when these are not the bytes that were stored, or were
+        not encrypted to whom the manifest names.
+        """
+        if not part.encrypted:
+            if self.is_stored(part, stored):
+                return stored
+            raise _damaged(part.key, "its bytes are not those that were stored")
+        opened = self.decrypted(part.key, stored)
+        if not self.is_stored(part, stored):
+            # age did not mind, but there may be another age file in its place.
+            raise _damaged(part.key, "its bytes are not those that were stored")
+        return opened
+
+    def is_stored(self, part: PartEntry, stored: bytes) -> bool:
+        """Whether `stored` are the bytes that the manifest names."""
+        return len(stored) == part.stored_bytes and sha256(stored).hexdigest() == part.sha256
+
+    def decrypted(self, name: str, data: bytes) -> bytes:
+        """What is in an age file of the backup, whose digest keys the identities have opened."""
+        try:
+            return age.decrypt(data, self._identities)
+        except (age.NoMatch, age.BadHeader):
+            raise DamagedHeader(
+                f"{name} is damaged: its age header, which says who may open it, is not the one "
+                "that was written. Nothing was read from it; put the object back from a copy of "
+                "the repository, or use another backup.",
+                key=name,
+            ) from None
+        except age.CannotOpen:
+            raise _damaged(name, "what is behind its age header was changed or cut off") from None
+
+    def plain(self, part: PartEntry, opened: bytes) -> Iterator[bytes]:
+        """The plain bytes of a part, in pieces, from what `opened` gave; IntegrityError behind the
+        last when they do not have their digest."""
+        digest = self._digest(part)
+        name = part.key.removesuffix(age.SUFFIX)
+        for piece in compression.decompressed([opened], name=name, plain_bytes=part.plain_bytes):
+            digest.update(piece)
+            yield piece
+        if not hmac.compare_digest(digest.hexdigest(), part.plain_sha256):
+            raise _damaged(part.key, "its content is not that which was stored")
+
+    def _digest(self, part: PartEntry) -> _Digest:
+        return sha256() if part.digest_key is None else _hmac(self._keys[part.digest_key], b"")
+
+
+def unlocked(manifest: Manifest, identities: Sequence[Identity]) -> Opener:
+    """What opens the backup. Reads no object, so that a wrong key is told before anything is done.
+
+    Of a backup that is not encrypted no identity is needed. IdentityNeeded when none was given,
+    WrongIdentity when they are other people's, DamagedHeader when the manifest's own copy of a
+    digest key is damaged.
+    """
+    facts = manifest.encryption
+    if facts is None:
+        return Opener((), {})
+    if not identities:
+        raise IdentityNeeded(
+            f"Backup {manifest.backup_id} is encrypted. Name the identity file of one of its "
+            f"recipients with --identity FILE, or in CONVAULT_IDENTITY_FILE: "
+            f"{', '.join(facts.recipients)}.",
+            backup=manifest.backup_id,
+        )
+    return Opener(identities, {k.id: _open(manifest, k, identities) for k in facts.digest_keys})
+
+
+def _open(manifest: Manifest, key: DigestKey, identities: Sequence[Identity]) -> bytes:
+    where = f"The digest key {key.id} in the manifest of backup {manifest.backup_id}"
+    try:
+        opened = age.decrypt(base64.b64decode(key.sealed, validate=True), identities)
+    except age.NoMatch:
+        if not {identity.recipient for identity in identities} & set(key.recipients):
+            raise WrongIdentity(
+                f"Backup {manifest.backup_id} was not encrypted to the identities that were given "
+                f"({', '.join(identity.recipient for identity in identities)}). It opens with that "
+                f"of one of: {', '.join(key.recipients)}.",
+                backup=manifest.backup_id,
+            ) from None
+        # The right identity, and the lines that are for it do not open: they were changed.
+        raise _damaged_key(where) from None
+    except (age.BadHeader, binascii.Error):
+        raise _damaged_key(where) from None
+    except age.CannotOpen:
+        raise _damaged(where, "it was changed or cut off") from None
+    if len(opened) != KEY_BYTES:
+        raise _damaged(where, f"it has {len(opened)} bytes instead of {KEY_BYTES}")
+    return opened
+
+
+def _damaged_key(where: str) -> DamagedHeader:
+    return DamagedHeader(
+        f"{where} is damaged: its age header, which says who may open it, is not the one that was "
+        "written. Nothing was read; take the manifest from a copy of the repository."
+    )
+
+
+def _damaged(name: str, what: str) -> IntegrityError:
+    return IntegrityError(
+        f"{name} is damaged: {what}. Nothing was kept of it; put it back from a copy of the "
+        "repository, or use another backup.",
+        key=name,
+    )
+
+
+def _hmac(key: bytes, plain: bytes | Iterable[bytes]) -> _Digest:
+    found = hmac.new(key, digestmod=sha256)
+    for piece in (plain,) if isinstance(plain, bytes) else plain:
+        found.update(piece)
+    return found

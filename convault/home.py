@@ -1,0 +1,23 @@
+"""Where Convault keeps what belongs to this machine."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from convault.errors import ConfigurationError
+
+
+def home() -> Path:
+    """CONVAULT_HOME, or else the user's data folder. For root it is below /var/lib: the demo's
+    Postgres runs as `nobody` then, who cannot enter /root. ConfigurationError."""
+    folder = os.environ.get("CONVAULT_HOME")
+    if folder:
+        if not Path(folder).is_absolute():
+            raise ConfigurationError("CONVAULT_HOME must be an absolute path.")
+        return Path(folder)
+    if os.geteuid() == 0:
+        return Path("/var/lib/convault")
+    from platformdirs import user_data_dir
+
+    return Path(user_data_dir("convault"))

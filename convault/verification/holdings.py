@@ -1,0 +1,113 @@
+"""What the manifests of a repository need: every object, and the backups that need it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from uuid import UUID
+
+from convault import layout
+from convault.errors import NotFoundError, RepositoryError
+from convault.manifest import Manifest, PartEntry, TableEntry
+from convault.repository import Repository
+from convault.signature import Signature, SigningKeys
+from convault.verification.findings import Finding, FindingKind
+
+_NO_KEYS = SigningKeys()
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a part's rows come from."""
+
+    manifest: Manifest
+    table: TableEntry
+    part: PartEntry
+
+
+@dataclass(slots=True)
+class Needed:
+    """An object that backups need."""
+
+    key: str
+    size: int
+    """bytes"""
+    sha256: str
+    backups: list[UUID] = field(default_factory=list)
+    places: list[Place] = field(default_factory=list)
+    """of a part; none for other objects"""
+
+
+@dataclass(slots=True)
+class Holdings:
+    """The backups that were looked at, and what they need."""
+
+    manifests: dict[UUID, Manifest] = field(default_factory=dict)
+    needed: dict[str, Needed] = field(default_factory=dict)
+    """by key"""
+    unreadable: set[UUID] = field(default_factory=set)
+    """backups whose manifest cannot be read, so that nobody knows what they need"""
+    digests: dict[UUID, str] = field(default_factory=dict)
+    """SHA-256 of the first revision of each manifest that can be read"""
+    findings: list[Finding] = field(default_factory=list)
+    """about manifests"""
+
+
+def read_holdings(
+    repository: Repository,
+    backups: Iterable[UUID],
+    committed: Mapping[UUID, str | None],
+    keys: SigningKeys = _NO_KEYS,
+) -> Holdings:
+    """Read these manifests, every byte of them, in the revision that counts. `committed` tells the
+    SHA-256 of each first revision as the catalog knows it: that, or a signature by one of `keys`,
+    is what shows a change that leaves a manifest readable. StoreError."""
+    found = Holdings()
+    for backup_id in backups:
+        key = repository.manifest_key(backup_id)
+        try:
+            first = data = repository.manifest_bytes(backup_id, 1)
+            revision = repository.revision(backup_id)
+            if revision > 1:
+                key = layout.manifest_key(backup_id, revision)
+                data = repository.manifest_bytes(backup_id, revision)
+            manifest = repository.read_manifest(backup_id, data, revision)
+        except NotFoundError:
+            found.findings.append(missing_manifest(repository, backup_id))
+            continue
+        except RepositoryError as error:
+            found.unreadable.add(backup_id)
+            found.findings.append(Finding(FindingKind.DAMAGED, key, error.message, (backup_id,)))
+            continue
+        _add(found, manifest)
+        found.digests[backup_id] = digest = sha256(first).hexdigest()
+        faults = []
+        if (committed.get(backup_id) or digest) != digest:
+            key = repository.manifest_key(backup_id)
+            faults.append("its bytes are not those that were committed")
+        elif keys.check(data) is Signature.WRONG:
+            faults.append(f"its signature is wrong: {keys.problem(data)}")
+        found.findings += [Finding(FindingKind.DAMAGED, key, why, (backup_id,)) for why in faults]
+    return found
+
+
+def missing_manifest(repository: Repository, backup_id: UUID) -> Finding:
+    """Without its manifest a backup does not exist."""
+    return Finding(
+        FindingKind.MISSING,
+        repository.manifest_key(backup_id),
+        "the backup was completed, and its manifest is not there",
+        (backup_id,),
+    )
+
+
+def _add(found: Holdings, manifest: Manifest) -> None:
+    found.manifests[manifest.backup_id] = manifest
+    digests = manifest.digests()
+    for key, size in manifest.objects().items():
+        needed = found.needed.setdefault(key, Needed(key, size, digests[key]))
+        needed.backups.append(manifest.backup_id)
+    for table in manifest.tables:
+        for part in table.parts:
+            found.needed[part.key].places.append(Place(manifest, table, part))

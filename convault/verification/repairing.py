@@ -1,0 +1,90 @@
+"""Parts that are damaged or missing: whether the source can still tell them, and putting them back.
+
+The one overwrite there is (`Repository.put_part`): the stored bytes are read and proven wrong
+first, and kept under `damaged/`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from convault.errors import ConfigurationError, SourceError
+from convault.models import BackupOptions
+from convault.repository import Repository
+from convault.sources.base import Source
+from convault.verification.findings import Finding, Repair
+from convault.verification.holdings import Holdings, Place
+from convault.verification.reading import examine
+from convault.verification.rebuilding import rebuilt
+
+Sources = Callable[[BackupOptions], Source]
+"""where the rows of such a backup come from"""
+
+_Outcome = tuple[Repair, str]
+"""and why"""
+
+
+@dataclass(frozen=True, slots=True)
+class Repairing:
+    """How parts are put right."""
+
+    repository: Repository
+    sources: Sources
+    part_bytes: int
+    """plain bytes of a part at most, as backups have it"""
+    put_back: bool
+    """or only look whether it could be done"""
+
+    def of(self, holdings: Holdings, findings: Sequence[Finding]) -> list[Finding]:
+        """The findings, each of a part with what can be done about it; with `put_back` it is done.
+
+        The source is asked for the ranges of these parts only, and not at all when there are none.
+        One that cannot be asked repairs nothing, which is told; StoreError when the store fails.
+        """
+        done = {finding.key: finding for finding in findings}
+        wanted: dict[str, list[Place]] = defaultdict(list)
+        for finding in findings:
+            needed = holdings.needed.get(finding.key)
+            if needed is not None and needed.places and finding.hurts:
+                newest = max(needed.places, key=lambda place: place.manifest.created_at)
+                wanted[json.dumps(newest.manifest.options, sort_keys=True)].append(newest)
+        for places in wanted.values():
+            for place, outcome in self._outcomes(holdings, places):
+                repair, reason = outcome
+                finding = done[place.part.key]
+                reason = f"{finding.reason}; {reason}"
+                done[finding.key] = replace(finding, repair=repair, reason=reason)
+        return list(done.values())
+
+    def _outcomes(
+        self, holdings: Holdings, places: Sequence[Place]
+    ) -> list[tuple[Place, _Outcome]]:
+        """Of parts that one snapshot can tell. One part at a time is in memory."""
+        told: list[tuple[Place, _Outcome]] = []
+        try:
+            options = BackupOptions.parse(places[0].manifest.options)
+            with self.sources(options).snapshot() as snapshot:
+                for place in places:
+                    data = rebuilt(snapshot, place, options, self.part_bytes)
+                    told.append((place, self._outcome(holdings, place, data)))
+        except (ConfigurationError, SourceError) as error:
+            # What was made in it has proven itself by its digest, whatever became of the snapshot.
+            why = f"the source could not be asked: {error.message}"
+            told += [(place, (Repair.NOT_REPAIRABLE, why)) for place in places[len(told) :]]
+        return told
+
+    def _outcome(self, holdings: Holdings, place: Place, data: bytes | str) -> _Outcome:
+        if isinstance(data, str):
+            return Repair.NOT_REPAIRABLE, data
+        if not self.put_back:
+            return Repair.REPAIRABLE, "the source still holds its rows: use --repair"
+        key = place.part.key
+        self.repository.put_part(key, place.part.sha256, data)
+        self.repository.store.flush()
+        left = examine(self.repository.store, holdings.needed[key])
+        if left is not None:
+            return Repair.NOT_REPAIRABLE, f"it was put back, and then {left.reason}"
+        return Repair.REPAIRED, "it was put back from the source"

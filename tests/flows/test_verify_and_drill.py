@@ -1,0 +1,96 @@
+"""The flows `verify` and `drill`, on a real Prefect server."""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from prefect import Flow
+from prefect.client.orchestration import get_client
+
+from convault.embedded.server import EmbeddedPostgres
+from convault.errors import DrillFailed, VerificationFailed
+from flows.backup import backup
+from flows.drill import drill
+from flows.verify import verify
+from tests.flows.application import Application
+from tests.prefect_server import CHECKOUT
+
+DEPLOYED = yaml.safe_load((CHECKOUT / "prefect.yaml").read_text())["deployments"]
+
+
+@pytest.mark.parametrize("deployment", DEPLOYED, ids=lambda d: d["name"])
+def test_what_is_deployed_exists_and_takes_its_parameters(deployment: dict[str, Any]) -> None:
+    file, _, name = deployment["entrypoint"].partition(":")
+    flow: Flow[..., Any] = getattr(importlib.import_module(file[:-3].replace("/", ".")), name)
+    assert isinstance(flow, Flow)
+    flow.validate_parameters(deployment["parameters"])
+    assert deployment["concurrency_limit"]["limit"] == 1
+    assert all(s["slug"] and s["active"] is False for s in deployment["schedules"])
+
+
+def test_the_schedules() -> None:
+    slugs = {d["entrypoint"]: [s["slug"] for s in d["schedules"]] for d in DEPLOYED}
+    assert slugs["flows/verify.py:verify"] == ["weekly"]
+    assert slugs["flows/drill.py:drill"] == ["monthly"]
+
+
+@pytest.fixture
+def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="cv-"))
+    folder.chmod(0o711)
+    monkeypatch.setenv("CONVAULT_HOME", str(folder))
+    yield folder
+    shutil.rmtree(folder)
+
+
+def artifacts(key: str) -> list[Any]:
+    with get_client(sync_client=True) as client:
+        return [a for a in client.read_artifacts() if a.key == key]
+
+
+@pytest.mark.prefect_server
+@pytest.mark.xdist_group("prefect")
+def test_verify_and_drill(
+    application: Application, home: Path, monkeypatch: pytest.MonkeyPatch,
+    cluster: EmbeddedPostgres, new_database: Callable[[EmbeddedPostgres], str],
+) -> None:  # fmt: skip
+    record = backup()
+    found = verify(read_data="1/2")
+    assert (found.sound, found.findings) == (True, ())
+    assert 0 < found.read_objects < found.objects
+
+    part = next((application.store / "data" / "messages").iterdir())
+    whole = part.read_bytes()
+    part.write_bytes(whole[:50])
+    with pytest.raises(VerificationFailed, match=part.name):
+        verify(record.id)
+    assert part.name in artifacts("verification")[0].data
+    assert verify(put_back=True).sound
+    assert part.read_bytes() == whole
+
+    report = drill(record.id)
+    assert report["outcome"] == "passed"
+    row = application.installation().catalog.get(record.id)
+    assert row.drill == report
+    assert row.verified_at is not None
+    assert "public.messages" in artifacts("drill")[0].data
+    assert [path.name for path in (home / "drill").iterdir()] == ["lock"]
+
+    part.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(DrillFailed, match=part.name):
+        drill()
+    row = application.installation().catalog.get(record.id)
+    assert row.verified_at is None
+    assert row.drill is not None
+    assert row.drill["outcome"] == "failed"
+
+    monkeypatch.setenv("CONVAULT_TARGET_LIVE_URL", new_database(cluster))
+    with pytest.raises(Exception, match="is a superuser"):
+        drill(into="live")
