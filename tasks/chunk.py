@@ -39,8 +39,8 @@ def chunk(
     workers: int,
 ) -> Load[Plan]:
     """Every range of every table of the snapshot's dataset with its key, those that have rows to
-    read packed into chunks of `chunk_bytes`. Parts are encrypted to the `recipients`, if there are any.
-    Keys are asked for by so many `workers` at a time."""
+    read packed into chunks of `chunk_bytes`. Parts are encrypted to the `recipients`, if there are
+    any. Keys are asked for by so many `workers` at a time."""
     seen = snapshot.content
     sized = [
         (range_, bytes_of(range_, table, seen))
