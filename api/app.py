@@ -4,8 +4,9 @@ Served by any ASGI server:
 
     uvicorn api.app:create_app --factory --host 127.0.0.1 --port 8000
 
-It needs CONVAULT_API_KEY, the catalog's database (DATABASE_URL or CONVAULT_CATALOG_URL) and
-PREFECT_API_URL, where the runs go. It speaks plain HTTP: put a proxy with TLS before it.
+It needs a key (CONVAULT_API_KEY, CONVAULT_API_KEYS) or SUPABASE_URL, whose users' tokens it takes;
+the catalog's database (DATABASE_URL or CONVAULT_CATALOG_URL); and PREFECT_API_URL, where the runs
+go. It speaks plain HTTP: put a proxy with TLS before it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 from fastapi import Depends, FastAPI
 
 from api import problems
-from api.auth import RequireKey
+from api.auth import Guard, caller
 from api.routes import backups, health
 from convault import __version__
 from convault.catalog import open_catalog
@@ -23,7 +24,7 @@ from convault.settings import Settings, load_settings
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The application; `settings` come from the environment when they are not given.
 
-    ConfigurationError when there is no API key or no catalog: it never serves without.
+    ConfigurationError when there is no key or no catalog: it never serves without.
     """
     settings = settings or load_settings()
     app = FastAPI(
@@ -33,7 +34,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redirect_slashes=False,
     )
     problems.install(app)
-    closed = [Depends(RequireKey(settings))]
+    app.state.guard = Guard(settings)
+    closed = [Depends(caller)]  # each route says what scope it needs beyond that
     app.state.catalog = open_catalog(settings.catalog_url())
     app.state.settings = settings
     app.include_router(health.router)

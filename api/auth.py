@@ -1,61 +1,81 @@
-"""The API key: `Authorization: Bearer <key>` or `X-API-Key: <key>`."""
+"""Who may do what: `Authorization: Bearer <key or token>` or `X-API-Key: <key>`.
+
+Every closed route depends on `caller`, and says with `Security(caller, scopes=[...])` what its
+caller must be allowed.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from typing import Annotated
 
-from fastapi import Depends
-from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+from fastapi import Depends, Request
+from fastapi.security import (
+    APIKeyHeader,
+    HTTPAuthorizationCredentials,
+    HTTPBearer,
+    SecurityScopes,
+)
 
-from api.problems import Unauthorized
+from api.caller import Caller, Scope
+from api.keys import caller_with, keys_of
+from api.problems import Forbidden, Unauthorized
+from api.tokens import verifier_of
 from convault.errors import ConfigurationError
 from convault.settings import Settings
 
-_bearer = HTTPBearer(auto_error=False, description="`Authorization: Bearer <CONVAULT_API_KEY>`")
-_header = APIKeyHeader(
-    name="X-API-Key", auto_error=False, description="`X-API-Key: <CONVAULT_API_KEY>`"
+_bearer = HTTPBearer(
+    auto_error=False,
+    description="`Authorization: Bearer <key>`, or the access token of a user of the Supabase "
+    "project whose `app_metadata` has `convault_role`",
 )
+_header = APIKeyHeader(name="X-API-Key", auto_error=False, description="`X-API-Key: <key>`")
 
 
-class RequireKey:
-    """Dependency of every closed route: Unauthorized unless the request brings the key.
-
-    Digests are compared, in constant time, so that neither the key's length nor how much of it was
-    guessed shows in the time an answer takes.
-    """
+class Guard:
+    """Knows the keys, and the project whose tokens count."""
 
     def __init__(self, settings: Settings) -> None:
-        """ConfigurationError with the remedy when CONVAULT_API_KEY is not set."""
-        secret = settings.convault_api_key
-        key = secret.get_secret_value().strip() if secret else ""
-        if not key:
+        """ConfigurationError with the remedy when there is neither a key nor a project."""
+        self._keys = keys_of(settings)
+        self._tokens = verifier_of(settings)
+        if not self._keys and self._tokens is None:
             raise ConfigurationError(
                 "CONVAULT_API_KEY is not set, and the API does not run without one. Make a key, "
-                "for example with `openssl rand -hex 32`, and set it in the environment or in .env."
+                "for example with `openssl rand -hex 32`, and set it in the environment or in "
+                ".env; or set CONVAULT_API_KEYS, or SUPABASE_URL for the tokens of its users."
             )
-        self._digest = _digest(key.encode())
 
-    def __call__(
-        self,
-        bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
-        header: Annotated[str | None, Depends(_header)],
-    ) -> None:
-        """Check one request."""
-        given = [bearer.credentials if bearer else None, header]
-        # Headers arrive decoded as Latin-1: this gives back the bytes that were sent.
-        right = [self._is_key(text.encode("latin-1")) for text in given if text is not None]
-        if not right:
+    def caller(self, bearer: str | None, header: str | None) -> Caller:
+        """Whose key or token a request brings. Unauthorized, SigningKeysUnavailable."""
+        given = [text for text in (bearer, header) if text is not None]
+        if not given:
             raise Unauthorized(
-                "This needs the API key: send `Authorization: Bearer <key>` or `X-API-Key: <key>`."
+                "This needs an API key: send `Authorization: Bearer <key>` or `X-API-Key: <key>`."
             )
-        if not any(right):
-            raise Unauthorized("This is not the API key; it is the server's CONVAULT_API_KEY.")
+        for text in given:
+            # Headers arrive decoded as Latin-1: this gives back the bytes that were sent.
+            caller = caller_with(text.encode("latin-1"), self._keys)
+            if caller is not None:
+                return caller
+        if self._tokens is not None and bearer is not None and bearer.count(".") == 2:
+            return self._tokens.caller(bearer)
+        raise Unauthorized("This is no API key of this server; see its CONVAULT_API_KEY.")
 
-    def _is_key(self, given: bytes) -> bool:
-        return hmac.compare_digest(_digest(given), self._digest)
 
-
-def _digest(key: bytes) -> bytes:
-    return hashlib.sha256(key).digest()
+def caller(
+    request: Request,
+    needed: SecurityScopes,
+    bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+    header: Annotated[str | None, Depends(_header)],
+) -> Caller:
+    """Who asks. Unauthorized without a right key or token, Forbidden when it does not allow what
+    the route needs."""
+    guard: Guard = request.app.state.guard
+    found = guard.caller(bearer.credentials if bearer else None, header)
+    missing = [scope for scope in needed.scopes if not found.may(Scope(scope))]
+    if missing:
+        raise Forbidden(
+            f"This needs the scope {', '.join(missing)}. Use a key that has it; a signed-in user "
+            "needs `convault_role` in the account's app_metadata."
+        )
+    return found

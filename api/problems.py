@@ -4,10 +4,12 @@ Beside the domain's errors (convault/errors.py) there are those of a request its
 
 ApiError
 ├── MalformedBody         400  the body is not JSON, or did not come whole
-├── Unauthorized          401  no key, or a wrong one
+├── Unauthorized          401  no key or token, or a wrong one
+├── Forbidden             403  a right one that does not allow this
 ├── BodyTooLarge          413  more bytes than any options need
 ├── UnsupportedMediaType  415  a body that does not say it is JSON
-└── InvalidRequest        422  a parameter is wrong
+├── InvalidRequest        422  a parameter is wrong
+└── SigningKeysUnavailable 503  tokens cannot be checked for now (transient)
 """
 
 from __future__ import annotations
@@ -50,10 +52,16 @@ class MalformedBody(ApiError):
 
 
 class Unauthorized(ApiError):
-    """The request brings no API key, or a wrong one."""
+    """The request brings no API key or token, or a wrong one."""
 
     code, http_status = "unauthorized", 401
     headers = (("WWW-Authenticate", 'Bearer realm="convault"'),)
+
+
+class Forbidden(ApiError):
+    """The key or token is right, and does not allow this."""
+
+    code, http_status = "forbidden", 403
 
 
 class BodyTooLarge(ApiError):
@@ -74,6 +82,12 @@ class InvalidRequest(ApiError):
     """A parameter of the request is wrong."""
 
     code, http_status = "invalid-request", 422
+
+
+class SigningKeysUnavailable(ApiError):
+    """The Auth server does not give the keys with which tokens are checked."""
+
+    code, http_status, transient = "signing-keys-unavailable", 503, True
 
 
 class FieldError(BaseModel):

@@ -30,8 +30,18 @@ class Settings(BaseSettings):
     """the source; the catalog lives there too unless `convault_catalog_url` says otherwise"""
     convault_catalog_url: SecretStr | None = None
     convault_store_url: str | None = None
-    """`file:///absolute/folder`, `s3://bucket/prefix`, `gs://...`, `az://...` or `memory://`"""
+    """`file:///absolute/folder`, `s3://bucket/prefix`, `gs://...`, `az://...`, `supabase://...` or
+    `memory://`"""
     convault_api_key: SecretStr | None = None
+    """may do everything that the API offers"""
+    convault_api_keys: SecretStr | None = None
+    """`name:scope+scope:sha256` each, separated by spaces"""
+    supabase_url: str | None = None
+    """https://host: the project whose Storage can be the store and whose users' tokens count"""
+    supabase_jwt_secret: SecretStr | None = None
+    """with which an older project signs tokens (HS256)"""
+    convault_token_issuer: str | None = None
+    """what tokens name as `iss` where it is not `<SUPABASE_URL>/auth/v1`"""
     convault_signing_key: SecretStr | None = None
     """keys in hex or base64, with commas between: the first signs manifests, all of them prove"""
     convault_encryption: Literal["auto", "required", "off"] = "auto"

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,12 +66,19 @@ class ObjectServer:
 
 
 @contextmanager
-def running(arguments: Sequence[str | Path], port: int, folder: Path) -> Iterator[None]:
-    """Run a server until the block ends; it answers on `port` when the block begins."""
+def running(
+    arguments: Sequence[str | Path],
+    port: int,
+    folder: Path,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[None]:
+    """Run a server until the block ends; it answers on `port` when the block begins. `folder` is
+    its own and is removed; `environment` takes the place of this process's."""
     with (folder / "output").open("wb") as output:
         process = subprocess.Popen(
-            arguments, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output
-        )
+            arguments, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=output,
+            stderr=output,
+        )  # fmt: skip
     try:
         deadline = time.monotonic() + _START_SECONDS
         while True:

@@ -7,16 +7,19 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID, uuid4
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response, Security
 from prefect.settings import (
     PREFECT_API_REQUEST_TIMEOUT,
     PREFECT_CLIENT_MAX_RETRIES,
     temporary_settings,
 )
 
+from api.auth import caller
 from api.body import json_body
+from api.caller import Scope
 from api.problems import (
     BodyTooLarge,
+    Forbidden,
     InvalidRequest,
     MalformedBody,
     Unauthorized,
@@ -90,6 +93,7 @@ _EXAMPLE = BackupRecord(
 
 _BOTH = {
     **documented(Unauthorized, "This needs the API key: send `Authorization: Bearer <key>`."),
+    **documented(Forbidden, "This needs the scope operate. Use a key that has it."),
     **documented(CatalogUnavailable, "The catalog cannot be reached: try again in a moment."),
 }
 
@@ -99,6 +103,7 @@ router = APIRouter(prefix=PREFIX, tags=["backups"], responses=_BOTH)
 @router.post(
     "",
     status_code=202,
+    dependencies=[Security(caller, scopes=[Scope.OPERATE])],
     summary="Start a backup",
     openapi_extra=_OPTIONS_BODY,
     responses={
@@ -131,6 +136,7 @@ def create_backup(
 @router.get(
     "",
     summary="List backups",
+    dependencies=[Security(caller, scopes=[Scope.LIST])],
     responses={
         200: {"content": {"application/json": {"example": [_EXAMPLE]}}},
         **documented(InvalidRequest, "limit: Input should be less than or equal to 1000."),

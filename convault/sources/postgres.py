@@ -57,6 +57,8 @@ from convault.sources.session import (
 from convault.sources.types import Facts, changed, read_facts
 from convault.sources.users import referenced
 
+CHECK_LOCK_TIMEOUT = 2.0
+"""seconds that `check` waits for a table that somebody is changing"""
 ATTEMPTS = 5
 """How often the tables are looked for before a schema that keeps changing is given up on."""
 
@@ -86,13 +88,16 @@ class PostgresSource:
         """See `sources.base.Source`."""
         from convault.schema import read_statements
 
-        connection = connect(self._url, lock_timeout=self._lock_timeout)
-        with closing(connection), translated():
-            dataset = find(connection, self._scope)
-            with connection.transaction():
-                connection.execute("SET TRANSACTION READ ONLY")
-                root_conditions(connection, dataset, self._scope.filters)
-            read_statements(connection, own(dataset))
+        connection = connect(self._url, lock_timeout=min(self._lock_timeout, CHECK_LOCK_TIMEOUT))
+        try:
+            with closing(connection), translated():
+                dataset = find(connection, self._scope)
+                with connection.transaction():
+                    connection.execute("SET TRANSACTION READ ONLY")
+                    root_conditions(connection, dataset, self._scope.filters)
+                read_statements(connection, own(dataset))
+        except LockNotAvailable:
+            return  # whoever holds it may be gone when the snapshot is taken, which looks again
 
     @contextmanager
     def snapshot(self) -> Iterator[PostgresSnapshot]:

@@ -151,7 +151,7 @@ def _endpoint(service: Service, parameters: Mapping[str, str]) -> str:
             "without a user, a password or a query."
         )
     if parts.scheme == "http" and not (
-        _is_loopback(parts.hostname or "") or parameters.get("allow_http") == "true"
+        is_loopback(parts.hostname or "") or parameters.get("allow_http") == "true"
     ):
         raise ConfigurationError(
             f"For a {service.scheme}:// store {source} is not encrypted: rows would cross the "
@@ -161,7 +161,8 @@ def _endpoint(service: Service, parameters: Mapping[str, str]) -> str:
     return found.rstrip("/")
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether `host` is this machine, so that nothing crosses a network."""
     try:
         return ip_address(host).is_loopback
     except ValueError:

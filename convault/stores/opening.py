@@ -18,7 +18,7 @@ from convault.stores.services import SERVICES
 
 _WANTED = (
     "A store's URL is file:///absolute/folder (three slashes), s3://bucket/prefix, "
-    "gs://bucket/prefix, az://container/prefix or memory://name"
+    "gs://bucket/prefix, az://container/prefix, supabase://bucket/prefix or memory://name"
 )
 _MEMORY_NAME = re.compile(r"[a-z0-9-]*")
 
@@ -31,7 +31,8 @@ def open_store(url: str, *, create: bool = False) -> Store:
 
     `file:///absolute/folder`: the folder must exist, or `create` must be given, which makes its
     last component. `s3://`, `gs://` and `az://`: a bucket that exists already, see
-    `stores.buckets`. `memory://` and `memory://name`: kept by this process alone and gone with it;
+    `stores.buckets`. `supabase://`: a bucket that `create` makes if there is none, see
+    `stores.supabase`. `memory://` and `memory://name`: kept by this process alone and gone with it;
     the same name opens the same store again. ConfigurationError says what is wrong with a URL, and
     repeats nothing of it that could be a password.
     """
@@ -40,13 +41,18 @@ def open_store(url: str, *, create: bool = False) -> Store:
     scheme, separator, _ = url.partition("://")
     if not separator:
         raise ConfigurationError(_no_url(url))
-    if scheme not in ("file", "memory", *SERVICES):
+    if scheme not in ("file", "memory", "supabase", *SERVICES):
         named = f" {scheme}:// is not supported." if scheme.isalnum() else ""
         raise ConfigurationError(f"{_WANTED}.{named}")
     if "@" in url.removeprefix(f"{scheme}://").partition("/")[0]:
         raise ConfigurationError(f"{_WANTED}, without a user or a password.")
     if scheme in SERVICES:
         return open_bucket(url)
+    if scheme == "supabase":
+        # Here, because its HTTP libraries take a while to load and few commands need them.
+        from convault.stores.supabase import open_supabase
+
+        return open_supabase(url, create=create)
     if scheme == "memory":
         return _memory(url)
     root = _folder(url)

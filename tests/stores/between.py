@@ -9,6 +9,7 @@ from __future__ import annotations
 import http.client
 import socket
 import struct
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from enum import StrEnum
@@ -20,13 +21,36 @@ from urllib.parse import urlsplit
 
 class Fault(StrEnum):
     BUSY = "answers 503 instead of asking the server"
+    TOO_MANY = "answers 429, and to come back after a second"
+    BUSY_INSIDE = "answers 400 with a body that says 503, as Supabase's Storage does"
     FORBIDDEN = "answers 403"
+    FORBIDDEN_INSIDE = "answers 400 with a body that says 403"
+    NO_ROUTE = "answers 404 as Supabase does where it does not know the path"
+    ELSEWHERE = "answers 307 with another address"
     DROP = "closes the connection without asking the server"
+    HALF = "sends the server half of the request's body, and closes both connections"
     LOST = "asks the server, and closes the connection without its answer"
     CUT = "closes the connection in the middle of the answer's body"
     HANG = "does not answer before the proxy ends"
     SHIFT = "asks for other bytes than were asked for"
     WHOLE = "asks for all bytes where some were asked for, and answers 200"
+
+
+_INSTEAD: dict[Fault, tuple[int, list[tuple[str, str]], bytes]] = {
+    Fault.BUSY: (503, [], b""),
+    Fault.TOO_MANY: (429, [("Retry-After", "1")], b""),
+    Fault.BUSY_INSIDE: (
+        400, [], b'{"statusCode": "503", "error": "SlowDown", "message": "Please reduce"}'
+    ),
+    Fault.FORBIDDEN: (403, [], b""),
+    Fault.FORBIDDEN_INSIDE: (
+        400, [], b'{"statusCode": "403", "error": "Unauthorized", "message": "invalid signature"}'
+    ),
+    Fault.NO_ROUTE: (
+        404, [], b'{"message": "Route POST:/x not found", "error": "Not Found", "statusCode": 404}'
+    ),
+    Fault.ELSEWHERE: (307, [("Location", "http://127.0.0.1:9/elsewhere")], b""),
+}  # fmt: skip
 
 
 class Request(NamedTuple):
@@ -54,21 +78,34 @@ class Between:
             self.requests.append(request)
             return self._plan(request, len(self.requests) - 1)
 
+    def begin(self, request: Request, body: bytes) -> None:
+        """Send the server a request that breaks off after `body`."""
+        with closing(self._connection()) as connection:
+            self._send(connection, request, body)
+            time.sleep(0.2)  # what it got it shall have seen
+
     def ask(self, request: Request, body: bytes) -> tuple[http.client.HTTPResponse, bytes]:
         """The server's answer."""
-        with closing(
-            http.client.HTTPConnection(self._server.hostname or "", self._server.port, timeout=60)
-        ) as connection:
-            # `Host` as it came: it is part of what was signed.
-            connection.putrequest(
-                request.method, request.path, skip_host=True, skip_accept_encoding=True
-            )
-            for name, value in request.headers.items():
-                connection.putheader(name, value)
-            connection.endheaders(body)
+        with closing(self._connection()) as connection:
+            self._send(connection, request, body)
             answer = connection.getresponse()
             content = answer.read()
         return answer, content
+
+    def _connection(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection(
+            self._server.hostname or "", self._server.port, timeout=60
+        )
+
+    @staticmethod
+    def _send(connection: http.client.HTTPConnection, request: Request, body: bytes) -> None:
+        # `Host` as it came: it is part of what was signed.
+        connection.putrequest(
+            request.method, request.path, skip_host=True, skip_accept_encoding=True
+        )
+        for name, value in request.headers.items():
+            connection.putheader(name, value)
+        connection.endheaders(body)
 
 
 def _handler(between: Between) -> type[BaseHTTPRequestHandler]:
@@ -86,10 +123,13 @@ def _handler(between: Between) -> type[BaseHTTPRequestHandler]:
                 return self._close()  # the store gave up
             request = Request(self.command, self.path, dict(self.headers.items()), len(body))
             fault = between.fault(request)
+            if fault in _INSTEAD:
+                return self._answer(*_INSTEAD[fault])
+            if fault is Fault.HALF:
+                between.begin(request, body[: length // 2])
+                return self._close()
             if isinstance(fault, int):
                 return self._answer(fault, [], b"")
-            if fault is Fault.BUSY or fault is Fault.FORBIDDEN:
-                return self._answer(503 if fault is Fault.BUSY else 403, [], b"")
             if fault is Fault.HANG:
                 between.ended.wait()
             if fault is Fault.HANG or fault is Fault.DROP:
@@ -114,7 +154,7 @@ def _handler(between: Between) -> type[BaseHTTPRequestHandler]:
                 return self._close()
             return self._answer(answer.status, headers, content)
 
-        do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _pass_on  # noqa: N815
+        do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = do_PATCH = _pass_on  # noqa: N815
 
         def _answer(
             self, status: int, headers: list[tuple[str, str]], content: bytes,

@@ -251,6 +251,20 @@ def test_a_server_that_is_down_is_waited_for_a_while(monkeypatch: pytest.MonkeyP
     assert caught.value.__suppress_context__
 
 
+def test_the_path_of_an_endpoint_is_kept(
+    moto: ObjectServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Supabase's S3 endpoint has one."""
+    for name, value in moto.environment.items():
+        monkeypatch.setenv(name, value)
+    with between(moto.endpoint, always(Fault.FORBIDDEN)) as (proxy, endpoint):
+        store = open_bucket(f"s3://b-1/in?endpoint={endpoint}/storage/v1/s3&region=eu-central-1")
+        with pytest.raises(StoreError):
+            store.get("object")
+    assert proxy.requests[0].path == "/storage/v1/s3/b-1/in/object"
+    assert "/eu-central-1/s3/" in proxy.requests[0].headers["authorization"]
+
+
 def test_sends_nothing_that_is_there_already(through: Callable[..., Any]) -> None:
     with through(lambda request, number: None) as (proxy, store):
         assert store.put("object", DATA) is False

