@@ -20,7 +20,7 @@ import zstandard
 
 from convault.models import BackupOptions, Range, SourceFacts
 
-SCHEME = 1
+SCHEME = 2
 """Of the encoding below, and of what Convault itself makes of rows (order, frames, quoting). With
 another number every key is another one, so that every row is read and stored again."""
 

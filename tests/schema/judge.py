@@ -16,7 +16,7 @@ from convault.embedded.server import wheel_binaries
 from convault.models import Dataset, Statement, Table, TableName
 from convault.schema import RESTORE_SETTINGS, read_statements
 from convault.sources.session import connect
-from convault.target import exists
+from convault.restore.target import exists
 
 _TABLES = """
     SELECT n.nspname, c.relname, c.oid, c.relkind::text

@@ -9,10 +9,10 @@ from typing import Any
 
 import psycopg
 
-from convault import target
 from convault.errors import IntegrityError, RestoreError
 from convault.models import Statement
 from convault.progress import report
+from convault.restore import target
 from convault.sources.failures import reason, sqlstate
 
 _NO_FAULT_OF_THE_STATEMENT = ("08", "25", "40", "53", "57", "58", "F0", "XX")
@@ -67,6 +67,11 @@ class Outcome:
     left_out: list[Statement] = field(default_factory=list)
     """as what they need is not there: `needs` has only what is missing"""
     faults: list[Fault] = field(default_factory=list)
+
+    def add(self, other: Outcome) -> None:
+        """What another run did not do."""
+        self.left_out += other.left_out
+        self.faults += other.faults
 
 
 def known(statement: Statement) -> bool:

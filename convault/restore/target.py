@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,10 +11,13 @@ import psycopg
 
 from convault.dataset import OWN_TABLES, is_managed
 from convault.errors import RestoreError, SourceError
+from convault.models import TableName
 from convault.schema import RESTORE_SETTINGS
 from convault.sources import session
 from convault.sources.failures import reason, sqlstate
 
+KEPT = "convault_undo_"
+"""how the names of schemas begin in which rows are kept for an undo"""
 _SHOWN = 5
 """names of things in the way that an error shows"""
 
@@ -69,9 +72,9 @@ _EXISTS = """
 
 
 @contextmanager
-def transaction(url: str) -> Iterator[psycopg.Connection[Any]]:
+def transaction(url: str, *, dry_run: bool = False) -> Iterator[psycopg.Connection[Any]]:
     """A connection whose one transaction commits when the block ends, and leaves no trace when it
-    fails. RestoreError when the target cannot be reached or refuses to commit."""
+    fails, or with `dry_run`. RestoreError when the target cannot be reached or refuses."""
     try:
         connection = session.connect(url)
     except SourceError as error:
@@ -89,6 +92,8 @@ def transaction(url: str) -> Iterator[psycopg.Connection[Any]]:
                     "The statements of the backup ended the restore's transaction, as only a "
                     "forged one can. Part of it may be in the target: drop that database."
                 )
+        if dry_run:
+            return
         with refusals("to commit"):
             _commit(connection)
     finally:
@@ -126,17 +131,60 @@ def _commit(connection: psycopg.Connection[Any]) -> None:
 
 def require_empty(connection: psycopg.Connection[Any]) -> None:
     """RestoreError when the target holds a relation, a type or a function, other than those of the
-    system, of extensions, of schemas that Supabase manages, and of Convault's own catalog."""
+    system, of extensions, of schemas that Supabase manages, of Convault's own catalog, and what it
+    kept for an undo."""
     own = [str(table) for table in OWN_TABLES]
     rows = connection.execute(_IN_THE_WAY, {"own": own}).fetchall()
-    names = [f"{schema}.{name}" for schema, name in rows if not is_managed(schema)]
+    names = [
+        f"{schema}.{name}"
+        for schema, name in rows
+        if not is_managed(schema) and not schema.startswith(KEPT)
+    ]
     if not names:
         return
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     raise RestoreError(
         f"The target is not empty: it holds {', '.join(names[:_SHOWN])}{more}. "
-        "Nothing was changed: restore into an empty database (CREATE DATABASE)."
+        "Nothing was changed: restore into an empty database (CREATE DATABASE), or into a schema "
+        "of its own (--schema NAME). Tables that live there are filled when they have the names of "
+        "the backup's."
     )
+
+
+def require_no_schema(connection: psycopg.Connection[Any], schema: str) -> None:
+    """RestoreError when the schema is there already, or is one that somebody else fills."""
+    if is_managed(schema) or schema == "public":
+        raise RestoreError(
+            f"The schema {schema} belongs to Supabase, Postgres or the application: name a new "
+            "one, such as --schema restored."
+        )
+    query = "SELECT FROM pg_catalog.pg_namespace WHERE nspname = %s"
+    if connection.execute(query, (schema,)).fetchone() is not None:
+        raise RestoreError(
+            f"The target has a schema {schema} already. Nothing was changed: name another one, or "
+            "drop it (DROP SCHEMA ... CASCADE) when nobody needs it."
+        )
+
+
+def tables_there(
+    connection: psycopg.Connection[Any], names: Collection[TableName]
+) -> set[TableName]:
+    """Those of `names` that are tables of the target."""
+    rows = connection.execute(
+        "SELECT n.nspname, c.relname FROM pg_catalog.pg_class c"
+        " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+        " JOIN unnest(%s::pg_catalog.text[], %s::pg_catalog.text[]) AS wanted (schema, name)"
+        " ON wanted.schema = n.nspname AND wanted.name = c.relname"
+        " WHERE c.relkind IN ('r', 'p')",
+        ([name.schema for name in names], [name.name for name in names]),
+    ).fetchall()
+    return {TableName(schema, name) for schema, name in rows}
+
+
+def is_superuser(connection: psycopg.Connection[Any]) -> bool:
+    """Whether the role could do anything on that server."""
+    found = connection.execute("SELECT current_setting('is_superuser')").fetchone()
+    return found == ("on",)
 
 
 def exists(connection: psycopg.Connection[Any], name: str) -> bool:
