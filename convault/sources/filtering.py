@@ -173,6 +173,16 @@ class _Resolved:
 
     def _require(self, option: str, table: Table, column: str, setting: str) -> None:
         names = [c.name for c in table.columns]
+        hidden = [c.name for c in table.columns if c.mask] + [
+            a.column for a in self._dataset.absent if a.table == table.name and a.column
+        ]
+        if column in hidden:
+            how = "masked" if column in names else "excluded"
+            raise OptionsError(
+                f"{option} cannot be used: {table.name}.{column} is {how}, and which rows the "
+                f"backup holds would tell its values. Use another filter, or leave {column} as it "
+                "is."
+            )
         if column not in names:
             raise OptionsError(
                 f"{option} cannot be used: {table.name} has no column {column}. Set {setting} to "
