@@ -104,7 +104,7 @@ def _checks(
         for what in ("rows", "digest"):
             yield not_verified(what, str(table), "the table could not be made here")
     yield from row_checks(connection, there)
-    yield from reference_checks(connection, whole, left_out)
+    yield from reference_checks(connection, whole, left_out, rehearsal.stand_ins)
     yield from sequence_checks(connection, there)
     yield not_verified("files", "", "this backup holds no files")
     if planned.assertions:
