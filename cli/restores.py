@@ -73,7 +73,10 @@ def restore(
     backup_id = backup_named(installation, backup)
     manifest, data = installation.repository.stored_manifest(backup_id)
     what = f"the manifest of backup {backup_id}"
-    signed = signature.judged(data, installation.signing, what=what, trust=trust)
+    superseded = installation.repository.superseded(manifest)
+    signed = signature.judged(
+        data, installation.signing, what=what, trust=trust, superseded=superseded
+    )
     say_signature(signed, data, installation.signing)
     identities = identities_of(settings, identity) if manifest.encryption else ()
     with progress.shown():

@@ -137,7 +137,7 @@ def encrypt_with_passphrase(data: bytes, passphrase: str) -> bytes:
 
 
 def decrypt_with_passphrase(data: bytes, passphrase: str) -> bytes:
-    """BadPassphrase, TooMuchWork, BadHeader, BadBody; NoMatch when it was not encrypted with a passphrase."""
+    """BadPassphrase, TooMuchWork, BadHeader, BadBody; NoMatch when it was encrypted otherwise."""
     _check_header(data)
     try:
         found: bytes = _passphrase.decrypt(data, passphrase)
