@@ -20,6 +20,8 @@ from convault.models import Column
 _STAND_IN = pa.schema([("_", pa.bool_())])
 _FIXED_BYTES = 8
 """what any value takes beside its text, at most"""
+_MAX_GROUP_BYTES = 4 * FRAME_BYTES
+"""of a row group of several rows, unpacked: some more than is ever written"""
 
 
 class Parquet:
@@ -59,14 +61,39 @@ class Parquet:
         """See `formats.base.Format`."""
         expected = _schema(columns)
         try:
-            with pq.ParquetFile(pa.BufferReader(data)) as file:
-                if not file.schema_arrow.equals(expected):
-                    raise _malformed()
+            if not pq.read_schema(pa.BufferReader(data)).equals(expected):
+                raise _malformed()
+            # Texts as places in a dictionary: a few bytes can stand for any number of long ones,
+            # whose size is to be known before they are made.
+            texts = [column.name for column in columns if column.encoding == "text"]
+            with pq.ParquetFile(pa.BufferReader(data), read_dictionary=texts) as file:
                 for number in range(file.num_row_groups):
+                    _check_group(file.metadata.row_group(number))
                     table = file.read_row_group(number)
+                    _check_texts(table)
+                    table = table.cast(expected)
                     yield Rows(_frame(table, columns), table.num_rows)
         except (pa.ArrowException, OSError):
             raise _malformed() from None
+
+
+def _check_group(group: pq.RowGroupMetaData) -> None:
+    """IntegrityError when the group would take more memory than any that is written."""
+    rows, values = group.num_rows, group.num_rows * max(group.num_columns, 1)
+    if rows > 1 and max(values * _FIXED_BYTES, group.total_byte_size) > _MAX_GROUP_BYTES:
+        raise _malformed()
+
+
+def _check_texts(table: pa.Table) -> None:
+    """The same, of texts that are not made yet."""
+    size = 0
+    for column in table.columns:
+        if pa.types.is_dictionary(column.type):
+            for chunk in column.chunks:
+                lengths = pc.binary_length(chunk.dictionary)
+                size += pc.sum(lengths.take(chunk.indices)).as_py() or 0
+    if table.num_rows > 1 and size > _MAX_GROUP_BYTES:
+        raise _malformed()
 
 
 def _schema(columns: Sequence[Column]) -> pa.Schema:
