@@ -111,8 +111,8 @@ def identity(secret: str) -> Identity:
 
 
 def encrypt(data: bytes, recipients: Sequence[str]) -> bytes:
-    """`data` for each of the recipients (`age1...`, at least one, at most MAX_RECIPIENTS). Different
-    bytes every time."""
+    """`data` for each of the recipients (`age1...`, one to MAX_RECIPIENTS). Different bytes every
+    time."""
     found: bytes = pyrage.encrypt(data, [x25519.Recipient.from_str(key) for key in recipients])
     return found
 
