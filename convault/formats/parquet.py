@@ -1,6 +1,6 @@
 """Rows as Parquet: booleans and integers as such, everything else as text; zstandard within.
 
-Row groups of about FRAME_BYTES, with statistics. A table without columns has one that is called `_`
+Row groups of about GROUP_BYTES, with statistics. A table without columns has one that is called `_`
 and holds nothing but NULL, because Parquet counts no rows without columns.
 """
 
@@ -14,10 +14,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from convault.errors import IntegrityError
-from convault.formats.base import FRAME_BYTES, Document, Frame, Rows, check_columns, cut
+from convault.formats.base import Document, Frame, Rows, check_columns, cut
 from convault.models import Column
 
 _STAND_IN = pa.schema([("_", pa.bool_())])
+GROUP_BYTES = 1024 * 1024
+"""of a row group, as Arrow, about: smaller ones would cost more than they save, as the footer
+describes each, column by column"""
 _FIXED_BYTES = 8
 """what any value takes beside its text, at most"""
 
@@ -57,12 +60,18 @@ class Parquet:
 
     def read(self, data: bytes, columns: Sequence[Column]) -> Iterator[Rows]:
         """See `formats.base.Format`."""
+        return self.read_groups(data, columns, None)
+
+    def read_groups(
+        self, data: bytes, columns: Sequence[Column], groups: Sequence[int] | None
+    ) -> Iterator[Rows]:
+        """As `read`, of some row groups; `data` may have anything where the others lie."""
         expected = _schema(columns)
         try:
             with pq.ParquetFile(pa.BufferReader(data)) as file:
                 if not file.schema_arrow.equals(expected):
                     raise _malformed()
-                for number in range(file.num_row_groups):
+                for number in range(file.num_row_groups) if groups is None else groups:
                     table = file.read_row_group(number)
                     yield Rows(_frame(table, columns), table.num_rows)
         except (pa.ArrowException, OSError):
@@ -113,7 +122,7 @@ def _write(table: pa.Table, ends: Sequence[int], level: int) -> Document:
         write_statistics=True,
         store_schema=False,
     ) as writer:
-        for first, end in cut(ends, FRAME_BYTES):
+        for first, end in cut(ends, GROUP_BYTES):
             writer.write_table(table.slice(first, end - first), row_group_size=end - first)
     data = sink.getvalue().to_pybytes()
     metadata = pq.read_metadata(pa.BufferReader(data))

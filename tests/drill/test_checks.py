@@ -113,9 +113,7 @@ INSERT INTO conversations VALUES (1, '[1,2)', '[2026-01-15,2026-02-15)', 99),
 """
 
 
-def test_keys_over_periods_and_keys_that_are_not_enforced(
-    drilled: Drilled, database: str
-) -> None:
+def test_keys_over_periods_and_keys_that_are_not_enforced(drilled: Drilled, database: str) -> None:
     """Filtered: what a period overlaps is what a row refers to."""
     with psycopg.connect(database) as connection:
         connection.execute(ODD_KEYS.encode())
