@@ -234,10 +234,11 @@ def commit(
     """Make the backup exist, and its row say so; its manifest is signed with `keys`. The caller
     gives the lease back.
 
-    Before the manifest is written: IncompleteBackup when no reader would take it, ObjectMissing, ObjectConflict, LeaseLost, StoreUnavailable; then
-    there is no backup. After it only CatalogUnavailable, and then there is one: the row is mended
-    by the next reconcile and must not be called failed (`record_failure` sees to that). May be
-    repeated with the same manifest, also when a reconcile has completed the row meanwhile.
+    Before the manifest is written: IncompleteBackup when no reader would take it, ObjectMissing,
+    ObjectConflict, LeaseLost, StoreUnavailable; then there is no backup. After it only
+    CatalogUnavailable, and then there is one: the row is mended by the next reconcile and must not
+    be called failed (`record_failure` sees to that). May be repeated with the same manifest, also
+    when a reconcile has completed the row meanwhile.
     """
     stored = keys.sign(manifest.to_bytes())
     if not _is_committed(repository, manifest, stored):

@@ -339,6 +339,7 @@ def test_what_is_said_of_each_signature(
     assert refused.status == errors.SignatureError.exit_code
     assert "--trust" in refused.err
     trusted = run("restore", str(wrong), "--into", target, "--trust", "--yes", "--json")
+    assert trusted.status == 0, trusted.err
     assert (trusted.status, trusted.json["signature"]) == (0, "wrong")
     assert "Warning" in trusted.err
 
@@ -353,6 +354,7 @@ def test_without_a_key_it_cannot_be_checked(
     assert refused.status == errors.SignatureError.exit_code
     assert "CONVAULT_SIGNING_KEY is not set" in refused.err
     done = run("restore", "latest", "--into", target, "--trust", "--yes", "--json")
+    assert done.status == 0, done.err
     assert (done.status, done.json["signature"]) == (0, "unchecked")
 
 
