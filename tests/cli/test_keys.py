@@ -16,6 +16,7 @@ import psycopg
 import pytest
 
 from convault import age, errors
+from convault.embedded.server import EmbeddedPostgres
 from convault.encryption import Encryptor
 from convault.env_file import put_variable
 from convault.repository import Repository
@@ -26,6 +27,7 @@ from tests.cli.conftest import Convault, InProcess
 from tests.encryption.keys import new_key as new_identity
 from tests.restore.builder import back_up
 from tests.restore.conftest import target as target  # a second database
+from tests.restore.plain_owner import owned_database
 
 PASSPHRASE = "uma senha que não se vê"
 CONVERSATIONS = """
@@ -319,7 +321,7 @@ def test_rekey_writes_old_backups_anew(
 
 
 def test_what_is_said_of_each_signature(
-    house: House, run: InProcess, target: str, tmp_path: Path
+    house: House, run: InProcess, cluster: EmbeddedPostgres, tmp_path: Path
 ) -> None:
     mine = load_settings().signing
     signed = house.back_up(keys=mine)
@@ -335,23 +337,29 @@ def test_what_is_said_of_each_signature(
         done = run("extract", backup_id, f"out-{state}", "--json")
         assert done.json["signature"] == state
         assert ("Warning" in done.err) is (state != "signed")
-    refused = run("restore", str(wrong), "--into", target)
-    assert refused.status == errors.SignatureError.exit_code
-    assert "--trust" in refused.err
-    trusted = run("restore", str(wrong), "--into", target, "--trust", "--json")
-    assert (trusted.status, trusted.json["signature"]) == (0, "wrong")
-    assert "Warning" in trusted.err
+    with owned_database(cluster) as target:
+        for backup_id in (wrong, unsigned):
+            refused = run("restore", str(backup_id), "--into", target)
+            assert refused.status == errors.SignatureError.exit_code
+            assert "--trust" in refused.err
+        trusted = run("restore", str(wrong), "--into", target, "--trust", "--yes", "--json")
+        assert (trusted.status, trusted.json["signature"]) == (0, "wrong"), trusted.err
+        assert "Warning" in trusted.err
 
 
 def test_without_a_key_it_cannot_be_checked(
-    house: House, run: InProcess, target: str, monkeypatch: pytest.MonkeyPatch
+    house: House, run: InProcess, cluster: EmbeddedPostgres
 ) -> None:
     house.back_up(keys=SigningKeys.parse(new_key()))
     run("init", **house.environment)
     Path(load_settings.__globals__["ENV_FILE"]).unlink()
-    done = run("restore", "latest", "--into", target, "--json")
-    assert (done.status, done.json["signature"]) == (0, "unchecked")
-    assert "CONVAULT_SIGNING_KEY is not set" in done.err
+    with owned_database(cluster) as target:
+        refused = run("restore", "latest", "--into", target)
+        assert refused.status == errors.SignatureError.exit_code
+        assert "without CONVAULT_SIGNING_KEY" in refused.err
+        done = run("restore", "latest", "--into", target, "--trust", "--yes", "--json")
+        assert (done.status, done.json["signature"]) == (0, "unchecked"), done.err
+        assert "CONVAULT_SIGNING_KEY is not set" in done.err
 
 
 def test_the_signing_key_is_rotated(house: House, run: InProcess) -> None:
