@@ -66,7 +66,8 @@ def plan(
     assertions = _assertions(settings)
     wanted = backup_id or newest(installation.catalog)
     manifest, data = installation.repository.stored_manifest(wanted)
-    judged(data, installation.signing, what=f"backup {wanted}")
+    superseded = installation.repository.superseded(manifest)
+    judged(data, installation.signing, what=f"backup {wanted}", superseded=superseded)
     unlocked(manifest, identities)
     timeout = settings.convault_drill_timeout
     return Plan(
@@ -104,7 +105,7 @@ def _checks(
         for what in ("rows", "digest"):
             yield not_verified(what, str(table), "the table could not be made here")
     yield from row_checks(connection, there)
-    yield from reference_checks(connection, whole, left_out)
+    yield from reference_checks(connection, whole, left_out, rehearsal.stand_ins)
     yield from sequence_checks(connection, there)
     yield not_verified("files", "", "this backup holds no files")
     if planned.assertions:

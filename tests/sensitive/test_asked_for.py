@@ -50,13 +50,19 @@ ASKED: dict[str, Any] = {
         ({"maskColumns": ["a.b"]}, "maskColumns"),
         ({"maskColumns": {"a.b": "null"}, "excludeColumns": ["a.b"]}, "both excluded and masked"),
         ({"includeUsers": "perhaps"}, "includeUsers"),
+        ({"includeUsers": "yes"}, "includeUsers"),
+        ({"includeUsers": 1}, "includeUsers"),
+        ({"excludeTables": ["caf\udce9*"]}, "excludeTables.*name of a table"),
+        ({"excludeColumns": ["a.caf\udce9"]}, "excludeColumns.*table.column"),
+        ({"maskColumns": {"a.caf\udce9": "null"}}, "maskColumns.*table.column"),
         ({"excludeTables": ["a"] * 1001}, "excludeTables"),
         ({"excludeTable": ["a"]}, "excludeTable"),
     ],
 )
 def test_what_cannot_be_is_refused_by_itself(values: dict[str, Any], words: str) -> None:
-    with pytest.raises(errors.OptionsError, match=words):
+    with pytest.raises(errors.OptionsError, match=words) as raised:
         BackupOptions.parse(values)
+    assert raised.value.message.encode()  # or no terminal, log and catalog could take it
 
 
 def test_json_takes_both_kinds_of_names_and_gives_back_one() -> None:
