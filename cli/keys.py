@@ -180,7 +180,7 @@ def signing(
 
     settings = load_settings()
     if rotate:
-        report = signing_key.rotate(settings)
+        report = signing_key.rotate()
         say(report.said)
         ids = report.keys.ids
     else:

@@ -25,7 +25,7 @@ from cli.output import (
     say,
     size,
 )
-from cli.signatures import in_words, signatures
+from cli.signatures import in_words, signature_of, signatures
 from convault.catalog.base import BackupRecord, BackupStatus
 from convault.drill.report import summary as drill_summary
 from convault.errors import NotFoundError
@@ -89,13 +89,14 @@ def show(backup: BackupName, as_json: AsJson = False) -> None:
             raise
         record = None
     store = repository.store.url
+    signed = None if manifest is None else signature_of(installation, manifest, data)
     if as_json:
         print_json(
             {
                 "backup": None if record is None else as_object(record),
                 "contents": None if manifest is None else contents(manifest),
                 "store": store,
-                "signature": None if manifest is None else installation.signing.check(data),
+                "signature": signed,
                 "manifest_key": None if manifest is None else _key(repository, manifest),
             }
         )
@@ -103,11 +104,11 @@ def show(backup: BackupName, as_json: AsJson = False) -> None:
     facts = [("id", str(backup_id))]
     if record is not None:
         facts += _row_facts(record, settings.convault_timezone)
-    if manifest is not None:
+    if manifest is not None and signed is not None:
         facts += _manifest_facts(manifest)
         facts.append(("store", store))
         facts.append(("manifest", _key(repository, manifest)))
-        facts.append(("signature", in_words(data, installation.signing)))
+        facts.append(("signature", in_words(signed, data, installation.signing)))
     print_facts(facts)
     if record is None:
         say("The catalog does not list it yet: run `convault init`.")

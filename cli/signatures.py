@@ -13,14 +13,14 @@ from convault.signature import VARIABLE, Signature, SigningKeys
 
 if TYPE_CHECKING:
     from convault.installation import Installation
+    from convault.manifest import Manifest
 
 _READS = 8
 """manifests read at a time"""
 
 
-def in_words(data: bytes, keys: SigningKeys) -> str:
-    """The answer for a stored manifest, in a line."""
-    found = keys.check(data)
+def in_words(found: Signature, data: bytes, keys: SigningKeys) -> str:
+    """The answer that was `found` for a stored manifest, in a line."""
     if found is Signature.SIGNED:
         return "signed"
     if found is Signature.UNSIGNED:
@@ -33,7 +33,13 @@ def in_words(data: bytes, keys: SigningKeys) -> str:
 def say_signature(found: Signature, data: bytes, keys: SigningKeys) -> None:
     """Tell people, on stderr, with a warning unless it is signed."""
     warning = "" if found is Signature.SIGNED else "Warning: "
-    say(f"{warning}The manifest's signature: {in_words(data, keys)}.")
+    say(f"{warning}The manifest's signature: {in_words(found, data, keys)}.")
+
+
+def signature_of(installation: Installation, manifest: Manifest, data: bytes) -> Signature:
+    """The answer for a stored manifest and its bytes."""
+    superseded = installation.repository.superseded(manifest)
+    return installation.signing.check(data, superseded=superseded)
 
 
 def signatures(installation: Installation, ids: Sequence[UUID]) -> dict[UUID, Signature]:
@@ -41,10 +47,9 @@ def signatures(installation: Installation, ids: Sequence[UUID]) -> dict[UUID, Si
 
     def look(backup_id: UUID) -> Signature | None:
         try:
-            _, data = installation.repository.stored_manifest(backup_id)
+            return signature_of(installation, *installation.repository.stored_manifest(backup_id))
         except (NotFoundError, RepositoryError):
             return None
-        return installation.signing.check(data)
 
     with ThreadPoolExecutor(_READS) as pool:
         found = zip(ids, pool.map(look, ids), strict=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,6 +19,16 @@ SUFFIX = ".age"
 """how the name of an encrypted object ends"""
 MAGIC = (b"age-encryption.org/", b"-----BEGIN AGE ENCRYPTED FILE-----")
 """how an age file begins, as bytes and as text"""
+
+MAX_RECIPIENTS = 100
+"""of one age file: to read its header takes time that grows with the square of their number, 0.1 s
+for so many"""
+_MAX_HEADER_BYTES = 16 * 1024
+"""enough for these"""
+_MAX_WORK = 22
+"""of scrypt, as a power of two: what the program `age` takes at most; it costs 4 GiB"""
+_HEADER_END = b"\n--- "
+_WORK = re.compile(rb"^-> scrypt \S+ (\d+)$", re.MULTILINE)
 
 _RECIPIENT = re.compile("age1[02-9ac-hj-np-z]{58}")
 _SECRET = re.compile("AGE-SECRET-KEY-1[02-9AC-HJ-NP-Z]{58}", re.IGNORECASE)
@@ -49,6 +61,10 @@ class BadHeader(CannotOpen):
 
 class BadBody(CannotOpen):
     """The header is right; what follows was changed or cut off."""
+
+
+class TooMuchWork(CannotOpen):
+    """To try a passphrase takes more time and memory than any program asks for."""
 
 
 class BadPassphrase(CannotOpen):
@@ -95,13 +111,15 @@ def identity(secret: str) -> Identity:
 
 
 def encrypt(data: bytes, recipients: Sequence[str]) -> bytes:
-    """`data` for each of the recipients (`age1...`, at least one). Different bytes every time."""
+    """`data` for each of the recipients (`age1...`, one to MAX_RECIPIENTS). Different bytes every
+    time."""
     found: bytes = pyrage.encrypt(data, [x25519.Recipient.from_str(key) for key in recipients])
     return found
 
 
 def decrypt(data: bytes, identities: Sequence[Identity]) -> bytes:
     """What was encrypted to one of the identities. NoMatch, BadHeader, BadBody."""
+    _check_header(data)
     try:
         found: bytes = pyrage.decrypt(data, [identity.secret for identity in identities])
     except pyrage.DecryptError as error:
@@ -119,7 +137,8 @@ def encrypt_with_passphrase(data: bytes, passphrase: str) -> bytes:
 
 
 def decrypt_with_passphrase(data: bytes, passphrase: str) -> bytes:
-    """BadPassphrase, BadHeader, BadBody; NoMatch when it was not encrypted with a passphrase."""
+    """BadPassphrase, TooMuchWork, BadHeader, BadBody; NoMatch when it was encrypted otherwise."""
+    _check_header(data)
     try:
         found: bytes = _passphrase.decrypt(data, passphrase)
     except pyrage.DecryptError as error:
@@ -130,3 +149,20 @@ def decrypt_with_passphrase(data: bytes, passphrase: str) -> bytes:
             raise NoMatch from None
         raise (BadBody if text == _BODY else BadHeader) from None
     return found
+
+
+def _check_header(data: bytes) -> None:
+    """BadHeader when there is none that ends where one of MAX_RECIPIENTS does at the latest: a
+    forged one could keep its reader busy for hours. TooMuchWork."""
+    start = data[:_MAX_HEADER_BYTES]
+    if data.startswith(MAGIC[1]):
+        letters = b"".join(data[len(MAGIC[1]) : 2 * _MAX_HEADER_BYTES].split())
+        try:
+            start = base64.b64decode(letters[: len(letters) // 4 * 4])[:_MAX_HEADER_BYTES]
+        except binascii.Error:
+            raise BadHeader from None
+    end = start.find(_HEADER_END)
+    if end < 0:
+        raise BadHeader
+    if any(int(work[:9]) > _MAX_WORK for work in _WORK.findall(start, 0, end)):
+        raise TooMuchWork

@@ -43,10 +43,15 @@ class Encryptor:
 
     def __init__(self, recipients: Sequence[str]) -> None:
         """`recipients`: public keys, at least one. Makes a random digest key. EncryptionError
-        without recipients."""
+        without recipients, or with more than an age file may have here."""
         if not recipients:
             raise EncryptionError("There is no recipient to encrypt to: `convault keys add`.")
         self.recipients = tuple(sorted(set(recipients)))
+        if len(self.recipients) > age.MAX_RECIPIENTS:
+            raise EncryptionError(
+                f"There are {len(self.recipients)} active recipients, and at most "
+                f"{age.MAX_RECIPIENTS} can be encrypted to: `convault keys retire` some."
+            )
         self._key = secrets.token_bytes(KEY_BYTES)
         self._lock = threading.Lock()
         self._sealed: dict[bytes, bytes] = {}

@@ -256,7 +256,7 @@ class EncryptionError(ConvaultError):
 class RecipientMissing(EncryptionError):
     """A backup must be encrypted, and there is nobody to encrypt it to."""
 
-    code, exit_code = "recipient-missing", 81
+    code, exit_code, http_status = "recipient-missing", 81, 409
 
 
 class IdentityNeeded(EncryptionError):

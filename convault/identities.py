@@ -133,6 +133,10 @@ def _unlocked(path: Path, data: bytes, ask: Ask) -> bytes:
         ) from None
     except age.NoMatch:
         raise _unusable(path, "is encrypted, but not with a passphrase: decrypt it first") from None
+    except age.TooMuchWork:
+        raise _unusable(
+            path, "asks for more work to try a passphrase than any program does: take a copy of it"
+        ) from None
     except age.CannotOpen:
         raise _unusable(path, "is damaged: take a copy of it") from None
 

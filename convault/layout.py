@@ -40,6 +40,8 @@ MAX_MANIFEST_BYTES = 512 * 1024 * 1024
 MAX_ROW_BYTES = 6 * 2**30 + 2**20
 """plain bytes of a part with one row: Postgres sends no row over 1 GiB, and JSON writes a control
 character as six"""
+_MAX_OVERHEAD = 2**20
+"""bytes that a part takes in the store beside twice its plain bytes: frames, and what age adds"""
 _MAX_PAGE = 2**32
 """Postgres numbers the pages of a table with 32 bits."""
 _MAX_TIME = 8**11
@@ -245,6 +247,8 @@ def _fault_of_table(table: TableEntry) -> str | None:
     for part in table.parts:
         if part.plain_bytes > (MAX_ROW_BYTES if part.rows == 1 else MAX_PART_BYTES):
             return f"{part.key!r} would unpack to {part.plain_bytes} bytes"
+        if part.stored_bytes > 2 * part.plain_bytes + _MAX_OVERHEAD:
+            return f"{part.key!r} would be {part.stored_bytes} bytes for {part.plain_bytes}"
         end = _MAX_PAGE if part.end_page is None else part.end_page
         if not part.first_page < end <= _MAX_PAGE:
             return f"{part.key!r} has pages that no table has"

@@ -48,6 +48,13 @@ def encryptor_of(mode: Mode, repository: Repository, catalog: Catalog) -> Encryp
     return None if chosen is None else Encryptor(chosen)
 
 
+def require_recipient(mode: Mode, catalog: Catalog) -> None:
+    """RecipientMissing when a backup would have to be encrypted and cannot be, as far as the
+    catalog alone tells: for who may hand a run on and has no way into the store. The run itself
+    asks again."""
+    decide(mode, catalog.recipients(), encrypted_before=False)
+
+
 def learn(catalog: Catalog, manifest: Manifest) -> Sequence[str]:
     """Write down to whom an encrypted backup is encrypted, as retired, where the catalog does not
     know it: after a rebuilt catalog no backup must silently be a plain one. Those that are new."""

@@ -198,6 +198,9 @@ def _follow_manifest(repository: Repository, catalog: Catalog, change: Change) -
         manifest, file_size=archive.size, completed_at=written, manifest_sha256=digest
     )
     learn(catalog, manifest)
+    if change.row is not None and change.row.manifest_sha256 is not None:
+        # What was committed, not what lies there now: or a change to it would never show.
+        del columns["manifest_sha256"]
     if change.kind is ChangeKind.REVISED:
         del columns["completed_at"]  # it was completed when it was, whatever came later
     if change.row is not None:

@@ -86,7 +86,8 @@ def rekey(
     repository.require_current()
     manifest, data = repository.stored_manifest(backup_id)
     _require_known(manifest, data)
-    found, signing = _signing(data, keys, backup_id, trust=trust)
+    superseded = repository.superseded(manifest)
+    found, signing = _signing(data, superseded, keys, backup_id, trust=trust)
     wanted = tuple(sorted(set(recipients)))
     if is_for(manifest, wanted):
         journal_of(journals, backup_id).forget()
@@ -140,11 +141,12 @@ def left_behind(repository: Repository) -> int:
 
 
 def _signing(
-    data: bytes, keys: SigningKeys, backup_id: UUID, *, trust: bool
+    data: bytes, superseded: bytes | None, keys: SigningKeys, backup_id: UUID, *, trust: bool
 ) -> tuple[Signature, SigningKeys]:
     """What the old manifest's signature is, and the keys for the new one: whoever could forge the
     one must not get the other signed."""
-    found = judged(data, keys, what=f"the manifest of backup {backup_id}", trust=trust)
+    what = f"the manifest of backup {backup_id}"
+    found = judged(data, keys, what=what, trust=trust, superseded=superseded)
     if found is Signature.UNCHECKED and not trust:
         raise SignatureError(
             f"Backup {backup_id} is signed, and there is no key here: the new revision would be "

@@ -224,6 +224,11 @@ class Repository:
         data = self.manifest_bytes(backup_id, revision)
         return self.read_manifest(backup_id, data, revision), data
 
+    def superseded(self, manifest: Manifest) -> bytes | None:
+        """The first revision's bytes of a manifest that is a later one, or else None; what a
+        signature of it has to be held against."""
+        return self.manifest_bytes(manifest.backup_id, 1) if manifest.revision > 1 else None
+
     def read_manifest(self, backup_id: UUID, data: bytes, revision: int | None = None) -> Manifest:
         """`data`, as `manifest_bytes` gave it, checked as by `manifest`; with `revision`, also that
         it is of that one."""

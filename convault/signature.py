@@ -87,14 +87,17 @@ class SigningKeys:
         unsigned = data.removesuffix(_UNSIGNED_END) + start + _ZEROS + _SIGNED_END
         return _filled(unsigned, _value(key, unsigned))
 
-    def check(self, data: bytes) -> Signature:
-        """What can be said of the bytes of a manifest, whatever they are.
+    def check(self, data: bytes, *, superseded: bytes | None = None) -> Signature:
+        """What can be said of the bytes of a manifest, whatever they are; `superseded` is the first
+        revision, where they are a later one.
 
         Only a file that ends with its member `convault`, as every unsigned one does, is unsigned:
-        anything behind it that is no signature of ours is a wrong one.
+        anything behind it that is no signature of ours is a wrong one. So is the lack of one where
+        the first revision has ours: anybody who can write to the store can put a revision there.
         """
         if not _is_signed(data):
-            return Signature.UNSIGNED
+            stripped = superseded is not None and self.check(superseded) is Signature.SIGNED
+            return Signature.WRONG if stripped else Signature.UNSIGNED
         if not self._keys:
             return Signature.UNCHECKED
         return (
@@ -103,6 +106,12 @@ class SigningKeys:
 
     def problem(self, data: bytes) -> str:
         """Why a manifest is `wrong`, and what to do, in a sentence."""
+        if not _is_signed(data):
+            return (
+                "it is a later revision that is unsigned, of a backup whose first one is signed, "
+                "so somebody may have slipped it in. If it is not yours, delete it: the revision "
+                "below it counts then"
+            )
         named = _key_id(data)
         if named is not None and named not in self.ids:
             return (
@@ -116,11 +125,18 @@ class SigningKeys:
         )
 
 
-def judged(data: bytes, keys: SigningKeys, *, what: str, trust: bool = False) -> Signature:
+def judged(
+    data: bytes,
+    keys: SigningKeys,
+    *,
+    what: str,
+    trust: bool = False,
+    superseded: bytes | None = None,
+) -> Signature:
     """What is to be said of a manifest whose rows are about to be used: the one place where that
     is decided. SignatureError when its signature is wrong, unless the caller was told to `trust`
-    it; `what` names the manifest."""
-    found = keys.check(data)
+    it; `what` names the manifest, `superseded` is as for `SigningKeys.check`."""
+    found = keys.check(data, superseded=superseded)
     if found is Signature.WRONG and not trust:
         raise SignatureError(
             f"The signature of {what} is wrong: {keys.problem(data)}. Nothing was done; --trust "

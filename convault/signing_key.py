@@ -33,9 +33,19 @@ def ensure(loaded: Settings) -> KeyReport:
         return KeyReport(
             loaded.signing, False, f"Manifests are signed with key {loaded.signing.ids[0]}."
         )
+    if (name := _in_environment()) is not None:
+        # A key in `.env` would count for nothing, and each `init` would make another one there.
+        return KeyReport(
+            SigningKeys(),
+            False,
+            f"{name} is set in the environment, to nothing, which wins over .env; so backups will "
+            f"be unsigned. Unset it there and run `convault init` again. Or: {_MAKE_ONE}.",
+        )
     made = new_key()
     try:
-        env_file.put_variable(settings.ENV_FILE, VARIABLE, made)
+        value = env_file.change_variable(
+            settings.ENV_FILE, VARIABLE, lambda before: None if before else made
+        )
     except OSError as error:
         return KeyReport(
             SigningKeys(),
@@ -43,7 +53,10 @@ def ensure(loaded: Settings) -> KeyReport:
             f"No signing key could be written into {settings.ENV_FILE} ({error.strerror}), so "
             f"backups will be unsigned. {_MAKE_ONE}.",
         )
-    keys = SigningKeys.parse(made)
+    keys = SigningKeys.parse(value or made)
+    if value != made:
+        # Another `init` was quicker.
+        return KeyReport(keys, False, f"Manifests are signed with key {keys.ids[0]}.")
     return KeyReport(
         keys,
         True,
@@ -52,29 +65,29 @@ def ensure(loaded: Settings) -> KeyReport:
     )
 
 
-def rotate(loaded: Settings) -> KeyReport:
+def rotate() -> KeyReport:
     """Put a new key in front of those in `.env`: it signs from now on, the others go on to prove
-    what they signed. ConfigurationError when `.env` is not where they come from, or cannot be
-    written."""
-    if os.environ.get(VARIABLE):
+    what they signed. ConfigurationError when `.env` is not where they come from, cannot be
+    written, or holds what is no key."""
+    if (name := _in_environment()) is not None:
         raise ConfigurationError(
-            f"{VARIABLE} is set in the environment, which wins over .env, so nothing was changed. "
+            f"{name} is set in the environment, which wins over .env, so nothing was changed. "
             f"There, put the output of `openssl rand -hex {KEY_BYTES}` and a comma in front of it."
         )
     made = new_key()
-    before = (
-        ""
-        if loaded.convault_signing_key is None
-        else loaded.convault_signing_key.get_secret_value()
-    )
-    value = ",".join([made, *(key.strip() for key in before.split(",") if key.strip())])
+
+    def with_those_before(before: str | None) -> str:
+        value = ",".join([made, *filter(None, map(str.strip, (before or "").split(",")))])
+        SigningKeys.parse(value)
+        return value
+
     try:
-        env_file.put_variable(settings.ENV_FILE, VARIABLE, value)
+        value = env_file.change_variable(settings.ENV_FILE, VARIABLE, with_those_before)
     except OSError as error:
         raise ConfigurationError(
             f"{settings.ENV_FILE} cannot be written ({error.strerror}); nothing was changed."
         ) from None
-    keys = SigningKeys.parse(value)
+    keys = SigningKeys.parse(value or made)
     return KeyReport(
         keys,
         True,
@@ -82,3 +95,9 @@ def rotate(loaded: Settings) -> KeyReport:
         f"{settings.ENV_FILE.absolute()}: they prove what they signed. Give the new value to every "
         "machine that backs up or restores.",
     )
+
+
+def _in_environment() -> str | None:
+    """The variable as it is written in the environment, in whichever case settings take it; also
+    when it is empty. None when it is not there."""
+    return next((name for name in os.environ if name.upper() == VARIABLE), None)

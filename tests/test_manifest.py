@@ -73,7 +73,7 @@ def tables(draw: st.DrawFn, name: TableName, *, reference_only: bool = False) ->
                 key=REPOSITORY.part_key(name, digest, suffix),
                 path=part_path(name, number, suffix),
                 sha256=digest,
-                stored_bytes=draw(counts),
+                stored_bytes=draw(st.integers(0, 2**20)),
                 plain_sha256=draw(digests),
                 plain_bytes=draw(st.integers(0, MAX_PART_BYTES)),
                 rows=draw(st.integers(0, 2**60)),
@@ -271,6 +271,7 @@ BROKEN: dict[str, Callable[[Any], object]] = {
     "more rows than its parts have": lambda c: c["tables"][1].update(rows=10**9),
     "rows without a part": lambda c: c["tables"][1].update(parts=[]),
     "a partitioned table with rows": lambda c: c["tables"][1].update(kind="p"),
+    "an object far larger than its rows": part_with(stored_bytes=3 * MAX_PART_BYTES),
     "a bomb": part_with(plain_bytes=MAX_PART_BYTES + 1),
     "a bomb of one row": lambda c: (
         c["tables"][2].update(rows=1),

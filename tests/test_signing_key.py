@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -106,7 +108,7 @@ def test_a_file_that_others_can_read_gets_no_key(env: Path) -> None:
 
 def test_rotation_puts_a_new_key_in_front(env: Path) -> None:
     written(env, f"A=1\nCONVAULT_SIGNING_KEY={OLD}\n")
-    report = signing_key.rotate(load_settings())
+    report = signing_key.rotate()
     now = load_settings().signing
     assert now.ids == report.keys.ids
     assert now.ids[1:] == SigningKeys.parse(OLD).ids
@@ -121,5 +123,72 @@ def test_a_key_of_the_environment_is_not_rotated_in_the_file(
 ) -> None:
     monkeypatch.setenv("CONVAULT_SIGNING_KEY", OLD)
     with pytest.raises(ConfigurationError, match="is set in the environment"):
-        signing_key.rotate(load_settings())
+        signing_key.rotate()
     assert not env.exists()
+
+
+# Settings read the variable in whichever case, and an empty one of the environment wins as well.
+
+
+@pytest.mark.parametrize("name", ["CONVAULT_SIGNING_KEY", "convault_signing_key"])
+def test_a_key_that_would_not_count_is_not_made(
+    env: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    written(env, f"A=1\nCONVAULT_SIGNING_KEY={OLD}\n")
+    monkeypatch.setenv(name, "")
+    before = env.read_bytes()
+    report = signing_key.ensure(load_settings())
+    assert (report.made, report.keys.ids) == (False, ())
+    assert f"{name} is set in the environment" in report.said
+    with pytest.raises(ConfigurationError, match=f"{name} is set in the environment"):
+        signing_key.rotate()
+    assert env.read_bytes() == before
+
+
+def test_a_variable_in_lower_case_is_the_same_one(env: Path) -> None:
+    written(env, f"convault_signing_key={OLD}\nA=1\n")
+    signing_key.rotate()
+    assert [line.split("=")[0] for line in env.read_text().splitlines()] == [
+        "CONVAULT_SIGNING_KEY",
+        "A",
+    ]
+    assert load_settings().signing.ids[1:] == SigningKeys.parse(OLD).ids
+
+
+def test_several_inits_at_once_agree_on_one_key(env: Path) -> None:
+    loaded = load_settings()
+    with ThreadPoolExecutor(8) as pool:
+        reports = list(pool.map(lambda _: signing_key.ensure(loaded), range(8)))
+    assert {report.keys.ids for report in reports} == {load_settings().signing.ids}
+    assert [report.made for report in reports].count(True) == 1
+
+
+def test_rotations_at_once_lose_no_key(env: Path) -> None:
+    written(env, f"CONVAULT_SIGNING_KEY='{OLD}'\r\nA=1")
+    with ThreadPoolExecutor(8) as pool:
+        reports = list(pool.map(lambda _: signing_key.rotate(), range(8)))
+    ids = load_settings().signing.ids
+    assert len(ids) == 9
+    assert set(ids) == {key_id for report in reports for key_id in report.keys.ids}
+
+
+def test_nothing_is_written_in_front_of_what_is_no_key(env: Path) -> None:
+    written(env, "CONVAULT_SIGNING_KEY=short\n")
+    with pytest.raises(ConfigurationError, match="Key 2 of CONVAULT_SIGNING_KEY"):
+        signing_key.rotate()
+    assert env.read_text() == "CONVAULT_SIGNING_KEY=short\n"
+
+
+def test_the_file_stays_its_owners(env: Path) -> None:
+    written(env, "A=1\n")
+    owner = 65534 if os.geteuid() == 0 else os.geteuid()  # only root meets another's
+    os.chown(env, owner, -1)
+    put_variable(env, "B", "2")
+    assert env.stat().st_uid == owner
+    assert stat.S_IMODE(env.stat().st_mode) == 0o600
+
+
+def test_what_a_kill_left_is_not_in_the_way(env: Path) -> None:
+    env.with_name(".env.new").symlink_to("elsewhere")
+    put_variable(env, "B", "2")
+    assert [path.name for path in env.parent.iterdir()] == [".env"]

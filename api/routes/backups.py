@@ -27,9 +27,16 @@ from api.problems import (
     documented,
 )
 from convault.catalog.base import BackupRecord, BackupStatus, Catalog
-from convault.errors import CatalogError, CatalogUnavailable, ConvaultError, OptionsError
+from convault.errors import (
+    CatalogError,
+    CatalogUnavailable,
+    ConvaultError,
+    OptionsError,
+    RecipientMissing,
+)
 from convault.installation import source_of
 from convault.models import BackupOptions
+from convault.recipients import require_recipient
 from convault.settings import Settings
 from deployments import start_backup
 
@@ -115,6 +122,7 @@ router = APIRouter(prefix=PREFIX, tags=["backups"], responses=_BOTH)
         **documented(MalformedBody, "The body is not JSON in UTF-8."),
         **documented(BodyTooLarge, f"The body is larger than {MAX_BODY_BYTES} bytes."),
         **documented(UnsupportedMediaType, "Send `Content-Type: application/json`."),
+        **documented(RecipientMissing, "Nothing was backed up: earlier backups are encrypted."),
         **documented(OptionsError, "compressionLevel: Input should be less than or equal to 22."),
     },
 )
@@ -124,10 +132,11 @@ def create_backup(
     settings: Annotated[Settings, Depends(settings_of)],
     response: Response,
 ) -> BackupRecord:
-    """Ask the source whether what is asked for can be, write the row as `pending`, hand the run to
-    Prefect, and answer without waiting for it."""
+    """Ask the source whether what is asked for can be, and whether there is somebody to encrypt it
+    to, write the row as `pending`, hand the run to Prefect, and answer without waiting for it."""
     repository_id = _repository_id(catalog)
     source_of(settings, options).check()
+    require_recipient(settings.convault_encryption, catalog)
     record = _start(catalog, _add_row(catalog, repository_id, options), options)
     response.headers["Location"] = f"{PREFIX}/{record.id}"
     return record

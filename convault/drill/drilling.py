@@ -66,7 +66,8 @@ def plan(
     assertions = _assertions(settings)
     wanted = backup_id or newest(installation.catalog)
     manifest, data = installation.repository.stored_manifest(wanted)
-    judged(data, installation.signing, what=f"backup {wanted}")
+    superseded = installation.repository.superseded(manifest)
+    judged(data, installation.signing, what=f"backup {wanted}", superseded=superseded)
     unlocked(manifest, identities)
     timeout = settings.convault_drill_timeout
     return Plan(

@@ -7,6 +7,7 @@ and holds nothing but NULL, because Parquet counts no rows without columns.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -23,6 +24,8 @@ GROUP_BYTES = 1024 * 1024
 describes each, column by column"""
 _FIXED_BYTES = 8
 """what any value takes beside its text, at most"""
+_MAX_GROUP_BYTES = 4 * GROUP_BYTES
+"""of a row group of several rows, unpacked: some more than is ever written"""
 
 
 class Parquet:
@@ -68,14 +71,40 @@ class Parquet:
         """As `read`, of some row groups; `data` may have anything where the others lie."""
         expected = _schema(columns)
         try:
-            with pq.ParquetFile(pa.BufferReader(data)) as file:
-                if not file.schema_arrow.equals(expected):
-                    raise _malformed()
+            if not pq.read_schema(pa.BufferReader(data)).equals(expected):
+                raise _malformed()
+            # Texts as places in a dictionary: a few bytes can stand for any number of long ones,
+            # whose size is to be known before they are made.
+            texts = [column.name for column in columns if column.encoding == "text"]
+            with pq.ParquetFile(pa.BufferReader(data), read_dictionary=texts) as file:
                 for number in range(file.num_row_groups) if groups is None else groups:
+                    _check_group(file.metadata.row_group(number))
                     table = file.read_row_group(number)
+                    _check_texts(table)
+                    table = table.cast(expected)
                     yield Rows(_frame(table, columns), table.num_rows)
         except (pa.ArrowException, OSError):
             raise _malformed() from None
+
+
+def _check_group(group: pq.RowGroupMetaData) -> None:
+    """IntegrityError when the group would take more memory than any that is written."""
+    rows, values = group.num_rows, group.num_rows * max(group.num_columns, 1)
+    if rows > 1 and max(values * _FIXED_BYTES, group.total_byte_size) > _MAX_GROUP_BYTES:
+        raise _malformed()
+
+
+def _check_texts(table: pa.Table) -> None:
+    """The same, of texts that are not made yet."""
+    size = 0
+    for column in table.columns:
+        if pa.types.is_dictionary(column.type):
+            chunks: list[Any] = column.chunks
+            for chunk in chunks:
+                lengths: Any = pc.binary_length(chunk.dictionary)
+                size += pc.sum(lengths.take(chunk.indices)).as_py() or 0
+    if table.num_rows > 1 and size > _MAX_GROUP_BYTES:
+        raise _malformed()
 
 
 def _schema(columns: Sequence[Column]) -> pa.Schema:

@@ -48,6 +48,8 @@ class Holdings:
     """by key"""
     unreadable: set[UUID] = field(default_factory=set)
     """backups whose manifest cannot be read, so that nobody knows what they need"""
+    superseded: set[str] = field(default_factory=set)
+    """keys that revisions below those that count name, beside others"""
     digests: dict[UUID, str] = field(default_factory=dict)
     """SHA-256 of the first revision of each manifest that can be read"""
     findings: list[Finding] = field(default_factory=list)
@@ -59,10 +61,12 @@ def read_holdings(
     backups: Iterable[UUID],
     committed: Mapping[UUID, str | None],
     keys: SigningKeys = _NO_KEYS,
+    revisions: Mapping[UUID, int] | None = None,
 ) -> Holdings:
     """Read these manifests, every byte of them, in the revision that counts. `committed` tells the
     SHA-256 of each first revision as the catalog knows it: that, or a signature by one of `keys`,
-    is what shows a change that leaves a manifest readable. StoreError."""
+    is what shows a change that leaves a manifest readable. `revisions` tells the highest revision
+    that the catalog knows of each: without it a lower one would count. StoreError."""
     found = Holdings()
     for backup_id in backups:
         key = repository.manifest_key(backup_id)
@@ -81,15 +85,34 @@ def read_holdings(
             found.findings.append(Finding(FindingKind.DAMAGED, key, error.message, (backup_id,)))
             continue
         _add(found, manifest)
+        _add_superseded(found, repository, backup_id, first, revision)
+        known = (revisions or {}).get(backup_id, 1)
+        if revision < known:
+            lost = layout.manifest_key(backup_id, known)
+            why = f"this revision of its manifest was written, and revision {revision} counts again"
+            found.findings.append(Finding(FindingKind.MISSING, lost, why, (backup_id,)))
         found.digests[backup_id] = digest = sha256(first).hexdigest()
         faults = []
         if (committed.get(backup_id) or digest) != digest:
             key = repository.manifest_key(backup_id)
             faults.append("its bytes are not those that were committed")
-        elif keys.check(data) is Signature.WRONG:
+        elif keys.check(data, superseded=first if revision > 1 else None) is Signature.WRONG:
             faults.append(f"its signature is wrong: {keys.problem(data)}")
         found.findings += [Finding(FindingKind.DAMAGED, key, why, (backup_id,)) for why in faults]
     return found
+
+
+def _add_superseded(
+    found: Holdings, repository: Repository, backup_id: UUID, first: bytes, revision: int
+) -> None:
+    """What the revisions below `revision` name, as far as they are there and can be read."""
+    for number in range(1, revision):
+        try:
+            data = first if number == 1 else repository.manifest_bytes(backup_id, number)
+            manifest = repository.read_manifest(backup_id, data, number)
+        except (NotFoundError, RepositoryError):
+            continue  # nothing counts on them any more
+        found.superseded.update(manifest.objects())
 
 
 def missing_manifest(repository: Repository, backup_id: UUID) -> Finding:

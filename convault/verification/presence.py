@@ -41,6 +41,7 @@ def strangers(
         why = "no manifest names it; a backup that runs now may be storing it"
     else:
         why = "no manifest names it"
+    old = "only a superseded revision of a manifest names it"
     for key in listing.keys() - holdings.needed.keys():
         revision = layout.revision_of(key)
         backup_id = layout.beside(key) if revision is None else revision[0]
@@ -51,6 +52,6 @@ def strangers(
         if revision is not None and backup_id in holdings.manifests:
             continue  # superseded ones are kept
         if layout.is_part_key(key) or backup_id is not None:
-            yield Finding(FindingKind.ORPHANED, key, why)
+            yield Finding(FindingKind.ORPHANED, key, old if key in holdings.superseded else why)
         else:
             yield Finding(FindingKind.UNKNOWN, key, "Convault stores nothing under such a key")

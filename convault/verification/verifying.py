@@ -57,7 +57,8 @@ def survey(
             "those there are.",
             backup=backup_id,
         )
-    holdings = read_holdings(repository, chosen, committed, keys)
+    revisions = {row.id: row.revision for row in rows.values()}
+    holdings = read_holdings(repository, chosen, committed, keys, revisions)
     listing = {info.key: info for info in repository.store.list()}
     findings = holdings.findings + list(presence.faults(holdings, listing))
     if backup_id is None:

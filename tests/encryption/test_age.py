@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import pty
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convault import age
-from convault.errors import ConfigurationError
+from convault.encryption import Encryptor
+from convault.errors import ConfigurationError, EncryptionError
 from tests.encryption.keys import flipped, header_bytes, new_key
 
 SECRET, ALICE = new_key()
@@ -121,6 +124,43 @@ def test_a_passphrase_is_scrypts_and_a_wrong_one_is_told() -> None:
     assert age.decrypt_with_passphrase(theirs, "maçã verde") == b"other"
     with pytest.raises(age.NoMatch):
         age.decrypt_with_passphrase(FILE, "maçã verde")
+
+
+# Headers that somebody forged: reading one takes time by the square of its size.
+
+
+@pytest.mark.parametrize("end", [b"", b"--- " + b"A" * 43 + b"\n" + bytes(32)])
+def test_a_header_of_many_recipients_is_refused_at_once(end: bytes) -> None:
+    stanza = b"-> X25519 " + b"A" * 43 + b"\n" + b"B" * 43 + b"\n"
+    forged = b"age-encryption.org/v1\n" + stanza * 20_000 + end
+    armoured = b"-----BEGIN AGE ENCRYPTED FILE-----\n" + base64.encodebytes(forged)
+    began = time.monotonic()
+    for data in (forged, armoured):
+        with pytest.raises(age.BadHeader):
+            age.decrypt(data, [ALICE])
+        with pytest.raises(age.BadHeader):
+            age.decrypt_with_passphrase(data, "x")
+    assert time.monotonic() - began < 5
+
+
+def test_as_many_recipients_as_may_be_can_be_read() -> None:
+    many = [ALICE.recipient] * age.MAX_RECIPIENTS
+    assert age.decrypt(age.encrypt(b"x", many), [ALICE]) == b"x"
+    keys = [new_key()[1].recipient for _ in range(age.MAX_RECIPIENTS + 1)]
+    assert len(Encryptor(keys[1:]).recipients) == age.MAX_RECIPIENTS
+    with pytest.raises(EncryptionError, match="at most 100"):
+        Encryptor(keys)
+
+
+@pytest.mark.parametrize("armoured", [False, True])
+def test_more_work_than_any_program_asks_for_is_not_begun(armoured: bool) -> None:
+    # 2^23 takes 8 GiB and a minute.
+    stanza = b"-> scrypt " + b"A" * 22 + b" 23\n" + b"B" * 43 + b"\n"
+    data = b"age-encryption.org/v1\n" + stanza + b"--- " + b"A" * 43 + b"\n" + bytes(32)
+    if armoured:
+        data = b"-----BEGIN AGE ENCRYPTED FILE-----\n" + base64.encodebytes(data)
+    with pytest.raises(age.TooMuchWork):
+        age.decrypt_with_passphrase(data, "x")
 
 
 def _at_a_terminal(command: list[str], data: bytes, *typed: str) -> bytes:

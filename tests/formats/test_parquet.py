@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from convault.errors import IntegrityError
 from convault.formats.parquet import Parquet
 from convault.models import Column
 from tests.formats.rows import column, one_document, table
@@ -87,3 +88,28 @@ def test_rows_without_columns_have_one_of_nulls(tmp_path: Path) -> None:
     file.write_bytes(document.data)
     assert duckdb.sql(f"SELECT count(*), count(_) FROM '{file}'").fetchall() == [(3, 0)]
     assert pl.read_parquet(file).rows() == [(None,)] * 3
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [("body", ["x" * 1000] * 20_000), ("id", [None] * 1_000_000)],
+    ids=["texts by a dictionary", "values of no bytes"],
+)
+def test_a_few_bytes_that_stand_for_many_are_refused_before_they_are_made(
+    name: str, values: list[object]
+) -> None:
+    columns = [c for c in COLUMNS if c.name == name]
+    schema = pa.schema([(name, pa.string() if name == "body" else pa.int64())])
+    bomb = pa.BufferOutputStream()
+    pq.write_table(
+        pa.table({name: values}, schema), bomb, row_group_size=10**7, compression="zstd",
+        store_schema=False,
+    )  # fmt: skip
+    data = bomb.getvalue().to_pybytes()
+    assert len(data) < 5000
+    before = pa.total_allocated_bytes()
+    peak = pa.default_memory_pool().max_memory()
+    with pytest.raises(IntegrityError):
+        list(Parquet().read(data, columns))
+    grown = (pa.default_memory_pool().max_memory() or 0) - max(peak or 0, before)
+    assert grown < 8 * 2**20
