@@ -12,8 +12,8 @@ from starlette.requests import ClientDisconnect
 
 from api.problems import BodyTooLarge, MalformedBody, UnsupportedMediaType
 
-MAX_BODY_BYTES = 64 * 1024
-"""Options take a few hundred bytes; lists of ids, later, some thousands."""
+MAX_BODY_BYTES = 1024 * 1024
+"""Options take a few hundred bytes, with ten thousand ids 400 KB (`models.MAX_OPTIONS_BYTES`)."""
 
 
 async def json_body(request: Request) -> object:

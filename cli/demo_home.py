@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from convault.embedded.home import home_folder, make_folder
 from convault.embedded.server import EmbeddedPostgres
 from convault.errors import BusyError, ConfigurationError
+from convault.home import home, make_folder
 from convault.signature import new_key
 
 _NOT_MEANT_FOR_THE_DEMO = ("CONVAULT_", "SUPABASE_", "PREFECT_", "PG", "DATABASE_URL")
@@ -87,7 +87,7 @@ class DemoHome:
 
 def default_folder() -> Path:
     """Where a demo lives unless it is told."""
-    return home_folder("demo")
+    return home() / "demo"
 
 
 @contextmanager

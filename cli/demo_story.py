@@ -7,15 +7,17 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import psycopg
 from psycopg import sql
 
-from cli import demo_hints, progress
+from cli import demo_hints, demo_private, progress
 from cli.archives import reported, write_file
 from cli.backups import load_flow, run_flow
+from cli.demo_encryption import encrypted
 from cli.demo_home import DemoHome
 from cli.demo_proofs import check_sums, prove_equal
 from cli.drilled import print_checks
@@ -35,7 +37,7 @@ from convault.models import BackupOptions
 from convault.restore import restore
 from convault.settings import load_settings
 
-_SOURCE, _RESTORED = "school", "school_restored"
+_SOURCE, _RESTORED, _PRIVATE = "school", "school_restored", "school_open"
 
 
 class Story:
@@ -60,6 +62,7 @@ class Story:
         tar, files = self._download(installation, record)
         seconds = self._restore(installation, manifest)
         compared = self._compare(manifest)
+        private = self._private(installation)
         report = self._drill(installation, record)
         return {
             "backup": as_object(record),
@@ -68,6 +71,7 @@ class Story:
             "restored_rows": manifest.rows,
             "restore_seconds": round(seconds, 3),
             "compared_rows": sum(table.rows_in_both for table in compared),
+            "private": private,
             "drill": report.to_json(),
             "home": str(self._home.folder),
         }
@@ -93,11 +97,14 @@ class Story:
     def _backup(self) -> BackupRecord:
         self._heading("convault backup, through Prefect")
         self._home.prefect.mkdir(mode=0o700, exist_ok=True)
+        return self._run(BackupOptions())
+
+    def _run(self, options: BackupOptions) -> BackupRecord:
         with progress.shown():
             flow = load_flow()
             # After Prefect's import, which sets its loggers up and drops what they had.
             with _logged(self._home.prefect / "demo.log"):
-                return run_flow(flow, BackupOptions())
+                return run_flow(flow, options)
 
     def _stored(self, record: BackupRecord, manifest: Manifest) -> None:
         if self._quiet or record.metrics is None:
@@ -155,6 +162,25 @@ class Story:
         prove_equal(compared, manifest)
         self._print("\nWhat came back is what was there.")
         return compared
+
+    def _private(self, installation: Installation) -> dict[str, Any]:
+        """A filtered backup that only the holder of an identity can read."""
+        self._heading(f"convault backup --status {demo_private.STATUS}, encrypted")
+        repository = installation.repository
+        with encrypted(self._home, installation.catalog) as identities:
+            record = self._run(BackupOptions(status=(demo_private.STATUS,)))
+        manifest = repository.manifest(record.id)
+        self._print(f"Backup {record.id}: {summary(record)}")
+        _recreate(self._server.url(), _PRIVATE)
+        source, target = self._server.url(_SOURCE), self._server.url(_PRIVATE)
+        refusal = demo_private.prove_closed(repository, manifest, target)
+        self._print(f"Restored without the identity: refused. {refusal}")
+        proof = demo_private.prove_chosen(repository, manifest, identities, source, target)
+        self._print(
+            f"With it, into {_PRIVATE}: all {number(proof.conversations)} open conversations and "
+            f"their {number(proof.messages)} messages are there."
+        )
+        return {"backup": as_object(record), **asdict(proof)}
 
     def _drill(self, installation: Installation, record: BackupRecord) -> DrillReport:
         self._heading("convault drill, into a Postgres of its own that is thrown away")

@@ -22,6 +22,7 @@ from cli import (
     drills,
     keys,
     listing,
+    recovery,
     rekeying,
     restores,
     setup,
@@ -50,6 +51,7 @@ app.command("show")(listing.show)
 app.command("download")(archives.download)
 app.command("extract")(archives.extract)
 app.command("restore")(restores.restore)
+app.command("recovery-sheet")(recovery.recovery_sheet)
 app.command("verify")(verification.verify)
 app.command("drill")(drills.drill)
 app.add_typer(keys.app, name="keys")

@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli import progress
-from cli.identify import BackupName, backup_named
-from cli.identities import Identities, Trust, identities_of
-from cli.listing import left_out_as_object
-from cli.opening import opened
-from cli.output import AsJson, duration, number, print_json, print_table, printable, say
+from cli.identities import Identities, identities_of
+from cli.output import AsJson, print_json, say
+from cli.restore_from import Source, require_name, source_of
+from cli.restored import as_json as result_as_json
+from cli.restored import tell, tell_undone, undone_as_json
 from cli.signatures import say_signature
 from cli.target import url_of_target
-from convault.errors import RestoredWithFaults
-from convault.omissions import in_lines, left_out
-from convault.secrets import MARKER
-from convault.settings import load_settings
+from convault.errors import ConfigurationError, OptionsError, RestoredWithFaults
+from convault.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from convault.manifest import Manifest
-    from convault.restore import RestoreResult
-
-_NAMED = 8
-"""statements that are named when many are left out for the same reason"""
+    from convault.period import Period
+    from convault.restore.options import RestoreOptions
 
 
 def restore(
-    backup: BackupName,
+    backup: Annotated[
+        str | None,
+        typer.Argument(metavar="ID", help="An id, its first characters, or `latest`."),
+    ] = None,
     target: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="The database in CONVAULT_TARGET_<NAME>_URL."),
@@ -42,6 +40,58 @@ def restore(
     into: Annotated[
         str | None, typer.Option(metavar="URL", help="Its URL, if it carries no password.")
     ] = None,
+    from_store: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL", help="A repository, as in CONVAULT_STORE_URL; no catalog is needed."
+        ),
+    ] = None,
+    from_tar: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A tar that `convault download` wrote; no ID then."),
+    ] = None,
+    table: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TABLE", help="Only this table's rows; may be repeated."),
+    ] = None,
+    conversation: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ID", help="Only this conversation, by its primary key; may be repeated."
+        ),
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME", help="Only conversations created then or later: 2026-01-31[T08:00]."
+        ),
+    ] = None,
+    until: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Only those created before; a day is included whole."),
+    ] = None,
+    created_column: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Which column of the root table says when."),
+    ] = None,
+    schema: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Make everything in this new schema, beside what lives."),
+    ] = None,
+    mode: Annotated[
+        str | None,
+        typer.Option(
+            metavar="fail|skip|overwrite|replace",
+            help="On live tables, what becomes of rows that are there already; `fail` stops.",
+        ),
+    ] = None,
+    missing_users: Annotated[
+        str | None,
+        typer.Option(
+            metavar="stop|null|skip|stub",
+            help="What becomes of rows whose user (auth.users) is not there; `stop` stops.",
+        ),
+    ] = None,
     tolerate_constraints: Annotated[
         bool,
         typer.Option(
@@ -51,46 +101,116 @@ def restore(
             "status is 61.",
         ),
     ] = False,
+    data_only: Annotated[
+        bool,
+        typer.Option(
+            "--data-only",
+            help="Run no code of the archive: no functions, triggers, policies, checks, defaults.",
+        ),
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Tell what would be done, and change nothing.")
+    ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Agree to what would be asked, and ask nothing.")
+    ] = False,
+    undo: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="Put back what the restore of that id replaced."),
+    ] = None,
     identity: Identities = None,
-    trust: Trust = False,
+    trust: Annotated[
+        bool,
+        typer.Option(
+            "--trust", help="Also when the archive is not signed, or wrongly: its code is shown."
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Restore a backup into an empty database.
+    """Restore a backup, or some of it: into an empty database, a new schema, or live tables.
 
-    Types, tables, rows, sequences, keys, indexes, triggers, policies and grants, all in one
-    transaction; digests are checked before a row is loaded. Without an option it asks for the URL.
+    All in one transaction; digests are checked before a row is loaded. Into an empty database come
+    types, tables, rows, sequences, keys, indexes, triggers, policies and grants; where the tables
+    live already, rows alone, and no trigger fires for them. Without an option it asks for the URL.
     Not as a superuser: whoever can write to the store can have SQL run as the role that restores.
 
     Example: convault restore latest --target staging
     """
-    from convault import signature
-    from convault.restore import restore as restore_backup
-
     settings = load_settings()
-    settings.catalog_url()
+    if undo is not None:
+        _undo(undo, url_of_target(settings, target=target, into=into, into_file=into_file),
+              dry_run=dry_run, as_json=as_json)  # fmt: skip
+        return
+    from convault.restore.options import RestoreOptions
+
+    period = _period(since, until, settings)
+    given = {
+        "tables": tuple(table or ()),
+        "conversations": tuple(conversation or ()),
+        "since": period.start,
+        "until": period.end,
+        "created_column": created_column or _created_column(settings),
+        "into_schema": schema,
+        "mode": mode or "fail",
+        "missing_users": missing_users,
+        "tolerate_constraints": tolerate_constraints,
+        "data_only": data_only,
+        "dry_run": dry_run,
+    }
+    options = RestoreOptions.parse(given)
+    if from_store is None and from_tar is None and backup is not None:
+        settings.catalog_url()
+    require_name(backup, from_tar=from_tar)
     url = url_of_target(settings, target=target, into=into, into_file=into_file)
-    installation = opened(settings)
-    backup_id = backup_named(installation, backup)
-    manifest, data = installation.repository.stored_manifest(backup_id)
-    what = f"the manifest of backup {backup_id}"
-    superseded = installation.repository.superseded(manifest)
-    signed = signature.judged(
-        data, installation.signing, what=what, trust=trust, superseded=superseded
-    )
-    say_signature(signed, data, installation.signing)
-    identities = identities_of(settings, identity) if manifest.encryption else ()
+    source = source_of(settings, backup, from_store=from_store, from_tar=from_tar)
+    _restore(settings, source, url, options, identity, trust=trust, yes=yes, as_json=as_json)
+
+
+def _period(since: str | None, until: str | None, settings: Settings) -> Period:
+    """As `startDate` and `endDate` of a backup are read. OptionsError."""
+    from convault.period import instants, parsed
+
+    for option, text in (("--since", since), ("--until", until)):
+        try:
+            _ = None if text is None else parsed(text)
+        except ValueError as error:
+            raise OptionsError(f"What follows {option} {error}.") from None
+    return instants(since, until, settings.convault_timezone)
+
+
+def _created_column(settings: Settings) -> str | None:
+    """What was set; None where nothing was, for the backup to tell."""
+    default = type(settings).model_fields["convault_created_column"].default
+    name = settings.convault_created_column
+    return None if name == default else name
+
+
+def _restore(
+    settings: Settings, source: Source, url: str, options: RestoreOptions,
+    identity: list[Path] | None, *, trust: bool, yes: bool, as_json: bool,
+) -> None:  # fmt: skip
+    from convault.restore.restoration import restore_from
+    from convault.restore.trust import admit
+
+    def confirm(question: str) -> bool:
+        say(question)
+        if yes or not sys.stdin.isatty():
+            return yes
+        return typer.confirm("Go on?", err=True)
+
+    signature = settings.signing.check(source.stored_manifest)
+    say_signature(signature, source.stored_manifest, settings.signing)
+    trusted = admit(source.manifest, signature, options, trust=trust, confirm=confirm)
+    identities = identities_of(settings, identity) if source.manifest.encryption else ()
     with progress.shown():
-        result = restore_backup(
-            installation.repository,
-            manifest,
-            url,
-            tolerate=tolerate_constraints,
-            identities=identities,
-        )
+        result = restore_from(
+            source.store, source.manifest, url, options,
+            identities=identities, trusted=trusted, confirm=confirm,
+        )  # fmt: skip
     if as_json:
-        print_json({**_as_json(manifest, result), "signature": signed})
+        print_json({**result_as_json(source.manifest, result), "signature": signature})
     else:
-        _tell(manifest, result)
+        tell(source.manifest, result)
     if not result.complete:
         raise RestoredWithFaults(
             "All rows were restored, but not everything that holds for them: the faults are named "
@@ -98,64 +218,19 @@ def restore(
         )
 
 
-def _as_json(manifest: Manifest, result: RestoreResult) -> dict[str, Any]:
-    return {
-        "id": str(manifest.backup_id),
-        "tables": [
-            {"schema": table.schema, "table": table.name, "rows": rows}
-            for table, rows in result.rows.items()
-        ],
-        "rows": sum(result.rows.values()),
-        "seconds": round(result.seconds, 3),
-        "left_out": [
-            {"kind": s.kind, "name": s.name, "needs": list(s.needs)} for s in result.left_out
-        ],
-        "faults": [
-            {
-                "kind": fault.statement.kind,
-                "name": fault.statement.name,
-                "needs": list(fault.statement.needs),
-                "reason": fault.reason,
-                "not_valid": fault.not_valid,
-            }
-            for fault in result.faults
-        ],
-        "redacted": [
-            {"kind": s.kind, "name": s.name, "secrets": list(s.redacted)} for s in result.redacted
-        ],
-        "recomputed": [
-            {"schema": table.schema, "table": table.name, "rows": rows}
-            for table, rows in result.recomputed.items()
-        ],
-        **left_out_as_object(manifest),
-    }
+def _undo(text: str, url: str, *, dry_run: bool, as_json: bool) -> None:
+    from uuid import UUID
 
+    from convault.restore.undo import undo
 
-def _tell(manifest: Manifest, result: RestoreResult) -> None:
-    print_table(
-        ("table", "rows"),
-        [(str(table), number(rows)) for table, rows in result.rows.items()],
-        right=["rows"],
-    )
-    for line in (*in_lines(left_out(manifest)), *_imperfections(result)):
-        say(printable(line))
-    say(f"Restored {number(sum(result.rows.values()))} rows in {duration(result.seconds)}.")
-
-
-def _imperfections(result: RestoreResult) -> Iterator[str]:
-    alike: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for statement in result.left_out:
-        alike[", ".join(statement.needs), statement.kind].append(statement.name)
-    for (missing, kind), names in alike.items():
-        more = f" and {len(names) - _NAMED} more (--json names all)" if len(names) > _NAMED else ""
-        yield f"left out, as {missing} is not there: {kind} {', '.join(names[:_NAMED])}{more}"
-    for statement in result.redacted:
-        yield (
-            f"without its secret ({', '.join(statement.redacted)}): {statement.kind} "
-            f"{statement.name}: set it where it says {MARKER}"
-        )
-    for fault in result.faults:
-        what = "not valid for the restored rows" if fault.not_valid else "left out, as refused"
-        yield f"{what}: {fault.statement.kind} {fault.statement.name}: {fault.reason}"
-    for table, rows in result.recomputed.items():
-        yield f"other generated values than in the backup: {number(rows)} rows of {table}"
+    try:
+        restore_id = UUID(text)
+    except ValueError:
+        raise ConfigurationError(
+            "What follows --undo is the id that the restore told when it ended."
+        ) from None
+    changes = undo(url, restore_id, dry_run=dry_run)
+    if as_json:
+        print_json(undone_as_json(restore_id, changes, dry_run=dry_run))
+    else:
+        tell_undone(changes, dry_run=dry_run)

@@ -36,7 +36,7 @@ def belonging(dataset: Dataset, name: TableName) -> Belonging | None:
     The shortest way counts, and of several the one over the columns that come first.
     """
     table = dataset.table(name)
-    way = _way(dataset, name)
+    way = way_to_root(dataset, name)
     if way is None:
         return None
     primary_key = _root(dataset).primary_key
@@ -45,7 +45,7 @@ def belonging(dataset: Dataset, name: TableName) -> Belonging | None:
         return _here(own, table.name.quoted)
     first = way[0]
     if len(way) == 1 and set(primary_key) <= set(first.referenced_columns):
-        own = [_column(table, column) for column in _own_columns(dataset, first)]
+        own = [_column(table, column) for column in key_columns(dataset, first)]
         return _here(own, table.name.quoted)
     expression = _subquery(dataset, way, table, table.name.quoted)
     return None if expression is None else Belonging(None, expression, elsewhere=True)
@@ -60,8 +60,9 @@ def indexed(dataset: Dataset) -> tuple[TableName, ...]:
     )
 
 
-def _way(dataset: Dataset, name: TableName) -> tuple[ForeignKey, ...] | None:
-    """The foreign keys from the table to the root, one behind the other; () for the root."""
+def way_to_root(dataset: Dataset, name: TableName) -> tuple[ForeignKey, ...] | None:
+    """The foreign keys from the table to the root, one behind the other; () for the root (and what
+    it is a partition or a child of). None when there are none, or the root has no primary key."""
     if dataset.root is None or not _root(dataset).primary_key:
         return None
     waiting: list[tuple[TableName, tuple[ForeignKey, ...]]] = [(name, ())]
@@ -112,8 +113,8 @@ def _place(dataset: Dataset, key: ForeignKey) -> tuple[list[int], str]:
     return [numbers.get(column, 1 << 16) for column in key.columns], key.name
 
 
-def _own_columns(dataset: Dataset, key: ForeignKey) -> list[str]:
-    """The key's columns that hold the root's primary key, in the order of that."""
+def key_columns(dataset: Dataset, key: ForeignKey) -> list[str]:
+    """The columns of a foreign key to the root that hold its primary key, in the order of that."""
     pairs = dict(zip(key.referenced_columns, key.columns, strict=True))
     return [pairs[column] for column in _root(dataset).primary_key]
 
@@ -152,7 +153,7 @@ def _subquery(
         return _key([_column(table, column) for column in root.primary_key], qualifier)
     key, rest = way[0], way[1:]
     if not rest and set(root.primary_key) <= set(key.referenced_columns):
-        return _key([_column(table, c) for c in _own_columns(dataset, key)], qualifier)
+        return _key([_column(table, c) for c in key_columns(dataset, key)], qualifier)
     above = dataset.table(key.references)
     alias = quoted(f"convault {depth}")
     wanted = _subquery(dataset, rest, above, alias, depth + 1)

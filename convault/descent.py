@@ -45,8 +45,14 @@ class Descent:
         ]
 
     def up(self, table: Table) -> list[Step]:
-        """To the rows that those of `table` refer to."""
-        return [Step(key) for key in self._keys if key.table in self._lineages[table.name]]
+        """To the rows that those of `table` refer to. Where a column of the key is masked they
+        refer to none in the backup, and which rows it held would tell the values."""
+        masked = {column.name for column in table.columns if column.mask}
+        return [
+            Step(key)
+            for key in self._keys
+            if key.table in self._lineages[table.name] and not masked.intersection(key.columns)
+        ]
 
     def settled(self, table: Table) -> Step | None:
         """The one step up that leads from a row of `table` that belongs to a row which is selected

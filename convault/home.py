@@ -21,3 +21,13 @@ def home() -> Path:
     from platformdirs import user_data_dir
 
     return Path(user_data_dir("convault"))
+
+
+def make_folder(folder: Path) -> None:
+    """Make it and those above it that are missing, for this user alone. For root others must be
+    able to pass through, whatever the umask: Postgres runs as nobody. OSError."""
+    mode = 0o711 if os.geteuid() == 0 else 0o700
+    missing = [f for f in (folder, *folder.parents) if not f.exists()]
+    for new in reversed(missing):
+        new.mkdir(exist_ok=True)
+        new.chmod(mode)

@@ -118,6 +118,9 @@ class IndexEntry(_Stored):
     tables: tuple[TableName, ...]
     """whose rows it covers: the conversation of other tables' rows cannot be told, or there is
     none"""
+    blocks: tuple[Sha256, ...] = ()
+    """digest of each `index.BLOCK_BYTES` of it, so that what is read of it by range is proven; ()
+    in backups that were made before there were any"""
 
 
 class DigestKey(_Stored):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated, Any, Literal, NamedTuple, Self
@@ -25,6 +26,10 @@ from convault.period import order_fault, parsed
 
 MAX_PART_BYTES = 32 * 1024 * 1024
 """Plain bytes of a part at most (a single row may exceed it). Repository format, docs/format.md."""
+
+MAX_OPTIONS_BYTES = 500_000
+"""Of options as JSON in ASCII. Prefect keeps parameters of 524,288 bytes at most, and its own error
+would quote them."""
 
 
 class BackupFormat(StrEnum):
@@ -91,13 +96,14 @@ _MOMENT: dict[str, Any] = {"examples": ["2026-01-31", "2026-01-31T08:00:00-03:00
 
 
 def _table_pattern(text: str) -> str:
-    if not text or "\0" in text or text.startswith(".") or text.endswith("."):
+    if not text or "\0" in text or not _encodes(text) or text.startswith(".") or text.endswith("."):
         raise ValueError("not the name of a table: write `table` or `schema.table`")
     return text
 
 
 def _column_name(text: str) -> str:
-    if "\0" in text or len(parts := text.split(".")) < 2 or not all(parts):
+    parts = text.split(".")
+    if "\0" in text or not _encodes(text) or len(parts) < 2 or not all(parts):
         raise ValueError("not the name of a column: write `table.column` or `schema.table.column`")
     return text
 
@@ -132,7 +138,7 @@ class BackupOptions(BaseModel):
     """columns whose values are not read; a restored table has them, with their default or NULL"""
     mask_columns: dict[ColumnName, Mask] = Field(default_factory=dict, max_length=_MOST_NAMES)
     """columns of whose values only a mask leaves the database"""
-    include_users: bool = False
+    include_users: StrictBool = False
     """keep key and email of the rows of `auth.users` that the backup's rows reference"""
 
     @model_validator(mode="after")
@@ -179,6 +185,16 @@ class BackupOptions(BaseModel):
                     f"tables cannot be combined with {', '.join(others)}: these choose among"
                     " conversations, and tables are backed up whole"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _within_bounds(self) -> Self:
+        size = len(json.dumps(self.model_dump(mode="json", by_alias=True)))
+        if size > MAX_OPTIONS_BYTES:
+            raise ValueError(
+                f"they take {size} bytes, and {MAX_OPTIONS_BYTES} is the most (some 12,000 ids):"
+                " use other filters, or make several backups"
+            )
         return self
 
     @classmethod

@@ -10,7 +10,7 @@ row's text depends on besides its version goes into the key as well. All of it h
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import version
@@ -20,7 +20,7 @@ import zstandard
 
 from convault.models import BackupOptions, Range, SourceFacts
 
-SCHEME = 1
+SCHEME = 2
 """Of the encoding below, and of what Convault itself makes of rows (order, frames, quoting). With
 another number every key is another one, so that every row is read and stored again."""
 
@@ -56,15 +56,17 @@ class Fingerprint:
     """of 64-bit hashes, in decimal"""
 
 
-def writing(options: BackupOptions) -> dict[str, Any]:
-    """What the bytes of a part depend on besides the rows' text. Filters are not among it: a
-    filtered backup has no keys."""
+def writing(options: BackupOptions, recipients: Sequence[str] = ()) -> dict[str, Any]:
+    """What the bytes of a part depend on besides the rows' text, and who can read them: its
+    `recipients`, none when it is not encrypted. Filters are not among it: a filtered backup has no
+    keys."""
     return {
         "scheme": SCHEME,
         "format": options.format.value,
         "level": options.compression_level,
         "libraries": {name: version(name) for name in _LIBRARIES},
         "zstd": list(zstandard.ZSTD_VERSION),
+        "recipients": sorted(recipients),
     }
 
 

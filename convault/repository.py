@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-from convault import layout
+from convault import index, layout
 from convault.errors import (
     ConvaultError,
     NotFoundError,
@@ -264,7 +264,9 @@ class Repository:
         """Store the index of a backup that is being made, as `put_member` stores its files;
         `tables` are those that it covers."""
         beside = self._put_beside(backup_id, layout.INDEX_NAMES[encrypted], data)
-        return IndexEntry.model_validate({**beside, "tables": tuple(tables)})
+        # An encrypted one is read as a whole.
+        digests = () if encrypted else index.blocks(data)
+        return IndexEntry.model_validate({**beside, "tables": tuple(tables), "blocks": digests})
 
     def put_revised(self, backup_id: UUID, path: str, data: bytes) -> dict[str, Any]:
         """Store a file for a later revision of the backup's manifest, under its own digest; the

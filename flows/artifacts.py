@@ -28,6 +28,7 @@ from convault.filters import described
 from convault.manifest import Manifest, TableEntry
 from convault.progress import Progress, listening
 from convault.repository import Repository
+from convault.restore import RestoreResult
 
 _SECONDS = 1.0
 """between two updates of the progress artifact, at least: each is a request"""
@@ -95,6 +96,27 @@ def publish(record: BackupRecord, repository: Repository) -> None:
             markdown=_result(record, manifest),
             key="backup-result",
             description=f"Backup {record.id}",
+        )
+
+
+def publish_restore(manifest: Manifest, target: str, result: RestoreResult) -> None:
+    """What a restore did with the rows of each table, in numbers."""
+    with tolerated():
+        create_table_artifact(
+            table=[
+                {
+                    "table": str(table),
+                    "inserted": change.inserted,
+                    "skipped": change.skipped,
+                    "overwritten": change.overwritten,
+                    "removed": change.removed,
+                }
+                for table, change in result.changes.items()
+            ],
+            key="restore-tables",
+            description=f"Backup {manifest.backup_id} into {target}"
+            + (" (a dry run: nothing was changed)" if result.dry_run else "")
+            + (f"; --undo {result.restore_id}" if result.restore_id else ""),
         )
 
 

@@ -38,6 +38,7 @@ def backup(
                         plan = chunk(
                             snapshot,
                             options,
+                            recipients=run.encryptor.recipients if run.encryptor else (),
                             range_pages=settings.convault_range_pages,
                             chunk_bytes=settings.convault_chunk_bytes,
                             workers=settings.convault_workers,

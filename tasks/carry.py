@@ -13,6 +13,7 @@ from prefect import task
 from convault.belonging import belonging
 from convault.encryption import Encryptor
 from convault.errors import ConvaultError
+from convault.index import key_column
 from convault.models import BackupOptions, Chunk, ChunkReceipt, Part, Range, StepSeconds
 from convault.pieces import piece_bytes
 from convault.repository import Repository
@@ -95,7 +96,8 @@ def carry(chunk: Chunk, work: Work) -> ChunkReceipt:
 
 def _carry_range(range_: Range, work: Work, timed: _Stopwatch) -> list[Part]:
     dataset = work.snapshot.dataset
-    columns = dataset.table(range_.table).columns
+    table = dataset.table(range_.table)
+    columns, key = table.columns, key_column(table)
     belongs = belonging(dataset, range_.table)
     reader = RangeReader(work.snapshot, range_, work.piece_bytes)
     parts: list[Part] = []
@@ -108,7 +110,7 @@ def _carry_range(range_: Range, work: Work, timed: _Stopwatch) -> list[Part]:
                 break
             work.tally.add("fetch", range_, rows.content.num_rows, "rows")
             with timed("serialize"):
-                documents = serialize(rows, columns, belongs, work.options, work.part_bytes)
+                documents = serialize(rows, columns, belongs, key, work.options, work.part_bytes)
             rows.release()
             for document in documents:
                 with timed("compress"):

@@ -33,12 +33,14 @@ def chunk(
     snapshot: Load[Snapshot],
     options: BackupOptions,
     *,
+    recipients: Sequence[str],
     range_pages: int,
     chunk_bytes: int,
     workers: int,
 ) -> Load[Plan]:
     """Every range of every table of the snapshot's dataset with its key, those that have rows to
-    read packed into chunks of `chunk_bytes`. Keys are asked for by so many `workers` at a time."""
+    read packed into chunks of `chunk_bytes`. Parts are encrypted to the `recipients`, if there are
+    any. Keys are asked for by so many `workers` at a time."""
     seen = snapshot.content
     sized = [
         (range_, bytes_of(range_, table, seen))
@@ -46,7 +48,7 @@ def chunk(
         if table.kind == "r"  # a partitioned table holds no rows itself
         for range_ in ranges_of(table, seen, range_pages)
     ]
-    keys = keys_of(seen, options, [range_ for range_, _ in sized], workers)
+    keys = keys_of(seen, options, [range_ for range_, _ in sized], workers, recipients)
     wanted = [(range_, size) for range_, size in sized if seen.pages(range_) != 0]
     return Load("plan", Plan(tuple(ranges.pack(wanted, chunk_bytes)), tuple(keys)))
 
@@ -70,12 +72,16 @@ def bytes_of(range_: Range, table: Table, snapshot: Snapshot) -> int:
 
 
 def keys_of(
-    snapshot: Snapshot, options: BackupOptions, found: Sequence[Range], workers: int
+    snapshot: Snapshot,
+    options: BackupOptions,
+    found: Sequence[Range],
+    workers: int,
+    recipients: Sequence[str] = (),
 ) -> list[RangeKey]:
     """The key of each range, asked for by so many `workers` at a time; the first error ends it."""
     if snapshot.selection is not None:
         return [RangeKey(range_, reason="only some of its rows were selected") for range_ in found]
-    written = writing(options)
+    written = writing(options, recipients)
 
     def key(range_: Range) -> RangeKey:
         provenance = snapshot.provenance(snapshot.dataset.table(range_.table))

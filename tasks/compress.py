@@ -41,7 +41,7 @@ def compress(
     """One part, encrypted behind the compression when there is an `encryptor`. No retries: it
     depends on nothing but its input."""
     format_ = format_of(options.format)
-    plain, runs = document.content
+    plain = document.content.document
     stored = format_.store(plain, options.compression_level)
     data, suffix = stored.data, format_.suffix(options.compression_level)
     if encryptor is None:
@@ -61,6 +61,6 @@ def compress(
             rows=plain.rows,
             suffix=suffix,
             digest_key=digest_key,
-            conversations=index.entries(runs, stored.frames),
+            conversations=index.entries(document.content, stored),
         ),
     )

@@ -23,16 +23,17 @@ def serialize(
     rows: Load[pa.Table],
     columns: Sequence[Column],
     belonging: Belonging | None,
+    key: str | None,
     options: BackupOptions,
     part_bytes: int,
 ) -> Sequence[Load[Grouped]]:
-    """Documents of at most `part_bytes` each, of the rows sorted by conversation. No retries: what
-    cannot be written never can."""
-    ordered, keys = index.arranged(rows.content, columns, belonging)
+    """Documents of at most `part_bytes` each, of the rows sorted by conversation, or by `key`. No
+    retries: what cannot be written never can."""
+    ordered, keys = index.arranged(rows.content, columns, belonging, key)
     documents = format_of(options.format).serialize(
         ordered, columns, part_bytes, options.compression_level
     )
-    found = index.grouped(documents, keys)
+    found = index.grouped(documents, keys, index.own_keys(ordered, columns, key))
     if len(found) == 1:
         return [Load(str(rows), found[0])]
     return [Load(f"{rows}.{number}", document) for number, document in enumerate(found)]

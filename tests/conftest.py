@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
 
 from convault.embedded.server import EmbeddedPostgres, wheel_binaries
+from tests.databases import Databases
 
 pytest_plugins = ["tests.prefect_server", "tests.object_servers", "tests.supabase_stack"]
 
@@ -83,22 +82,24 @@ def any_cluster(
     return cluster_of(request.param)
 
 
+@pytest.fixture(scope="session")
+def databases() -> Databases:
+    """Those that are used again."""
+    return Databases()
+
+
 @pytest.fixture
-def new_database() -> Iterator[Callable[[EmbeddedPostgres], str]]:
-    """Make empty databases; returns the URL of each. They are dropped afterwards."""
-    made: list[tuple[EmbeddedPostgres, str]] = []
+def new_database(databases: Databases) -> Iterator[Callable[[EmbeddedPostgres], str]]:
+    """Take empty databases; returns the URL of each. They are given back afterwards."""
+    taken: list[tuple[EmbeddedPostgres, str]] = []
 
-    def make(cluster: EmbeddedPostgres) -> str:
-        name = f"test_{secrets.token_hex(6)}"
-        with psycopg.connect(cluster.url(), autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name} TEMPLATE template0")
-        made.append((cluster, name))
-        return cluster.url(name)
+    def take(cluster: EmbeddedPostgres) -> str:
+        taken.append((cluster, databases.take(cluster)))
+        return taken[-1][1]
 
-    yield make
-    for cluster, name in made:
-        with psycopg.connect(cluster.url(), autocommit=True) as connection:
-            connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+    yield take
+    for cluster, url in taken:
+        databases.give_back(cluster, url)
 
 
 @pytest.fixture

@@ -46,6 +46,10 @@ OTHER: dict[str, Callable[[], str]] = {
         FACTS, PROVENANCE, writing(BackupOptions(compression_level=4)), RANGE, FOUND),
     "the format": lambda: range_key(
         FACTS, PROVENANCE, writing(BackupOptions(format=BackupFormat.CSV)), RANGE, FOUND),
+    "who can read it": lambda: range_key(
+        FACTS, PROVENANCE, writing(BackupOptions(), ["age1a", "age1b"]), RANGE, FOUND),
+    "fewer who can": lambda: range_key(
+        FACTS, PROVENANCE, writing(BackupOptions(), ["age1a"]), RANGE, FOUND),
     "first page": lambda: range_key(FACTS, PROVENANCE, WRITTEN, replace(RANGE, first_page=1),
                                     FOUND),
     "end page": lambda: range_key(FACTS, PROVENANCE, WRITTEN, replace(RANGE, end_page=None), FOUND),
@@ -73,6 +77,10 @@ def test_each_thing_that_is_told_changes_the_key() -> None:
 )
 def test_what_may_change_without_the_rows_does_not(facts: SourceFacts) -> None:
     assert range_key(facts, PROVENANCE, WRITTEN, RANGE, FOUND) == KEY
+
+
+def test_the_order_of_the_recipients_means_nothing() -> None:
+    assert writing(BackupOptions(), ["b", "a"]) == writing(BackupOptions(), ("a", "b"))
 
 
 @pytest.mark.parametrize("library", ["polars", "pyarrow", "zstandard", "adbc-driver-postgresql"])

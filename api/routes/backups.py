@@ -15,7 +15,7 @@ from prefect.settings import (
 )
 
 from api.auth import caller
-from api.body import json_body
+from api.body import MAX_BODY_BYTES, json_body
 from api.caller import Scope
 from api.problems import (
     BodyTooLarge,
@@ -120,7 +120,7 @@ router = APIRouter(prefix=PREFIX, tags=["backups"], responses=_BOTH)
             "headers": {"Location": {"schema": {"type": "string"}}},
         },
         **documented(MalformedBody, "The body is not JSON in UTF-8."),
-        **documented(BodyTooLarge, "The body is larger than 65536 bytes."),
+        **documented(BodyTooLarge, f"The body is larger than {MAX_BODY_BYTES} bytes."),
         **documented(UnsupportedMediaType, "Send `Content-Type: application/json`."),
         **documented(RecipientMissing, "Nothing was backed up: earlier backups are encrypted."),
         **documented(OptionsError, "compressionLevel: Input should be less than or equal to 22."),

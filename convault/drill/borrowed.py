@@ -15,12 +15,12 @@ from typing import Any, NamedTuple
 import psycopg
 from psycopg import sql
 
-from convault import target
 from convault.catalog.locks import key_of
 from convault.dataset import is_managed
 from convault.drill.scratch import Scratch
 from convault.errors import BusyError, ConfigurationError
 from convault.manifest import Manifest
+from convault.restore import target
 from convault.sources import session
 from convault.sources.failures import translated
 

@@ -22,9 +22,9 @@ from convault.drill.report import Check, DrillReport, Outcome, not_verified
 from convault.drill.rows import row_checks
 from convault.drill.scratch import Scratch, embedded
 from convault.drill.sequences import sequence_checks
-from convault.embedded.home import home_folder
 from convault.encryption import unlocked
 from convault.errors import DrillFailed, NotFoundError
+from convault.home import home
 from convault.installation import Installation
 from convault.manifest import Manifest
 from convault.settings import Settings
@@ -71,7 +71,7 @@ def plan(
     unlocked(manifest, identities)
     timeout = settings.convault_drill_timeout
     return Plan(
-        manifest, url, folder or home_folder("drill"), tuple(assertions), timeout, tuple(identities)
+        manifest, url, folder or home() / "drill", tuple(assertions), timeout, tuple(identities)
     )
 
 
@@ -105,7 +105,7 @@ def _checks(
         for what in ("rows", "digest"):
             yield not_verified(what, str(table), "the table could not be made here")
     yield from row_checks(connection, there)
-    yield from reference_checks(connection, whole, left_out)
+    yield from reference_checks(connection, whole, left_out, rehearsal.stand_ins)
     yield from sequence_checks(connection, there)
     yield not_verified("files", "", "this backup holds no files")
     if planned.assertions:

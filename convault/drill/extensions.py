@@ -68,6 +68,8 @@ class Adapted:
     """what is not verified therefore"""
     left_out: frozenset[TableName] = frozenset()
     """tables that could not be made"""
+    stand_ins: frozenset[str] = frozenset()
+    """types that stand-ins were put in the place of, as columns have them"""
 
 
 def needed_extensions(manifest: Manifest) -> list[Extension]:
@@ -109,7 +111,17 @@ def adapt(connection: psycopg.Connection[Any], manifest: Manifest) -> Adapted:
         }
     )
     left_out = {table.name for table in manifest.restored} - tables
-    return Adapted(adapted, tuple(checks), frozenset(left_out))
+    return Adapted(adapted, tuple(checks), frozenset(left_out), _types(missing))
+
+
+def _types(missing: Iterable[Extension]) -> frozenset[str]:
+    """As format_type spells them, which quotes a schema only where it must."""
+    return frozenset(
+        f"{schema}.{extension.name}"
+        for extension in missing
+        if _STAND_INS.get(extension.name) is _TEXT
+        for schema in (extension.schema, quoted(extension.schema))
+    )
 
 
 def _usable(connection: psycopg.Connection[Any]) -> set[str]:

@@ -20,9 +20,9 @@ import psycopg
 from psycopg import sql
 
 from convault.drill.extensions import needed_extensions
-from convault.embedded.home import make_folder
 from convault.embedded.server import EmbeddedPostgres
 from convault.errors import ConfigurationError
+from convault.home import make_folder
 from convault.manifest import Manifest
 
 ROLE, DATABASE = "convault_drill", "drill"

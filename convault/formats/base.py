@@ -16,8 +16,10 @@ import pyarrow as pa
 
 from convault.models import Column
 
-FRAME_BYTES = 1024 * 1024
-"""plain bytes of a frame (of a row group, as Arrow), about: what can be fetched and read alone"""
+FRAME_BYTES = 64 * 1024
+"""plain bytes of a frame of NDJSON or CSV, about: what can be fetched and read alone. A
+conversation with a row in every part is read in as many frames as there are parts, so that a frame
+must be well below 1 % of a part"""
 
 POLARS_TYPES: dict[str, pl.DataType] = {
     "boolean": pl.Boolean(),

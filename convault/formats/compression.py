@@ -67,6 +67,17 @@ def decompressed(pieces: Iterable[bytes], *, name: str, plain_bytes: int) -> Ite
         )
 
 
+def frames(pieces: Iterable[bytes], *, name: str, most: int) -> Iterator[bytes]:
+    """As `decompressed`, of some frames of an object, which together make `most` bytes at most."""
+    reader = _reader(pieces, compressed=name.endswith(_COMPRESSED))
+    left = most
+    while piece := _read(reader, READ_BYTES, name):
+        left -= len(piece)
+        if left < 0:
+            raise IntegrityError(f"{name} is damaged: its frames hold too much.", key=name)
+        yield piece
+
+
 def _reader(pieces: Iterable[bytes], *, compressed: bool) -> io.BufferedIOBase | pa.NativeFile:
     plain = io.BufferedReader(_Pieces(pieces))
     if not compressed:

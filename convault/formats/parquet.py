@@ -1,6 +1,6 @@
 """Rows as Parquet: booleans and integers as such, everything else as text; zstandard within.
 
-Row groups of about FRAME_BYTES, with statistics. A table without columns has one that is called `_`
+Row groups of about GROUP_BYTES, with statistics. A table without columns has one that is called `_`
 and holds nothing but NULL, because Parquet counts no rows without columns.
 """
 
@@ -14,13 +14,16 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from convault.errors import IntegrityError
-from convault.formats.base import FRAME_BYTES, Document, Frame, Rows, check_columns, cut
+from convault.formats.base import Document, Frame, Rows, check_columns, cut
 from convault.models import Column
 
 _STAND_IN = pa.schema([("_", pa.bool_())])
+GROUP_BYTES = 1024 * 1024
+"""of a row group, as Arrow, about: smaller ones would cost more than they save, as the footer
+describes each, column by column"""
 _FIXED_BYTES = 8
 """what any value takes beside its text, at most"""
-_MAX_GROUP_BYTES = 4 * FRAME_BYTES
+_MAX_GROUP_BYTES = 4 * GROUP_BYTES
 """of a row group of several rows, unpacked: some more than is ever written"""
 
 
@@ -59,6 +62,12 @@ class Parquet:
 
     def read(self, data: bytes, columns: Sequence[Column]) -> Iterator[Rows]:
         """See `formats.base.Format`."""
+        return self.read_groups(data, columns, None)
+
+    def read_groups(
+        self, data: bytes, columns: Sequence[Column], groups: Sequence[int] | None
+    ) -> Iterator[Rows]:
+        """As `read`, of some row groups; `data` may have anything where the others lie."""
         expected = _schema(columns)
         try:
             if not pq.read_schema(pa.BufferReader(data)).equals(expected):
@@ -67,7 +76,7 @@ class Parquet:
             # whose size is to be known before they are made.
             texts = [column.name for column in columns if column.encoding == "text"]
             with pq.ParquetFile(pa.BufferReader(data), read_dictionary=texts) as file:
-                for number in range(file.num_row_groups):
+                for number in range(file.num_row_groups) if groups is None else groups:
                     _check_group(file.metadata.row_group(number))
                     table = file.read_row_group(number)
                     _check_texts(table)
@@ -88,10 +97,12 @@ def _check_texts(table: pa.Table) -> None:
     """The same, of texts that are not made yet."""
     size = 0
     for column in table.columns:
-        if pa.types.is_dictionary(column.type):
-            for chunk in column.chunks:
-                lengths = pc.binary_length(chunk.dictionary)
-                size += pc.sum(lengths.take(chunk.indices)).as_py() or 0
+        for chunk in column.chunks:
+            if isinstance(chunk, pa.DictionaryArray):
+                texts = chunk.dictionary
+                assert isinstance(texts, pa.StringArray)
+                lengths = pc.take(pc.binary_length(texts), chunk.indices)
+                size += pc.sum(lengths).as_py() or 0
     if table.num_rows > 1 and size > _MAX_GROUP_BYTES:
         raise _malformed()
 
@@ -140,7 +151,7 @@ def _write(table: pa.Table, ends: Sequence[int], level: int) -> Document:
         write_statistics=True,
         store_schema=False,
     ) as writer:
-        for first, end in cut(ends, FRAME_BYTES):
+        for first, end in cut(ends, GROUP_BYTES):
             writer.write_table(table.slice(first, end - first), row_group_size=end - first)
     data = sink.getvalue().to_pybytes()
     metadata = pq.read_metadata(pa.BufferReader(data))

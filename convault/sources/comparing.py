@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import psycopg
 
 from convault.errors import SnapshotLost
 from convault.formats.postgres_types import quoted
-from convault.models import Dataset, ForeignKey
+from convault.models import Dataset, ForeignKey, TableName
 from convault.sources.equality import equality, read_types
 
 _OPERATORS = """
@@ -50,33 +50,45 @@ _COLUMNS = """
 Conditions = Mapping[ForeignKey, str]
 """By key: SQL that is true where a row called `o`, of the key's table, refers to a row called `r`,
 of the table that it references. NULL in any column refers to nothing (MATCH SIMPLE)."""
+Oids = Mapping[TableName, int]
+"""of both tables of every key"""
 
 
 def read_conditions(connection: psycopg.Connection[Any], dataset: Dataset) -> Conditions:
     """Of all keys of the dataset that lead to one of its tables."""
     oids = {table.name: table.oid for table in dataset.tables}
     inside = [key for key in dataset.foreign_keys if key.references in oids]
-    operators: dict[tuple[int, str], dict[str, tuple[str | None, ...]]] = {}
-    for table, name, own, *how in connection.execute(_OPERATORS, (list(oids.values()),)):
-        operators.setdefault((table, name), {})[own] = tuple(how)
-    made = {}
+    made = as_constrained(connection, [key for key in inside if not key.declared], oids)
     for key in inside:
-        if key.declared:
-            continue
-        by_column = operators.get((oids[key.table], key.name), {})
-        if set(by_column) != set(key.columns):
+        if not key.declared and key not in made:
             raise SnapshotLost(
                 f"The foreign key {key.name} of {key.table} was changed. The backup must start "
                 "again under a new snapshot."
             )
-        pairs = zip(key.columns, key.referenced_columns, strict=True)
-        made[key] = " AND ".join(_equal(own, other, *by_column[own]) for own, other in pairs)
-    return {**made, **_declared(connection, [key for key in inside if key.declared], oids)}
+    return {**made, **by_types(connection, [key for key in inside if key.declared], oids)}
 
 
-def _declared(
-    connection: psycopg.Connection[Any], keys: list[ForeignKey], oids: Mapping[Any, int]
+def as_constrained(
+    connection: psycopg.Connection[Any], keys: Sequence[ForeignKey], oids: Oids
 ) -> Conditions:
+    """Of those of the keys that are constraints of the database, as these compare."""
+    operators: dict[tuple[int, str], dict[str, tuple[str | None, ...]]] = {}
+    for table, name, own, *how in connection.execute(_OPERATORS, (list(oids.values()),)):
+        operators.setdefault((table, name), {})[own] = tuple(how)
+    made = {}
+    for key in keys:
+        by_column = operators.get((oids[key.table], key.name), {})
+        if set(by_column) == set(key.columns):
+            pairs = zip(key.columns, key.referenced_columns, strict=True)
+            made[key] = " AND ".join(_equal(own, other, *by_column[own]) for own, other in pairs)
+    return made
+
+
+def by_types(
+    connection: psycopg.Connection[Any], keys: Sequence[ForeignKey], oids: Oids
+) -> Conditions:
+    """Of keys that need be no constraints, as the types of their columns compare. Types that
+    Postgres cannot compare must not be among them."""
     if not keys:
         return {}
     tables = [oids[table] for key in keys for table in (key.table, key.references)]

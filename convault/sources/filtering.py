@@ -24,7 +24,8 @@ _COLUMN_TYPES = """
     SELECT attname, atttypid FROM pg_catalog.pg_attribute
     WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped
 """
-_INSTANTS = ("pg_catalog.timestamptz", "pg_catalog.timestamp")
+_TIMESTAMPTZ, _TIMESTAMP = 1184, 1114
+"""oids, which are the same everywhere; names may come in quotes, as `pg_catalog."timestamp"`"""
 
 
 def root_conditions(
@@ -106,16 +107,16 @@ class _Resolved:
         option = "startDate" if period.start is not None else "endDate"
         self._require(option, self._root, column, "CONVAULT_CREATED_COLUMN")
         type_ = self._type(self._root, column)
-        if type_.name not in _INSTANTS:
+        if type_.oid not in (_TIMESTAMPTZ, _TIMESTAMP):
             raise OptionsError(
                 f"{option} cannot be used: {column} of {self._root.name} is of type {type_.shown}, "
                 "and a time is needed (timestamptz, or timestamp, which is read as UTC). Set "
-                f"CONVAULT_CREATED_COLUMN to {_or(self._columns_of(_INSTANTS))}."
+                f"CONVAULT_CREATED_COLUMN to {_or(self._columns_of_instants())}."
             )
         found = []
         for moment, operator in ((period.start, ">="), (period.end, "<")):
             if moment is not None:
-                text = moment.isoformat() if type_.name == _INSTANTS[0] else (
+                text = moment.isoformat() if type_.oid == _TIMESTAMPTZ else (
                     moment.replace(tzinfo=None).isoformat())  # fmt: skip
                 found.append(
                     f"r.{quoted(column)}::{type_.name} OPERATOR(pg_catalog.{operator})"
@@ -172,6 +173,16 @@ class _Resolved:
 
     def _require(self, option: str, table: Table, column: str, setting: str) -> None:
         names = [c.name for c in table.columns]
+        hidden = [c.name for c in table.columns if c.mask] + [
+            a.column for a in self._dataset.absent if a.table == table.name and a.column
+        ]
+        if column in hidden:
+            how = "masked" if column in names else "excluded"
+            raise OptionsError(
+                f"{option} cannot be used: {table.name}.{column} is {how}, and which rows the "
+                f"backup holds would tell its values. Use another filter, or leave {column} as it "
+                "is."
+            )
         if column not in names:
             raise OptionsError(
                 f"{option} cannot be used: {table.name} has no column {column}. Set {setting} to "
@@ -227,12 +238,12 @@ class _Resolved:
         oids = dict(self._connection.execute(_COLUMN_TYPES, (table.oid,)).fetchall())
         return read_types(self._connection, [oids[column]])[oids[column]]
 
-    def _columns_of(self, types: Sequence[str]) -> list[str]:
+    def _columns_of_instants(self) -> list[str]:
         oids: Mapping[str, int] = dict(
             self._connection.execute(_COLUMN_TYPES, (self._root.oid,)).fetchall()
         )
         known = read_types(self._connection, oids.values())
-        return [name for name, oid in oids.items() if known[oid].name in types]
+        return [name for name, oid in oids.items() if known[oid].oid in (_TIMESTAMPTZ, _TIMESTAMP)]
 
 
 def _or(names: Sequence[str]) -> str:

@@ -19,6 +19,8 @@ from tests.serving import PATH, problem
     ("options", "said"),
     [
         ({"conversationIds": ["7", "x' OR true --"]}, "value 2 of 2 is no bigint"),
+        ({"conversationIds": [*range(10**15, 10**15 + 9999), "x"]}, "value 10000 of 10000 is no"),
+        ({"conversationIds": [f"{n:036d}" for n in range(20_000)]}, "make several backups"),
         ({"conversationIds": []}, "empty list"),
         ({"conversationIds": ["a\0b"]}, "character"),
         ({"status": "open"}, "CONVAULT_STATUS_COLUMN"),

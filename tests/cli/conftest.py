@@ -115,6 +115,13 @@ class School:
     """what `convault backup --json` said"""
 
     @property
+    def restoring(self) -> dict[str, str]:
+        """The environment of somebody who may restore: with the key that `init` wrote."""
+        lines = (self.store.parent / ".env").read_text().splitlines()
+        key = next(line for line in lines if line.startswith("CONVAULT_SIGNING_KEY="))
+        return {**self.environment, "CONVAULT_SIGNING_KEY": key.partition("=")[2].strip("'\"")}
+
+    @property
     def record(self) -> dict[str, Any]:
         """The backup's row."""
         row: dict[str, Any] = json.loads(self.backed_up.stdout)

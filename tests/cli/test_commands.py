@@ -337,7 +337,7 @@ def test_restore_into_each_kind_of_target(
     manifest = manifest_of(school)
     tables = [table.name for table in manifest.tables]
     url = new_database(cluster)
-    done = run("restore", "latest", "--into", url, "--json", **school.environment)
+    done = run("restore", "latest", "--into", url, "--json", **school.restoring)
     assert done.status == 0, done.err
     assert done.json["rows"] == manifest.rows
     assert done.json["left_out"] == []
@@ -346,14 +346,14 @@ def test_restore_into_each_kind_of_target(
     url = new_database(cluster)
     Path("url").write_text(f"{url}\n")
     Path("url").chmod(0o600)
-    done = run("restore", school.record["id"], "--into-file", "url", **school.environment)
+    done = run("restore", school.record["id"], "--into-file", "url", **school.restoring)
     assert done.status == 0
     assert "public.messages" in done.out
     assert "Restored" in done.err
 
     url = new_database(cluster)
     done = run(
-        "restore", "latest", "--target", "copy", CONVAULT_TARGET_COPY_URL=url, **school.environment
+        "restore", "latest", "--target", "copy", CONVAULT_TARGET_COPY_URL=url, **school.restoring
     )
     assert done.status == 0
     assert all(result.equal for result in compare(school.database, url, tables))
@@ -363,8 +363,8 @@ def test_restore_takes_a_url_from_stdin_and_refuses_a_full_database(
     school: School, convault: Convault
 ) -> None:
     done = convault(
-        "restore", "latest", "--into-file", "-", stdin=f"{school.database}\n", **school.environment
+        "restore", "latest", "--into-file", "-", stdin=f"{school.database}\n", **school.restoring
     )
     assert done.returncode == errors.RestoreError.exit_code
     assert done.stdout == ""
-    assert "not empty" in done.stderr
+    assert "holds rows of the backup already" in done.stderr

@@ -78,6 +78,8 @@ def test_the_demo_from_its_first_interrupted_run_to_looking_around(
     assert result["compared_rows"] == result["restored_rows"] == result["backup"]["rows"] > 600
     assert result["download"]["bytes"] == Path(result["download"]["file"]).stat().st_size
     assert result["download"]["files_checked"] > 10
+    assert result["private"]["backup"]["options"]["status"] == ["open"]
+    assert 0 < result["private"]["conversations"] < result["private"]["messages"] < 600
     assert result["drill"]["outcome"] == "passed"
     assert result["drill"]["failed"] == 0
     assert result["drill"]["passed"] > 30
@@ -88,6 +90,7 @@ def test_the_demo_from_its_first_interrupted_run_to_looking_around(
     for expected in (
         "A day passed", "completed", "failed", "public.messages",
         "snapshot ", "upload ", "What came back is what was there.", "digest", "SHA256SUMS",
+        "refused", "open conversations",
         str(home),
     ):  # fmt: skip
         assert expected in again.stdout
@@ -101,7 +104,7 @@ def test_the_demo_from_its_first_interrupted_run_to_looking_around(
         env=clean_environment(), capture_output=True, text=True, check=True,
     )  # fmt: skip
     url, _, rows = listed.stdout.partition("\n")
-    assert [row["status"] for row in json.loads(rows)] == ["completed", "completed", "failed"]
+    assert [row["status"] for row in json.loads(rows)] == ["completed"] * 4 + ["failed"]
     with psycopg.connect(url) as connection:
         tags = "SELECT count(*) FROM messages WHERE 'novo' = ANY(tags)"
         assert (connection.execute(tags).fetchone() or (0,))[0] > 6, "two days have passed"

@@ -54,7 +54,7 @@ def test_a_changed_an_added_or_an_unnamed_file(folder: Path, harm: Callable[[Pat
 def holding(**rows: int) -> Manifest:
     """All that the proof reads of a manifest."""
     tables = [SimpleNamespace(name=TableName("public", n), rows=r) for n, r in rows.items()]
-    return cast(Any, SimpleNamespace(tables=tables))
+    return cast(Any, SimpleNamespace(restored=tables))
 
 
 def test_equal_tables() -> None:

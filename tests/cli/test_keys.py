@@ -338,7 +338,7 @@ def test_what_is_said_of_each_signature(
     refused = run("restore", str(wrong), "--into", target)
     assert refused.status == errors.SignatureError.exit_code
     assert "--trust" in refused.err
-    trusted = run("restore", str(wrong), "--into", target, "--trust", "--json")
+    trusted = run("restore", str(wrong), "--into", target, "--trust", "--yes", "--json")
     assert (trusted.status, trusted.json["signature"]) == (0, "wrong")
     assert "Warning" in trusted.err
 
@@ -349,9 +349,11 @@ def test_without_a_key_it_cannot_be_checked(
     house.back_up(keys=SigningKeys.parse(new_key()))
     run("init", **house.environment)
     Path(load_settings.__globals__["ENV_FILE"]).unlink()
-    done = run("restore", "latest", "--into", target, "--json")
+    refused = run("restore", "latest", "--into", target)
+    assert refused.status == errors.SignatureError.exit_code
+    assert "CONVAULT_SIGNING_KEY is not set" in refused.err
+    done = run("restore", "latest", "--into", target, "--trust", "--yes", "--json")
     assert (done.status, done.json["signature"]) == (0, "unchecked")
-    assert "CONVAULT_SIGNING_KEY is not set" in done.err
 
 
 def test_the_signing_key_is_rotated(house: House, run: InProcess) -> None:

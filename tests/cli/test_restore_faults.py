@@ -10,6 +10,7 @@ import pytest
 
 from convault import errors
 from convault.repository import Repository
+from convault.settings import load_settings
 from convault.stores import open_store
 from tests.cli.conftest import InProcess
 from tests.restore.builder import back_up
@@ -40,7 +41,7 @@ def installed(database: str, run: InProcess, tmp_path: Path) -> Installed:
         environment = {"DATABASE_URL": database, "CONVAULT_STORE_URL": url}
         assert run("init", **environment).status == 0
         repository = Repository.open(open_store(url))
-        repository.put_manifest(back_up(repository, database))
+        repository.put_manifest(back_up(repository, database), load_settings().signing)
         assert run("init", **environment).status == 0  # which lists it
         return environment
 
@@ -103,6 +104,8 @@ def test_what_is_left_out_and_what_lost_its_secret_is_told(
     assert len(done.json["left_out"]) == 11
     assert done.json["left_out"][0] == {
         "kind": "policy", "name": "p00 on public.messages", "needs": ["auth.uid()"],
+        "sql": "CREATE POLICY p00 ON public.messages AS PERMISSIVE FOR ALL TO PUBLIC"
+        " USING ((id = auth.uid()))",
     }  # fmt: skip
     assert done.json["redacted"] == [
         {"kind": "comment", "name": "public.messages", "secrets": ["sb_secret_ key"]}

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import replace
 
+import psycopg
 import pytest
 
 from convault.drill.report import Check, Outcome
+from convault.filters import Filters
+from convault.repository import Repository
+from convault.scope import Scope
+from convault.stores import open_store
 from tests.drill.conftest import Backup, Drilled, changed, of_other_statements
+from tests.restore.builder import CONVERSATIONS, MESSAGES, back_up
 
 FAILED, PASSED, NOT_VERIFIED = Outcome.FAILED, Outcome.PASSED, Outcome.NOT_VERIFIED
 
@@ -91,6 +98,38 @@ def test_orphans_that_the_source_allows_are_not_verified(
     )
     found = checks["foreign key", f"{key.name} on public.long_notes"]
     assert (found.outcome, found.detail[:6]) == (NOT_VERIFIED, "1 rows")
+
+
+ODD_KEYS = """
+CREATE TABLE tariffs (id int4range, during daterange, PRIMARY KEY (id, during WITHOUT OVERLAPS));
+CREATE TABLE conversations (id integer PRIMARY KEY, tariff int4range, days daterange,
+    parent integer REFERENCES conversations NOT ENFORCED,
+    FOREIGN KEY (tariff, PERIOD days) REFERENCES tariffs (id, PERIOD during));
+CREATE TABLE messages (conversation_id integer REFERENCES conversations);
+INSERT INTO tariffs VALUES ('[1,2)', '[2026-01-01,2026-02-01)'),
+    ('[1,2)', '[2026-02-01,2026-03-01)'), ('[1,2)', '[2026-03-01,)'), ('[2,3)', '[2026-01-01,)');
+INSERT INTO conversations VALUES (1, '[1,2)', '[2026-01-15,2026-02-15)', 99),
+    (2, '[2,3)', '[2026-01-15,2026-01-20)', NULL);
+"""
+
+
+def test_keys_over_periods_and_keys_that_are_not_enforced(drilled: Drilled, database: str) -> None:
+    """Filtered: what a period overlaps is what a row refers to."""
+    with psycopg.connect(database) as connection:
+        connection.execute(ODD_KEYS.encode())
+    repository = Repository.create(open_store(f"memory://{secrets.token_hex(8)}"))
+    filters = Filters(conversation_ids=("1",))
+    scope = Scope(CONVERSATIONS, MESSAGES, filters=filters)
+    manifest = back_up(repository, database, scope=scope)
+    assert {table.name.name: table.rows for table in manifest.tables} == {
+        "tariffs": 2, "conversations": 1, "messages": 0
+    }  # fmt: skip
+    checks = drilled(of=Backup(repository, manifest, database))
+    assert ended(checks, FAILED) == set()
+    key = "conversations_tariff_days_fkey on public.conversations"
+    assert checks["foreign key", key].outcome is PASSED
+    key = "conversations_parent_fkey on public.conversations"
+    assert checks["foreign key", key].outcome is NOT_VERIFIED
 
 
 def test_a_digest_that_is_not_the_backups(drilled: Drilled, backup: Backup) -> None:

@@ -12,6 +12,7 @@ import pytest
 from convault.drill.drilling import Plan, examine
 from convault.drill.rehearsal import rehearse
 from convault.drill.report import Check, Outcome
+from convault.drill.scratch import Scratch
 from convault.embedded.server import EmbeddedPostgres
 from convault.repository import Repository
 from convault.stores import open_store
@@ -64,6 +65,17 @@ VECTOR = """
     CREATE INDEX ON conversations USING hnsw (v extensions.vector_l2_ops);
     INSERT INTO conversations (v) SELECT ARRAY[n, 0.5, -1]::real[]::extensions.vector
         FROM generate_series(1, 5) n;
+"""
+
+CASELESS = """
+    CREATE EXTENSION citext WITH SCHEMA extensions;
+    CREATE TABLE contacts (mail extensions.citext PRIMARY KEY);
+    CREATE TABLE conversations (id integer PRIMARY KEY,
+        contact extensions.citext REFERENCES contacts);
+    CREATE TABLE messages (id bigserial PRIMARY KEY,
+        conversation_id integer NOT NULL REFERENCES conversations);
+    INSERT INTO contacts VALUES ('Ana@Example.org');
+    INSERT INTO conversations VALUES (1, 'ana@example.ORG');
 """
 
 System = pytest.param(min(SYSTEM_VERSIONS, default=15), id="with contrib")
@@ -121,6 +133,25 @@ def test_what_leans_on_another_extension_is_not_verified_and_the_rest_is(
         assert checks[what, "public.places"].outcome is Outcome.NOT_VERIFIED
     key = checks["foreign key", "places_message_id_fkey on public.places"]
     assert (key.outcome, "public.places" in key.detail) == (Outcome.NOT_VERIFIED, True)
+
+
+@pytest.mark.parametrize("version", [System])
+@pytest.mark.parametrize("there", [True, False])
+def test_a_key_is_held_against_rows_as_its_type_compares(
+    source: Callable[[int, str], str], scratch_url: str, version: int, there: bool,
+    cluster_of: Callable[[int], EmbeddedPostgres],
+    new_database: Callable[[EmbeddedPostgres], str],
+) -> None:  # fmt: skip
+    """Where the type is; a stand-in could not tell."""
+    url = source(version, CASELESS)
+    repository = Repository.create(open_store(f"memory://{secrets.token_hex(8)}"))
+    manifest = back_up(repository, url)
+    scratch = Scratch(new_database(cluster_of(version)) if there else scratch_url, "here")
+    planned = Plan(manifest, scratch.url, Path(), (), 5)
+    checks = examine(planned, rehearse(repository, manifest, scratch), scratch)
+    assert [check for check in checks if check.outcome is Outcome.FAILED] == []
+    found = [c for c in checks if c.subject == "conversations_contact_fkey on public.conversations"]
+    assert [c.outcome for c in found] == [Outcome.PASSED if there else Outcome.NOT_VERIFIED]
 
 
 def test_an_extension_that_is_there_is_used(

@@ -14,6 +14,9 @@ from convault.names import table_path
 
 HOME = Path(__file__).parent
 SUMS = "SHA256SUMS"
+IDENTITY = HOME / "identity.txt"
+"""It opens the encrypted one of the golden backups, and nothing else in the world."""
+SIGNING_KEY = sha256(b"signs the golden repository, and nothing else in the world").hexdigest()
 SETTINGS = (
     "SET TimeZone = 'UTC'; SET DateStyle = ISO; SET IntervalStyle = postgres;"
     " SET extra_float_digits = 3; SET bytea_output = hex; SET lc_monetary = 'C';"
@@ -27,7 +30,7 @@ def digests() -> dict[str, str]:
     paths = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
     return {
         path.relative_to(HOME).as_posix(): sha256(path.read_bytes()).hexdigest()
-        for path in sorted([*paths, HOME / "tars.json"])
+        for path in sorted([*paths, HOME / "tars.json", IDENTITY])
     }
 
 

@@ -4,9 +4,10 @@ It is what every later version has to restore, so after a release it is never ma
 that cannot restore it is wrong. Until then it may be, on purpose: the test knows the digest of
 SHA256SUMS, and that number must be changed by hand to what this script prints.
 
-Three backups of one database, made by the `convault` command: JSON, CSV and Parquet, in several
-parts. Beside them, as plain text, the rows that the database had (`expected/`, as COPY writes them,
-sorted) and the digest of each backup's tar.
+Four backups of one database, made by the `convault` command: JSON, CSV, Parquet, and JSON that is
+encrypted, all signed, in several parts. Beside them lie the identity that opens the fourth, the
+digest of each backup's tar and, as plain text, the rows that the database had (`expected/`, as COPY
+writes them, sorted).
 """
 
 from __future__ import annotations
@@ -27,13 +28,20 @@ from convault.embedded.server import EmbeddedPostgres, wheel_binaries
 from convault.models import TableName
 from convault.repository import Repository
 from convault.stores.folder import FolderStore
-from tests.golden.contents import HOME, SUMS, digests, expected_path, rows_of
+from tests.golden.contents import HOME, IDENTITY, SIGNING_KEY, SUMS, digests, expected_path, rows_of
 from tests.independent.world import fill
 
 WORK = Path("/tmp/convault-golden")
 """Its path is in the manifests, as the host of the source."""
-BACKUPS = (["--format", "json"], ["--format", "csv", "--compression-level", "9"],
-           ["--format", "parquet"])  # fmt: skip
+COMMANDS = (
+    ["init"],
+    ["backup", "--format", "json"],
+    ["backup", "--format", "csv", "--compression-level", "9"],
+    ["backup", "--format", "parquet"],
+    ["keys", "new", "--output", "identity.txt", "--label", "golden"],
+    ["backup", "--format", "json"],
+)
+CHECKOUT = HOME.parent.parent
 VERSION = 16
 """Of Postgres: the oldest that the tests restore into."""
 
@@ -55,6 +63,7 @@ def main() -> None:
             shutil.rmtree(HOME / name, ignore_errors=True)
         back_up(cluster, WORK / "repository")
         shutil.copytree(WORK / "repository", HOME / "repository")
+        shutil.copy(WORK / "identity.txt", IDENTITY)
         write_expected(cluster.url("app"))
         write_tars()
     finally:
@@ -74,11 +83,15 @@ def back_up(cluster: EmbeddedPostgres, folder: Path) -> None:
         "CONVAULT_STORE_URL": folder.as_uri(),
         "CONVAULT_RANGE_PAGES": "8",
         "CONVAULT_PART_BYTES": "32768",
+        "CONVAULT_SIGNING_KEY": SIGNING_KEY,
+        "CONVAULT_HOME": str(WORK / "home"),
         "PREFECT_HOME": str(WORK / "prefect"),
+        "PYTHONPATH": str(CHECKOUT),
     }
     command = [sys.executable, "-c", "from cli.main import main; main()"]
-    for arguments in (["init"], *(["backup", *options] for options in BACKUPS)):
-        subprocess.run([*command, *arguments], env=environment, check=True)
+    for arguments in COMMANDS:
+        # There, because `init` may write into the `.env` of its folder.
+        subprocess.run([*command, *arguments], cwd=WORK, env=environment, check=True)
 
 
 def write_expected(url: str) -> None:

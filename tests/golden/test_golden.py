@@ -12,15 +12,26 @@ from uuid import UUID
 import psycopg
 import pytest
 
+from convault import age
+from convault.age import Identity
 from convault.archive import Archive
 from convault.embedded.server import EmbeddedPostgres
 from convault.models import BackupFormat
 from convault.repository import Repository
 from convault.restore import restore
+from convault.signature import Signature, SigningKeys
 from convault.stores.folder import FolderStore
-from tests.golden.contents import HOME, SUMS, digests, expected_path, rows_of
+from tests.golden.contents import (
+    HOME,
+    IDENTITY,
+    SIGNING_KEY,
+    SUMS,
+    digests,
+    expected_path,
+    rows_of,
+)
 
-SUMS_DIGEST = "15d30a59ab9295cd00a6de0f7357a6c4f6560311ce32238e8a66c9480e04b6cf"
+SUMS_DIGEST = "0b690c56d073ab75ea84ffe2e192d2e5a283f1d73c762fc03284b8b842ab18e9"
 """Of SHA256SUMS. It changes with a release that declares another golden repository, and never by
 itself: tests/golden/make.py tells when it may."""
 
@@ -34,6 +45,11 @@ def repository(tmp_path: Path) -> Repository:
     return Repository.open(FolderStore(tmp_path / "repository", "file:///golden"))
 
 
+def identity() -> Identity:
+    (secret,) = [line for line in IDENTITY.read_text().splitlines() if not line.startswith("#")]
+    return age.identity(secret)
+
+
 def test_nobody_changed_it() -> None:
     sums = (HOME / SUMS).read_text()
     assert sha256(sums.encode()).hexdigest() == SUMS_DIGEST
@@ -44,6 +60,10 @@ def test_it_has_what_a_format_has_to_keep(repository: Repository) -> None:
     manifests = [repository.manifest(backup_id) for backup_id in repository.backup_ids()]
     assert [str(manifest.backup_id) for manifest in manifests] == BACKUPS
     assert {manifest.options["format"] for manifest in manifests} == set(BackupFormat)
+    assert sum(manifest.encryption is not None for manifest in manifests) == 1
+    for manifest in manifests:
+        stored = repository.manifest_bytes(manifest.backup_id)
+        assert SigningKeys.parse(SIGNING_KEY).check(stored) is Signature.SIGNED
     for manifest in manifests:
         assert manifest.format == 1
         assert manifest.index is not None
@@ -69,7 +89,7 @@ def test_it_comes_back_row_by_row(
 ) -> None:
     url = new_database(cluster_of(version))
     manifest = repository.manifest(UUID(backup))
-    restore(repository, manifest, url)
+    restore(repository, manifest, url, identities=[identity()])
     with psycopg.connect(url) as connection:
         for table in manifest.tables:
             if table.kind == "r":

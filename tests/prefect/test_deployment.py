@@ -171,6 +171,29 @@ def test_the_server_refuses_what_the_flow_does_not_take(
     assert answer.status_code == 409, answer.text
 
 
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"backup_id": str(uuid4()), "target": "postgresql://me:secret@somewhere/app"},
+        {"backup_id": str(uuid4()), "target": "staging", "options": {"mode": "sometimes"}},
+        {"backup_id": str(uuid4()), "target": "staging", "options": {"url": "postgresql://x/"}},
+        {"target": "staging"},
+    ],
+    ids=["a URL", "a mode", "an option", "no backup"],
+)
+def test_a_restore_takes_names_and_no_urls(
+    deployed: Application, prefect_server: PrefectServer, parameters: dict[str, object]
+) -> None:
+    deployment = ask(prefect_server, "GET", "/deployments/name/restore/restore").json()
+    answer = ask(
+        prefect_server,
+        "POST",
+        f"/deployments/{deployment['id']}/create_flow_run",
+        json={"state": {"type": "SCHEDULED"}, "parameters": parameters},
+    )
+    assert answer.status_code == 409, answer.text
+
+
 def test_it_is_deployed_as_prefect_yaml_says(
     deployed: Application, prefect_server: PrefectServer
 ) -> None:

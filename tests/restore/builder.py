@@ -78,12 +78,15 @@ def _store(
         return []
     format_, level = format_of(options.format), options.compression_level
     belongs = belonging(snapshot.dataset, table.name)
-    ordered, keys = index.arranged(pa.Table.from_batches(batches), table.columns, belongs)
+    key = index.key_column(table)
+    ordered, keys = index.arranged(pa.Table.from_batches(batches), table.columns, belongs, key)
     documents = format_.serialize(ordered, table.columns, part_bytes, level)
     parts = []
-    for ordinal, (document, runs) in enumerate(index.grouped(documents, keys)):
-        plain, rows, _ = document
-        stored, _, frames = format_.store(document, level)
+    own_keys = index.own_keys(ordered, table.columns, key)
+    for ordinal, grouped in enumerate(index.grouped(documents, keys, own_keys)):
+        plain, rows, _ = grouped.document
+        document = format_.store(grouped.document, level)
+        stored = document.data
         suffix, plain_digest = format_.suffix(level), sha256(plain).hexdigest()
         if encryptor is not None:
             suffix, plain_digest = f"{suffix}.age", encryptor.digest(plain)
@@ -101,7 +104,7 @@ def _store(
                 plain_digest,
                 len(plain),
                 rows,
-                index.entries(runs, frames),
+                index.entries(grouped, document),
                 None if encryptor is None else encryptor.digest_key.id,
             )
         )

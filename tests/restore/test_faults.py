@@ -74,7 +74,10 @@ def test_users_without_the_rows_do_not_keep_the_rest_out(
         "COMMENT ON CONSTRAINT by_user ON conversations IS 'whose it is'",
     )  # fmt: skip
     run_sql(target, USERS)
-    result = restore(repository, manifest, target)
+    with pytest.raises(RestoreError, match=r"2 rows by by_user on public\.conversations"):
+        restore(repository, manifest, target)
+    result = restore(repository, manifest, target, tolerate=True)
+    assert result.missing_users == {"by_user on public.conversations": 2}
     assert differing(manifest, source, target) == []
     assert faults(result) == {"foreign key by_user on public.conversations": True}
     assert "ForeignKeyViolation" in result.faults[0].reason

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import psycopg
 import pytest
@@ -14,6 +14,7 @@ from convault.errors import IntegrityError
 from convault.models import BackupFormat, TableName
 from convault.repository import Repository
 from convault.restore import restore
+from tests.databases import Databases
 from tests.formats.type_examples import EXAMPLES, RANGES, SINCE, TAKES_NO_TEXT, WITH_MODIFIERS
 from tests.restore import odd_tables
 from tests.restore.builder import back_up
@@ -124,27 +125,43 @@ def _comes_back(
     assert sum(c.rows_in_both for c in compared) == manifest.rows > 0
 
 
+@pytest.fixture(scope="module")
+def types_in(databases: Databases) -> Iterator[NewDatabase]:
+    """URL of a database with every type in a cluster: filled once, because it is only read."""
+    filled: dict[str, tuple[EmbeddedPostgres, str]] = {}
+
+    def find(cluster: EmbeddedPostgres) -> str:
+        if cluster.url() not in filled:
+            filled[cluster.url()] = cluster, databases.take(cluster)
+            _fill_types(filled[cluster.url()][1])
+        return filled[cluster.url()][1]
+
+    yield find
+    for cluster, url in filled.values():
+        databases.give_back(cluster, url)
+
+
 @FORMATS
 def test_every_type_comes_back(
     any_cluster: EmbeddedPostgres,
+    types_in: NewDatabase,
     new_database: NewDatabase,
     repository: Repository,
     format: BackupFormat,
 ) -> None:
-    source, target = new_database(any_cluster), new_database(any_cluster)
-    _fill_types(source)
+    source, target = types_in(any_cluster), new_database(any_cluster)
     _comes_back(repository, source, target, format, 60)
 
 
 @FORMATS
 def test_every_type_comes_back_from_16_into_18(
     cluster_of: Callable[[int], EmbeddedPostgres],
+    types_in: NewDatabase,
     new_database: NewDatabase,
     repository: Repository,
     format: BackupFormat,
 ) -> None:
-    source, target = new_database(cluster_of(16)), new_database(cluster_of(18))
-    _fill_types(source)
+    source, target = types_in(cluster_of(16)), new_database(cluster_of(18))
     _comes_back(repository, source, target, format, 60)
 
 

@@ -73,7 +73,15 @@ def _index(repository: Repository, manifest: Manifest) -> pl.DataFrame:
     assert manifest.index is not None
     data = repository.store.get(manifest.index.key)
     assert (len(data), sha256(data).hexdigest()) == (manifest.index.bytes, manifest.index.sha256)
-    return pl.read_parquet(io.BytesIO(data))
+    blocks = [data[start : start + 16384] for start in range(0, len(data), 16384)]
+    assert manifest.index.blocks == tuple(sha256(block).hexdigest() for block in blocks)
+    return pl.read_parquet(io.BytesIO(data)).filter(pl.col("conversation").is_not_null())
+
+
+def _frames(repository: Repository, manifest: Manifest) -> pl.DataFrame:
+    assert manifest.index is not None
+    index = pl.read_parquet(io.BytesIO(repository.store.get(manifest.index.key)))
+    return index.filter(pl.col("conversation").is_null())
 
 
 def _fetch(repository: Repository, part: PartEntry, entry: dict[str, int]) -> bytes:
@@ -167,7 +175,8 @@ def test_entries_are_all_rows_that_belong_somewhere(source: str, repository: Rep
     manifest = back_up(repository, source)
     index = _index(repository, manifest)
     assert index.columns == [
-        "conversation", "part", "first_frame", "frames", "offset", "length", "rows"
+        "conversation", "part", "first_frame", "frames", "offset", "length", "rows", "digest",
+        "first_key", "last_key",
     ]  # fmt: skip
     assert index["conversation"].is_sorted()
     names = {part.key: table.name.name.partition("_")[0]
@@ -191,7 +200,9 @@ def test_it_holds_no_value_but_the_keys(source: str, repository: Repository) -> 
     with psycopg.connect(source) as connection:
         rows = connection.execute("SELECT id::text FROM conversations").fetchall()
     texts = [name for name, type_ in index.schema.items() if type_ == pl.String]
-    assert texts == ["conversation", "part"]
+    assert texts == ["conversation", "part", "first_key", "last_key"]
+    assert index["first_key"].is_null().all()
+    assert index["last_key"].is_null().all()
     assert set(index["conversation"]) == {row[0] for row in rows}
 
 
@@ -216,10 +227,34 @@ def test_it_is_part_of_the_tar(source: str, repository: Repository, tmp_path: Pa
     repository.put_manifest(manifest)
     extract(Archive(repository, manifest.backup_id).stream(), tmp_path / "out")
     index = pl.read_parquet(tmp_path / "out" / "index.parquet")
-    assert index.equals(_index(repository, manifest))
+    entries = index.filter(pl.col("conversation").is_not_null())
+    assert entries.equals(_index(repository, manifest))
     assert set(index["part"]) <= {part.key for table in manifest.tables for part in table.parts}
     assert manifest.index is not None
     assert f"{manifest.index.sha256}  index.parquet\n" in (tmp_path / "out/SHA256SUMS").read_text()
+
+
+@pytest.mark.parametrize("level", [0, 3])
+@pytest.mark.parametrize("format", list(BackupFormat))
+def test_every_frame_has_its_digest_and_the_bounds_of_its_keys(
+    source: str, repository: Repository, format: BackupFormat, level: int
+) -> None:
+    manifest = back_up(repository, source, part_bytes=1 << 19, format=format, level=level)
+    frames = _frames(repository, manifest)
+    for table in manifest.tables:
+        for part in table.parts:
+            stored = repository.store.get(part.key)
+            place = rows = 0
+            for frame in frames.filter(pl.col("part") == part.key).iter_rows(named=True):
+                place = max(place, frame["offset"] + frame["length"])
+                rows += frame["rows"]
+                data = stored[frame["offset"] : frame["offset"] + frame["length"]]
+                assert sha256(data).digest()[:16] == frame["digest"]
+                if table.name.name == "channels" and frame["rows"]:
+                    assert (frame["first_key"], frame["last_key"]) == ("1", "2")
+                if table.name.name == "scans":  # it has no primary key
+                    assert frame["first_key"] is None
+            assert (place, rows) == (part.stored_bytes, part.rows)
 
 
 @pytest.mark.parametrize("format", list(BackupFormat))

@@ -6,9 +6,9 @@ from typing import Any, cast
 
 import pytest
 
-from convault import statements
 from convault.errors import IntegrityError
 from convault.models import Statement
+from convault.restore import statements
 from tests.schema.judge import read, rich_schema, run
 
 NOBODY = cast(Any, None)

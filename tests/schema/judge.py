@@ -14,9 +14,9 @@ import psycopg
 from convault.dataset import is_managed
 from convault.embedded.server import wheel_binaries
 from convault.models import Dataset, Statement, Table, TableName
+from convault.restore.target import exists
 from convault.schema import RESTORE_SETTINGS, read_statements
 from convault.sources.session import connect
-from convault.target import exists
 
 _TABLES = """
     SELECT n.nspname, c.relname, c.oid, c.relkind::text

@@ -168,6 +168,7 @@ def contents(repository: Repository, backup_id: Any) -> list[Place]:
                 io.BytesIO(data), read_across_frames=True
             ).read()  # fmt: skip
         elif member.path.endswith(".parquet"):
-            data = pl.read_parquet(io.BytesIO(data)).write_csv().encode()
+            table = pl.read_parquet(io.BytesIO(data))
+            data = table.drop(pl.selectors.binary(), strict=False).write_csv().encode()
         made.append((member.path, data))
     return made

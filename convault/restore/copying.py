@@ -1,0 +1,53 @@
+"""Rows into tables, by COPY."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import psycopg
+
+from convault.errors import RestoreError
+from convault.formats.base import Rows
+from convault.formats.copy_text import numbered, to_copy_text
+from convault.manifest import PartEntry
+from convault.models import Column
+
+
+def copy(
+    connection: psycopg.Connection[Any], statement: str, found: Iterable[Rows],
+    columns: Sequence[Column], chosen: Sequence[Column], part: PartEntry,
+) -> int:  # fmt: skip
+    """COPY the `chosen` ones of `columns`, which the rows have; the number of rows that the target
+    took, which is theirs: RestoreError otherwise, and for bytes that it cannot take. The driver's
+    errors pass."""
+    given = 0
+    with connection.cursor() as cursor:
+        with cursor.copy(statement.encode()) as copying:
+            for rows in found:
+                if connection.info.server_version < 160000:
+                    _refuse_octal_chars(rows, columns, part)
+                copying.write(to_copy_text(rows, columns, chosen))
+                given += rows.count
+        taken = cursor.rowcount
+    if taken != given:
+        raise RestoreError(
+            f"The target took {taken} of {given} rows of {part.path.rpartition('/')[0]}: something "
+            "there drops rows, such as a trigger. Nothing was changed.",
+            key=part.key,
+        )
+    return taken
+
+
+def _refuse_octal_chars(rows: Rows, columns: Iterable[Column], part: PartEntry) -> None:
+    r"""Before Postgres 16, "char" takes the text \ooo for a backslash and says nothing."""
+    frame = numbered(rows.frame)
+    for number, column in enumerate(columns):
+        if column.type != '"char"':
+            continue
+        if frame[str(number)].str.contains(r"^\\[0-7]{3}$").any():
+            raise RestoreError(
+                f'Column "{column.name}" of {part.path.rpartition("/")[0]} holds bytes that only '
+                "Postgres 16 and newer can restore. Nothing was changed.",
+                key=part.key,
+            )

@@ -1,0 +1,276 @@
+"""One restore, from the first look at the target to the commit: one transaction, or nothing."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from typing import Any, Protocol
+from uuid import UUID
+
+import psycopg
+
+from convault.age import Identity
+from convault.encryption import unlocked
+from convault.errors import OptionsError, RestoreError
+from convault.formats.base import Rows
+from convault.loading import check_objects
+from convault.manifest import Manifest, TableEntry
+from convault.models import Statement, TableName
+from convault.progress import report
+from convault.repository import Repository
+from convault.restore import lacking, renaming, target, users
+from convault.restore.created import CreatedTables
+from convault.restore.lacking import Lack
+from convault.restore.live import LiveTables
+from convault.restore.options import MissingUsers, Mode, RestoreOptions
+from convault.restore.pieces import Piece, Role, decompress, deserialize, download
+from convault.restore.result import Changes, RestoreResult
+from convault.restore.script import script_of
+from convault.restore.selection import Selection
+from convault.restore.statements import Outcome
+from convault.stores.base import Store
+
+Confirm = Callable[[str], bool]
+"""asks a question whose answer is yes or no"""
+
+
+def refused(question: str) -> bool:
+    """Nobody is there to ask."""
+    return False
+
+
+class Tables(Protocol):
+    """Where rows go: tables that are made, or live ones behind a staging area."""
+
+    outcome: Outcome
+    recomputed: dict[TableName, int]
+
+    def prepare(self) -> None:
+        """Be ready for rows; whatever can be refused without them is refused here."""
+
+    def load(self, piece: Piece, rows: Iterable[Rows]) -> int:
+        """Take the rows of a piece; how many."""
+
+    def place(self, table: TableEntry) -> str:
+        """What holds the rows of a table of the backup that were loaded so far, for FROM."""
+
+    def known(self, table: TableEntry) -> str:
+        """What holds the rows that a reference to the table finds, for FROM."""
+
+
+class Restoration:
+    """A restore in steps: enter, `prepare`, for each of `pieces` download, decompress, deserialize
+    and `load`, then `finish`; the transaction commits when the block ends.
+
+    Memory is bounded by one part. On any error the target is as it was: IntegrityError names the
+    object that is not what was stored, StoreError is the store's, RestoreError the target's,
+    NotFoundError and OptionsError tell of a selection that finds nothing or cannot be.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        manifest: Manifest,
+        target_url: str,
+        options: RestoreOptions | None = None,
+        *,
+        identities: Sequence[Identity] = (),
+        trusted: bool = True,
+        confirm: Confirm = refused,
+    ) -> None:
+        """`identities` open an encrypted backup. `trusted`: the archive's signature was right;
+        otherwise no SQL of it runs as a superuser. `confirm` is asked before rows go that the
+        backup does not hold. EncryptionError tells what is missing to read the rows."""
+        self.options = options or RestoreOptions()
+        self.options.check()
+        self.store = store
+        self.manifest = manifest
+        # Tables that are kept for reading alone are neither made nor filled.
+        self._restored = manifest.model_copy(update={"tables": tuple(manifest.restored)})
+        self._target_url = target_url
+        self._trusted = trusted
+        self._confirm = confirm
+        self._started = time.monotonic()
+        self._stack = ExitStack()
+        self._lacking: tuple[Lack, ...] = ()
+        self._redacted: tuple[Statement, ...] = ()
+        self._loaded: dict[TableName, int] = defaultdict(int)
+        self._done = 0
+        self._connection: psycopg.Connection[Any]
+        self._tables: CreatedTables | LiveTables
+        self.opener = unlocked(manifest, identities)
+        self._selection = Selection(store, self._restored, self.options, self.opener)
+
+    def __enter__(self) -> Restoration:
+        self._selection.check()
+        if self._selection.everything:
+            check_objects(self.store, self.manifest)
+        self._connection = self._stack.enter_context(
+            target.transaction(self._target_url, dry_run=self.options.dry_run)
+        )
+        return self
+
+    def __exit__(self, *error: Any) -> bool | None:
+        return self._stack.__exit__(*error)
+
+    def prepare(self) -> None:
+        """Find out what the target is, refuse what cannot go well, and make room for the rows."""
+        connection, options, manifest = self._connection, self.options, self._restored
+        there = (
+            set()
+            if options.into_schema is not None
+            else target.tables_there(connection, [t.name for t in manifest.tables])
+        )
+        if there:
+            self._tables = LiveTables(
+                connection, manifest, self._selection.tables, options, self._confirm
+            )
+        else:
+            self._tables = self._created()
+        report("schema", "the target", done=0, total=None, unit="statements")
+        self._tables.prepare()
+
+    def pieces(self) -> Iterator[Piece]:
+        """What to load, in this order. Which rows come along is only known when those that
+        reference them are loaded, so load each before asking for the next."""
+        yield from self._selection.pieces(self._connection, self._tables.place, self._tables.known)
+
+    def load(self, piece: Piece, rows: Iterable[Rows]) -> None:
+        """Put the rows of a piece where they go."""
+        name, total = str(piece.table.name), self._selection.rows
+        report("load", name, done=self._done, total=total, unit="rows")
+        if piece.role is Role.SURVEY:
+            self._selection.survey(self._connection, piece, rows)
+            return
+        taken = self._tables.load(piece, rows)
+        self._loaded[piece.table.name] += taken
+        self._done += taken
+        report("load", name, done=self._done, total=total, unit="rows")
+
+    def finish(self) -> RestoreResult:
+        """What comes after the rows: checks, keys, and for live tables the rows themselves."""
+        if isinstance(self._tables, CreatedTables):
+            changes, counts, missing = self._finish_created(self._tables)
+            restore_id: UUID | None = None
+        else:
+            with target.refusals("to change the rows"):
+                missing = users.settle(
+                    self._connection,
+                    users.of_live(self._connection, self._tables),
+                    self.options.missing_users or MissingUsers.STOP,
+                )
+                merged = self._tables.finish()
+            changes, counts, restore_id = merged.changes, merged.rows, merged.restore_id
+        with target.refusals("NOTIFY"):
+            self._connection.execute("NOTIFY pgrst, 'reload schema'")
+        return RestoreResult(
+            rows=counts,
+            seconds=time.monotonic() - self._started,
+            left_out=tuple(self._tables.outcome.left_out),
+            faults=tuple(self._tables.outcome.faults),
+            redacted=self._redacted,
+            recomputed=self._tables.recomputed,
+            changes=changes,
+            restore_id=restore_id,
+            missing_users=missing,
+            lacking=self._lacking,
+            notes=self._selection.notes,
+            dry_run=self.options.dry_run,
+        )
+
+    def _created(self) -> CreatedTables:
+        connection, options = self._connection, self.options
+        if options.mode is not Mode.FAIL:
+            raise OptionsError(
+                f"--mode {options.mode} is for tables that are there already, and the target has "
+                "none of the backup's. Leave --mode out to have them made."
+            )
+        if not self._trusted and target.is_superuser(connection):
+            raise RestoreError(
+                "The signature of this archive was not found right, so no SQL of it is run as a "
+                "superuser, who may do anything on that server. Nothing was changed: restore as a "
+                "role that owns the new database and nothing else."
+            )
+        if options.into_schema is None:
+            target.require_empty(connection)
+        else:
+            target.require_no_schema(connection, options.into_schema)
+        script = script_of(self._restored, data_only=options.data_only)
+        if options.into_schema is not None:
+            script = renaming.renamed(script, self._restored, options.into_schema)
+        with target.refusals("to say what it has"):
+            script, self._lacking = lacking.provided(
+                connection, script, tolerate=options.tolerate_constraints
+            )
+        self._redacted = tuple(s for s in script if s.redacted)
+        return CreatedTables(
+            connection, self._restored, script,
+            schema=options.into_schema, tolerate=options.tolerate_constraints,
+            plain=options.data_only,
+        )  # fmt: skip
+
+    def _finish_created(
+        self, tables: CreatedTables
+    ) -> tuple[dict[TableName, Changes], dict[TableName, int], dict[str, int]]:
+        tables.check(everything=self._selection.everything)
+        with target.refusals("to look for users"):
+            missing = users.settle(
+                self._connection,
+                users.of_created(self._connection, self._restored, tables),
+                # Tolerated, the constraint becomes NOT VALID, which only a new one can be.
+                self.options.missing_users
+                or (None if self.options.tolerate_constraints else MissingUsers.STOP),
+            )
+        tables.finish()
+        counts = tables.counts()
+        changes = {name: Changes(inserted=rows) for name, rows in counts.items()}
+        return changes, counts, missing
+
+
+def restore(
+    repository: Repository,
+    manifest: Manifest,
+    target_url: str,
+    options: RestoreOptions | None = None,
+    *,
+    tolerate: bool = False,
+    identities: Sequence[Identity] = (),
+    trusted: bool = True,
+    confirm: Confirm = refused,
+) -> RestoreResult:
+    """All of a `Restoration` in this process; `tolerate` is short for `tolerate_constraints`."""
+    wanted = options or RestoreOptions(tolerate_constraints=tolerate)
+    return restore_from(
+        repository.store, manifest, target_url, wanted,
+        identities=identities, trusted=trusted, confirm=confirm,
+    )  # fmt: skip
+
+
+def restore_from(
+    store: Store,
+    manifest: Manifest,
+    target_url: str,
+    options: RestoreOptions,
+    *,
+    identities: Sequence[Identity] = (),
+    trusted: bool = True,
+    confirm: Confirm = refused,
+) -> RestoreResult:
+    """The same, from whatever holds the objects of the backup: a repository's store, a tar."""
+    with Restoration(
+        store, manifest, target_url, options,
+        identities=identities, trusted=trusted, confirm=confirm,
+    ) as restoration:  # fmt: skip
+        restoration.prepare()
+        for piece in restoration.pieces():
+            _carry(restoration, piece)
+        return restoration.finish()
+
+
+def _carry(restoration: Restoration, piece: Piece) -> None:
+    """In a frame of its own, so that nothing of a piece is left when the next one begins."""
+    opener = restoration.opener
+    plain = decompress(piece, download(restoration.store, piece, opener), opener)
+    restoration.load(piece, deserialize(piece, plain))
