@@ -26,6 +26,8 @@ class Source:
     stored_manifest: bytes
     """as it is stored, which a signature is about"""
     store: Store
+    superseded: bytes | None = None
+    """the first revision of the manifest, where it is a later one (`Repository.superseded`)"""
 
 
 def require_name(name: str | None, *, from_tar: Path | None) -> None:
@@ -53,7 +55,7 @@ def source_of(
         installation = opened(settings)
         repository, backup_id = installation.repository, backup_named(installation, name)
     manifest, data = repository.stored_manifest(backup_id)
-    return Source(manifest, data, repository.store)
+    return Source(manifest, data, repository.store, repository.superseded(manifest))
 
 
 def _alone(url: str, name: str) -> tuple[Repository, UUID]:

@@ -198,7 +198,7 @@ def _restore(
             return yes
         return typer.confirm("Go on?", err=True)
 
-    signature = settings.signing.check(source.stored_manifest)
+    signature = settings.signing.check(source.stored_manifest, superseded=source.superseded)
     say_signature(signature, source.stored_manifest, settings.signing)
     trusted = admit(source.manifest, signature, options, trust=trust, confirm=confirm)
     identities = identities_of(settings, identity) if source.manifest.encryption else ()

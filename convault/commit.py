@@ -234,13 +234,15 @@ def commit(
     """Make the backup exist, and its row say so; its manifest is signed with `keys`. The caller
     gives the lease back.
 
-    Before the manifest is written: ObjectMissing, ObjectConflict, LeaseLost, StoreUnavailable; then
-    there is no backup. After it only CatalogUnavailable, and then there is one: the row is mended
-    by the next reconcile and must not be called failed (`record_failure` sees to that). May be
-    repeated with the same manifest, also when a reconcile has completed the row meanwhile.
+    Before the manifest is written: IncompleteBackup when no reader would take it, ObjectMissing,
+    ObjectConflict, LeaseLost, StoreUnavailable; then there is no backup. After it only
+    CatalogUnavailable, and then there is one: the row is mended by the next reconcile and must not
+    be called failed (`record_failure` sees to that). May be repeated with the same manifest, also
+    when a reconcile has completed the row meanwhile.
     """
     stored = keys.sign(manifest.to_bytes())
     if not _is_committed(repository, manifest, stored):
+        require_readable(manifest)
         _begin(Step.LOOK_UP)
         look_up_objects(repository, manifest)
         _begin(Step.FLUSH)
@@ -264,6 +266,22 @@ def commit(
             f"({error.code}). The next backup, or `convault init`, puts the row right.",
             backup=manifest.backup_id,
         ) from None
+
+
+def require_readable(manifest: Manifest) -> None:
+    """IncompleteBackup unless the manifest, read as it will be stored, says the same: one that a
+    reader refuses would be no backup."""
+    try:
+        same = Manifest.from_bytes(manifest.to_bytes(), where="the manifest") == manifest
+        why = "" if same else "it reads otherwise than it was written"
+    except RepositoryError as error:
+        why = error.message
+    if why:
+        raise IncompleteBackup(
+            f"Nothing was committed, because the backup could not be read again: {why} Report "
+            "this, with the options of the backup.",
+            backup=manifest.backup_id,
+        )
 
 
 def record_failure(

@@ -45,8 +45,8 @@ class Descent:
         ]
 
     def up(self, table: Table) -> list[Step]:
-        """To the rows that those of `table` refer to. Where a column of the key is masked they
-        refer to none in the backup, and which rows it held would tell the values."""
+        """To the rows that those of `table` refer to. By a masked key they refer to none in the
+        backup, and which rows it held would tell the values."""
         masked = {column.name for column in table.columns if column.mask}
         return [
             Step(key)

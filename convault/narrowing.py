@@ -121,9 +121,9 @@ def _without(table: Table, changes: Changes) -> Table:
 def _require_excludable(
     dataset: Dataset, table: Table, column: Column, facts: ColumnFacts, changes: Changes
 ) -> None:
-    if column.generated:
-        return  # a restore computes it anyway
     role = _role(dataset, table, column)
+    if column.generated and not role:
+        return  # a restore computes it anyway
     if role == "the primary key" and table.reference_only:
         raise _refused(table, column, "excluded", "is what its rows are known by: leave it in")
     if table.reference_only:

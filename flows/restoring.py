@@ -26,6 +26,7 @@ class Given:
         repository = Repository.open(open_store(settings.store_url()))
         self.store = repository.store
         self.manifest, self.manifest_bytes = repository.stored_manifest(backup_id)
+        self.superseded = repository.superseded(self.manifest)
         self.signing = settings.signing
         path = settings.convault_identity_file
         passphrase = settings.convault_identity_passphrase_file
@@ -49,5 +50,5 @@ def admitted(given: Given, options: RestoreOptions, *, trust: bool, agree: bool)
         get_run_logger().warning("%s", shown)
         return agree
 
-    signature = given.signing.check(given.manifest_bytes)
+    signature = given.signing.check(given.manifest_bytes, superseded=given.superseded)
     return admit(given.manifest, signature, options, trust=trust, confirm=confirm)

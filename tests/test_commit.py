@@ -26,6 +26,7 @@ from convault.commit import (
 from convault.errors import (
     CatalogError,
     CatalogUnavailable,
+    IncompleteBackup,
     LeaseLost,
     ObjectConflict,
     ObjectMissing,
@@ -252,6 +253,19 @@ def test_flushes_before_the_manifest_and_after_it(
     place = calls.index(repository.manifest_key(manifest.backup_id))
     assert "flush" in calls[:place]
     assert "flush" in calls[place:]
+
+
+def test_a_manifest_that_no_reader_would_take_is_not_committed(
+    repository: Repository, catalog: PostgresCatalog, manifest: Manifest
+) -> None:
+    table = manifest.tables[0].model_copy(update={"primary_key": ("gone",)})
+    wrong = manifest.model_copy(update={"tables": (table, *manifest.tables[1:])})
+    with (
+        catalog.begin(manifest.backup_id, manifest.options) as lease,
+        pytest.raises(IncompleteBackup, match="primary key"),
+    ):
+        commit(repository, catalog, lease, wrong, metrics=METRICS)
+    is_old(repository, catalog, manifest.backup_id)
 
 
 def test_an_object_that_is_gone_is_noticed(

@@ -7,6 +7,7 @@ and holds nothing but NULL, because Parquet counts no rows without columns.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -97,12 +98,11 @@ def _check_texts(table: pa.Table) -> None:
     """The same, of texts that are not made yet."""
     size = 0
     for column in table.columns:
-        for chunk in column.chunks:
-            if isinstance(chunk, pa.DictionaryArray):
-                texts = chunk.dictionary
-                assert isinstance(texts, pa.StringArray)
-                lengths = pc.take(pc.binary_length(texts), chunk.indices)
-                size += pc.sum(lengths).as_py() or 0
+        if pa.types.is_dictionary(column.type):
+            chunks: list[Any] = column.chunks
+            for chunk in chunks:
+                lengths: Any = pc.binary_length(chunk.dictionary)
+                size += pc.sum(lengths.take(chunk.indices)).as_py() or 0
     if table.num_rows > 1 and size > _MAX_GROUP_BYTES:
         raise _malformed()
 

@@ -25,7 +25,7 @@ _COLUMN_TYPES = """
     WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped
 """
 _TIMESTAMPTZ, _TIMESTAMP = 1184, 1114
-"""oids, which are the same everywhere; names may come in quotes, as `pg_catalog."timestamp"`"""
+"""oids, the same everywhere; a name may come in quotes, as `pg_catalog."timestamp"` does"""
 
 
 def root_conditions(

@@ -45,18 +45,25 @@ class Repairing:
         One that cannot be asked repairs nothing, which is told; StoreError when the store fails.
         """
         done = {finding.key: finding for finding in findings}
-        wanted: dict[str, list[Place]] = defaultdict(list)
-        for finding in findings:
-            needed = holdings.needed.get(finding.key)
-            if needed is not None and needed.places and finding.hurts:
-                newest = max(needed.places, key=lambda place: place.manifest.created_at)
-                wanted[json.dumps(newest.manifest.options, sort_keys=True)].append(newest)
-        for places in wanted.values():
-            for place, outcome in self._outcomes(holdings, places):
-                repair, reason = outcome
-                finding = done[place.part.key]
-                reason = f"{finding.reason}; {reason}"
-                done[finding.key] = replace(finding, repair=repair, reason=reason)
+        left = {
+            finding.key: _ways(needed.places)
+            for finding in findings
+            if (needed := holdings.needed.get(finding.key)) and needed.places and finding.hurts
+        }
+        told: dict[str, _Outcome] = {}
+        while left:
+            wanted: dict[str, list[Place]] = defaultdict(list)
+            for ways in left.values():
+                wanted[_options(ways[0])].append(ways.pop(0))
+            for places in wanted.values():
+                for place, outcome in self._outcomes(holdings, places):
+                    key = place.part.key
+                    done_with = outcome[0] is not Repair.NOT_REPAIRABLE
+                    told[key] = outcome if done_with else told.get(key, outcome)
+                    if done_with or not left[key]:
+                        del left[key]
+        for key, (repair, reason) in told.items():
+            done[key] = replace(done[key], repair=repair, reason=f"{done[key].reason}; {reason}")
         return list(done.values())
 
     def _outcomes(
@@ -88,3 +95,17 @@ class Repairing:
         if left is not None:
             return Repair.NOT_REPAIRABLE, f"it was put back, and then {left.reason}"
         return Repair.REPAIRED, "it was put back from the source"
+
+
+def _options(place: Place) -> str:
+    return json.dumps(place.manifest.options, sort_keys=True)
+
+
+def _ways(places: Sequence[Place]) -> list[Place]:
+    """Where the part may be found again: once for each way in which backups that share it were
+    asked for, the newest first. Where a filter selects other rows by now, a backup of all rows
+    may still find those of the part."""
+    found: dict[str, Place] = {}
+    for place in sorted(places, key=lambda place: place.manifest.created_at, reverse=True):
+        found.setdefault(_options(place), place)
+    return list(found.values())

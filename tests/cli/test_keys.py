@@ -16,6 +16,7 @@ import psycopg
 import pytest
 
 from convault import age, errors
+from convault.embedded.server import EmbeddedPostgres
 from convault.encryption import Encryptor
 from convault.env_file import put_variable
 from convault.repository import Repository
@@ -26,6 +27,7 @@ from tests.cli.conftest import Convault, InProcess
 from tests.encryption.keys import new_key as new_identity
 from tests.restore.builder import back_up
 from tests.restore.conftest import target as target  # a second database
+from tests.restore.plain_owner import owned_database
 
 PASSPHRASE = "uma senha que não se vê"
 CONVERSATIONS = """
@@ -319,7 +321,7 @@ def test_rekey_writes_old_backups_anew(
 
 
 def test_what_is_said_of_each_signature(
-    house: House, run: InProcess, target: str, tmp_path: Path
+    house: House, run: InProcess, cluster: EmbeddedPostgres
 ) -> None:
     mine = load_settings().signing
     signed = house.back_up(keys=mine)
@@ -335,24 +337,28 @@ def test_what_is_said_of_each_signature(
         done = run("extract", backup_id, f"out-{state}", "--json")
         assert done.json["signature"] == state
         assert ("Warning" in done.err) is (state != "signed")
-    refused = run("restore", str(wrong), "--into", target)
+    refused = run("restore", str(wrong), "--into", "postgresql://localhost/x")
     assert refused.status == errors.SignatureError.exit_code
     assert "--trust" in refused.err
-    trusted = run("restore", str(wrong), "--into", target, "--trust", "--yes", "--json")
+    with owned_database(cluster) as owned:
+        trusted = run("restore", str(wrong), "--into", owned, "--trust", "--yes", "--json")
+    assert trusted.status == 0, trusted.err
     assert (trusted.status, trusted.json["signature"]) == (0, "wrong")
     assert "Warning" in trusted.err
 
 
 def test_without_a_key_it_cannot_be_checked(
-    house: House, run: InProcess, target: str, monkeypatch: pytest.MonkeyPatch
+    house: House, run: InProcess, cluster: EmbeddedPostgres
 ) -> None:
     house.back_up(keys=SigningKeys.parse(new_key()))
     run("init", **house.environment)
     Path(load_settings.__globals__["ENV_FILE"]).unlink()
-    refused = run("restore", "latest", "--into", target)
+    refused = run("restore", "latest", "--into", "postgresql://localhost/x")
     assert refused.status == errors.SignatureError.exit_code
     assert "CONVAULT_SIGNING_KEY is not set" in refused.err
-    done = run("restore", "latest", "--into", target, "--trust", "--yes", "--json")
+    with owned_database(cluster) as owned:
+        done = run("restore", "latest", "--into", owned, "--trust", "--yes", "--json")
+    assert done.status == 0, done.err
     assert (done.status, done.json["signature"]) == (0, "unchecked")
 
 

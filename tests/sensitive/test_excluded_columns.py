@@ -60,7 +60,7 @@ def test_an_heir_leaves_out_what_it_inherits(database: str, target: str) -> None
     assert rows(target, "SELECT id, x, more FROM long_notes") == [(2, None, "m")]
 
 
-def test_a_generated_column_may_always_go(school: str, target: str) -> None:
+def test_a_generated_column_may_go_unless_it_is_a_key(school: str, target: str) -> None:
     manifest, result = carried_over(school, target, scope(columns=["crm.contacts.shout"]))
     assert "shout" not in {c.name for c in entry(manifest, "crm.contacts").columns}
     query = "SELECT id, shout FROM crm.contacts ORDER BY 1"
@@ -119,6 +119,9 @@ MORE = """
     ALTER TABLE conversations ADD nick text UNIQUE;
     CREATE TABLE nicks (nick text REFERENCES conversations (nick));
     CREATE TABLE plain (x text, i integer REFERENCES conversations);
+    CREATE TABLE made (c integer REFERENCES conversations, i integer,
+        j integer GENERATED ALWAYS AS (i) STORED PRIMARY KEY,
+        k integer GENERATED ALWAYS AS (i) STORED REFERENCES conversations);
     CREATE TABLE heir (y text GENERATED ALWAYS AS ('a') STORED) INHERITS (plain);
 """
 
@@ -140,6 +143,8 @@ def refusing(cluster: EmbeddedPostgres) -> Iterator[str]:
         ("messages.sent_at", ["primary key"]),
         ("conversations.contact_id", ["a foreign key", "mask it: null"]),
         ("messages.conversation_id", ["a foreign key", "Leave it in."]),
+        ("made.j", ["the primary key", "Leave it in."]),
+        ("made.k", ["a foreign key", "Leave it in"]),
         ("conversations.nick", ["the key that public.nicks references"]),
         ("named.k", ["the partition key"]),
         ("crm.contacts.remark", ["domain that does not take NULL"]),

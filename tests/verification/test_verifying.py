@@ -13,11 +13,14 @@ import pytest
 
 from convault.catalog import BackupStatus
 from convault.errors import NotFoundError, OptionsError
+from convault.models import BackupOptions
+from convault.scope import scope_of
 from convault.settings import Settings
 from convault.verification.findings import FindingKind, Repair
 from convault.verification.reading import Subset
 from convault.verification.verifying import concluded, read_some, survey, verify
-from tests.verification.conftest import Kept
+from tests.restore.builder import back_up
+from tests.verification.conftest import PART_BYTES, Kept
 
 
 @pytest.mark.parametrize(("text", "runs"), [("1/1", 1), ("1/5", 5), ("2/5", 3), ("5/5", 1)])
@@ -141,6 +144,30 @@ def test_rows_that_changed_cannot_be_put_back(kept: Kept) -> None:
     assert (finding.kind, finding.repair) == (FindingKind.DAMAGED, Repair.NOT_REPAIRABLE)
     assert "have changed in the source" in finding.reason
     assert kept.read(key) == damage
+
+
+def test_a_filter_that_selects_other_rows_by_now_is_not_the_only_way(kept: Kept) -> None:
+    """A part of all rows of its pages is one object, whichever backups hold it."""
+    repository, url = kept.installation.repository, kept.application.url
+    options = BackupOptions.parse({"channelIds": [1, 2]})
+    manifest = back_up(
+        repository, url, part_bytes=PART_BYTES, scope=scope_of(kept.application.settings, options)
+    )
+    filtered = manifest.model_copy(update={"options": options.to_json()})
+    repository.put_manifest(filtered)
+    key = _parts(kept)[0]
+    assert key in filtered.objects()
+    whole = kept.read(key)
+    kept.write(key, whole[:7])
+    with psycopg.connect(url) as connection:
+        connection.execute("INSERT INTO channels VALUES (3, 'other')")
+        connection.execute("UPDATE conversations SET channel_id = 3 WHERE id % 3 = 0")
+        connection.commit()
+        found = verify(kept.installation, put_back=True)
+        connection.execute("UPDATE conversations SET channel_id = 1 + id % 2 WHERE id % 3 = 0")
+        connection.execute("DELETE FROM channels WHERE id = 3")
+    assert {f.key: f.repair for f in found.findings}[key] is Repair.REPAIRED
+    assert kept.read(key) == whole
 
 
 def test_without_a_source_nothing_is_repairable_and_the_reason_is_told(kept: Kept) -> None:
