@@ -1,15 +1,20 @@
 """A reader of Convault's repositories, written from docs/format.md alone.
 
-It uses Python's standard library and `zstandard`, and nothing of Convault. Parquet needs a library
-of its own and is not read here. `reader.py FOLDER` writes, as JSON, what each backup holds:
-{backup id: {"schema.table": {"columns": [...], "rows": [[...], ...]}}}.
+It uses Python's standard library and `zstandard`, the program `age` for what is encrypted, and
+nothing of Convault. Parquet needs a library of its own and is not read here. `reader.py FOLDER
+[--identity FILE] [--signing-key HEX]` writes, as JSON, what each backup holds: {backup id:
+{"signature": "signed", "tables": {"schema.table": {"columns": [...], "rows": [[...], ...]}}}}.
 """
 
 from __future__ import annotations
 
+import argparse
+import base64
 import hashlib
+import hmac
 import json
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -122,7 +127,57 @@ ENCODINGS: dict[str, tuple[type, ...]] = {
 }
 
 
-def rows_of(folder: Path, table: dict[str, Any], part: dict[str, Any]) -> list[Row]:
+# "Encryption"
+
+
+def decrypted(data: bytes, identity: str | None) -> bytes:
+    require(identity, "it is encrypted, and no identity was given")
+    done = subprocess.run(
+        ["age", "-d", "-i", str(identity)], input=data, capture_output=True, check=False
+    )
+    require(done.returncode == 0, f"age does not open it: {done.stderr.decode().splitlines()[:1]}")
+    return done.stdout
+
+
+def digest_keys(manifest: dict[str, Any], identity: str | None) -> dict[str, bytes]:
+    encryption = manifest.get("encryption")
+    if encryption is None:
+        return {}
+    require(encryption["scheme"] == "age", "encrypted in another way")
+    require(encryption["access"] == "part", "parts are not whole age files")
+    found = {
+        key["id"]: decrypted(base64.b64decode(key["sealed"], validate=True), identity)
+        for key in encryption["digest_keys"]
+    }
+    require(all(len(key) == 32 for key in found.values()), "a digest key has no 32 bytes")
+    return found
+
+
+# "Signature"
+
+
+def signature_of(data: bytes, key: bytes | None) -> str:
+    names = list(json.loads(data))
+    if names[-1] == "convault":
+        return "unsigned"
+    if key is None:
+        return "unchecked"
+    end = b'"\n }\n}\n'
+    zeroed = data[: -len(end) - 64] + b"0" * 64 + end
+    value = hmac.new(key, zeroed, "sha256").hexdigest().encode()
+    if not data.endswith(end) or value != data[-len(end) - 64 : -len(end)]:
+        return "wrong"
+    written = json.loads(data)["signature"]
+    key_id = hmac.new(key, b"convault signing key id", "sha256").hexdigest()[:16]
+    require(written == {"algorithm": "HMAC-SHA256", "key_id": key_id, "value": value.decode()},
+            "the signature's members are others")  # fmt: skip
+    return "signed"
+
+
+def rows_of(
+    folder: Path, table: dict[str, Any], part: dict[str, Any], keys: dict[str, bytes],
+    identity: str | None,
+) -> list[Row]:  # fmt: skip
     key, columns = part["key"], table["columns"]
     home, _, name = key.rpartition("/")
     require(home == f"data/{folder_of(*table['name'])}", f"{key} lies elsewhere")
@@ -130,13 +185,18 @@ def rows_of(folder: Path, table: dict[str, Any], part: dict[str, Any]) -> list[R
     data = (folder / key).read_bytes()
     require(len(data) == part["stored_bytes"], f"{key} has another size")
     require(hashlib.sha256(data).hexdigest() == part["sha256"], f"{key} has another digest")
-    _, format_, *compressed = name.split(".")
+    _, format_, *compressed = name.removesuffix(".age").split(".")
+    digest_key = part.get("digest_key")
+    require(name.endswith(".age") == (digest_key is not None), f"{key} has a digest key, or none")
+    if digest_key is not None:
+        data = decrypted(data, identity)
     frames = unpacked(data) if compressed == ["zst"] else [data]
     plain = b"".join(frames)
     require(len(plain) == part["plain_bytes"], f"{key} has another plain size")
-    require(
-        hashlib.sha256(plain).hexdigest() == part["plain_sha256"], f"{key} holds something else"
-    )
+    digest = hashlib.sha256(plain) if digest_key is None else hmac.new(
+        keys[digest_key], plain, "sha256"
+    )  # fmt: skip
+    require(digest.hexdigest() == part["plain_sha256"], f"{key} holds something else")
     require(all(frame.endswith(b"\n") for frame in frames if frame), "a row goes over two frames")
     require(format_ in ("ndjson", "csv"), f"{key} needs a library that reads Parquet")
     if format_ == "ndjson":
@@ -153,24 +213,50 @@ def rows_of(folder: Path, table: dict[str, Any], part: dict[str, Any]) -> list[R
 # "Reading a backup, step by step"
 
 
-def manifest_of(folder: Path, repository_id: str, backup_id: str) -> dict[str, Any]:
+def manifest_of(
+    folder: Path, repository_id: str, backup_id: str, key: bytes | None
+) -> tuple[dict[str, Any], str]:
+    """The manifest, and its signature."""
     home = folder / "backups" / backup_id
     later = sorted(
         path for path in (home / "revisions").glob("*.json") if path.stem.isdigit()
     )  # no such folder: none
     path = later[-1] if later else home / "datapackage.json"
-    content: dict[str, Any] = json.loads(path.read_bytes())["convault"]
+    data = path.read_bytes()
+    content: dict[str, Any] = json.loads(data)["convault"]
     refuse_what_is_too_new(content)
     require(content["backup_id"] == backup_id, f"{path} is of another backup")
     require(content["repository_id"] == repository_id, f"{path} is of another repository")
     require(content.get("revision", 1) == (int(later[-1].stem) if later else 1), "wrong revision")
-    return content
+    signature = signature_of(data, key)
+    first = signature_of((home / "datapackage.json").read_bytes(), key)
+    return content, "wrong" if (first, signature) == ("signed", "unsigned") else signature
 
 
-def tables_of(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
+MASKED = {
+    "null": re.compile("(?!)"),
+    "hash": re.compile(r"[0-9a-f]{64}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"),
+}
+
+
+def check_masks(table: dict[str, Any], rows: list[Row]) -> None:
+    """ "Left out and masked." """
+    for n, column in enumerate(table["columns"]):
+        if mask := column.get("mask"):
+            for row in rows:
+                value = row[n]
+                fits = value is None or MASKED[mask].fullmatch(str(value))
+                require(fits, f"{column['name']} is not masked")
+
+
+def tables_of(folder: Path, manifest: dict[str, Any], identity: str | None) -> dict[str, Any]:
     found = {}
+    keys = digest_keys(manifest, identity)
     for table in manifest["tables"]:
-        rows = [row for part in table["parts"] for row in rows_of(folder, table, part)]
+        rows = [
+            row for part in table["parts"] for row in rows_of(folder, table, part, keys, identity)
+        ]
+        check_masks(table, rows)
         require(len(rows) == table["rows"], f"{table['name']} has another number of rows")
         found[".".join(table["name"])] = {
             "columns": [column["name"] for column in table["columns"]],
@@ -180,19 +266,29 @@ def tables_of(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
         data = (folder / member["key"]).read_bytes()
         require(len(data) == member["bytes"], f"{member['key']} has another size")
         require(hashlib.sha256(data).hexdigest() == member["sha256"], f"{member['key']} is damaged")
+        if member["key"].endswith(".age"):
+            data = decrypted(data, identity)
+        if ".parquet" in member["path"]:
+            require(data[:4] == data[-4:] == b"PAR1", "the index is no Parquet")
     return found
 
 
-def read(folder: Path) -> dict[str, Any]:
+def read(folder: Path, identity: str | None, key: bytes | None) -> dict[str, Any]:
     marker = json.loads((folder / "convault.json").read_bytes())
     refuse_what_is_too_new(marker)
-    return {
-        path.parent.name: tables_of(
-            folder, manifest_of(folder, marker["repository_id"], path.parent.name)
-        )
-        for path in sorted(folder.glob("backups/*/datapackage.json"))
-    }
+    found = {}
+    for path in sorted(folder.glob("backups/*/datapackage.json")):
+        backup_id = path.parent.name
+        manifest, signature = manifest_of(folder, marker["repository_id"], backup_id, key)
+        tables = tables_of(folder, manifest, identity)
+        found[backup_id] = {"signature": signature, "tables": tables}
+    return found
 
 
 if __name__ == "__main__":
-    json.dump(read(Path(sys.argv[1])), sys.stdout)
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--identity")
+    parser.add_argument("--signing-key", type=bytes.fromhex)
+    given = parser.parse_args()
+    json.dump(read(given.folder, given.identity, given.signing_key), sys.stdout)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hmac
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -18,10 +20,17 @@ import zstandard
 from psycopg import sql
 
 from convault.embedded.server import EmbeddedPostgres
+from convault.encryption import Encryptor
+from convault.filters import Filters
 from convault.manifest import Manifest
-from convault.models import BackupFormat
+from convault.masking import MaskKey
+from convault.models import BackupFormat, TableName
+from convault.rekey import rekey
 from convault.repository import Repository
+from convault.scope import Scope
+from convault.signature import SigningKeys
 from convault.stores.folder import FolderStore
+from tests.encryption.keys import new_key
 from tests.flows.application import database as new_database
 from tests.independent.world import fill
 from tests.restore.builder import back_up
@@ -64,10 +73,10 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run_reader(library: Path, folder: Path) -> subprocess.CompletedProcess[str]:
+def run_reader(library: Path, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     """Without site-packages (-S) and without anything that the environment adds (-I)."""
     return subprocess.run(
-        [sys.executable, "-I", "-S", "-c", RUN, library, READER, folder],
+        [sys.executable, "-I", "-S", "-c", RUN, library, READER, folder, *options],
         capture_output=True,
         text=True,
         check=False,
@@ -90,6 +99,11 @@ def texts(row: Any) -> tuple[str | None, ...]:
 
 
 def rows_in_database(url: str, schema: str, table: str) -> Counter[tuple[str | None, ...]]:
+    name = sql.Identifier(schema, table)
+    return rows_asked_for(url, sql.SQL("SELECT * FROM ONLY {}").format(name))
+
+
+def rows_asked_for(url: str, query: sql.Composable) -> Counter[tuple[str | None, ...]]:
     """By the settings that docs/format.md names, and Postgres' own output."""
     with closing(psycopg.connect(url, autocommit=True)) as connection:
         connection.execute(
@@ -97,8 +111,7 @@ def rows_in_database(url: str, schema: str, table: str) -> Counter[tuple[str | N
             " SET extra_float_digits = 3; SET bytea_output = hex; SET lc_monetary = 'C';"
             " SET xmloption = content; SET search_path = ''"
         )
-        name = sql.Identifier(schema, table)
-        cursor = connection.execute(sql.SQL("SELECT * FROM ONLY {}").format(name))
+        cursor = connection.execute(query)
         result = cursor.pgresult
         assert result is not None
         found: Counter[tuple[str | None, ...]] = Counter()
@@ -119,7 +132,9 @@ def test_it_reads_every_row(
     manifest = store(repository, url, format, level)
     done = run_reader(library, tmp_path / "repository")
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)[str(manifest.backup_id)]
+    read = json.loads(done.stdout)[str(manifest.backup_id)]
+    assert read["signature"] == "unsigned"
+    found = read["tables"]
     assert len(found) > 6
     parts = [part for table in manifest.tables for part in table.parts]
     assert len(parts) > len(found)
@@ -133,8 +148,8 @@ def test_it_reads_every_row(
         assert Counter(map(texts, table["rows"])) == expected
 
 
-def refused(library: Path, folder: Path) -> str:
-    done = run_reader(library, folder)
+def refused(library: Path, folder: Path, *options: str) -> str:
+    done = run_reader(library, folder, *options)
     assert done.returncode != 0
     return done.stderr.strip().splitlines()[-1]
 
@@ -186,3 +201,65 @@ def test_it_reads_several_backups_of_one_repository(
     assert set(found) == {str(manifest.backup_id) for manifest in made}
     one, other = (found[str(manifest.backup_id)] for manifest in made)
     assert one == other
+
+
+KEY = os.urandom(32)
+MASKED = Scope(
+    TableName("public", "conversations"),
+    TableName("public", "messages"),
+    filters=Filters(conversation_ids=("3", "7", "9")),
+    exclude_columns=("conversations.place", "conversations.size"),
+    mask_columns=(("messages.body", "hash"), ("conversations.title", "null")),
+    mask_key=MaskKey(b"m" * 32),
+)
+EXPECTED = {
+    "public.conversations": sql.SQL(
+        'SELECT id, NULL, open, "Mood", tags, span, spans, created_at'
+        " FROM public.conversations WHERE id IN (3, 7, 9)"
+    ),
+    "public.messages_new": sql.SQL(
+        "SELECT * FROM public.messages_new WHERE conversation_id IN (3, 7, 9)"
+    ),
+}
+
+
+def test_it_reads_what_is_encrypted_signed_filtered_masked_and_written_anew(
+    repository: Repository, url: str, library: Path, tmp_path: Path
+) -> None:
+    (old, alice), (new, bob) = new_key(), new_key()
+    for name, secret in (("old", old), ("new", new)):
+        (tmp_path / name).write_text(secret + "\n")
+    manifest = back_up(
+        repository, url, scope=MASKED, encryptor=Encryptor([alice.recipient]),
+        format=BackupFormat.CSV,
+    )  # fmt: skip
+    repository.put_manifest(manifest, SigningKeys((KEY,)))
+
+    def read(name: str, key: bytes = KEY) -> Any:
+        options = ["--identity", str(tmp_path / name), "--signing-key", key.hex()]
+        done = run_reader(library, tmp_path / "repository", *options)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)[str(manifest.backup_id)]
+
+    first = read("old")
+    assert first["signature"] == "signed"
+    assert read("old", os.urandom(32))["signature"] == "wrong"
+    assert "no identity" in refused(library, tmp_path / "repository")
+    rekey(
+        repository, manifest.backup_id, [bob.recipient], identities=[alice],
+        keys=SigningKeys((KEY,)), journals=tmp_path / "journals",
+    )  # fmt: skip
+    assert read("new") == first
+    assert "age does not open it" in refused(
+        library, tmp_path / "repository", "--identity", str(tmp_path / "old")
+    )
+    for name, query in EXPECTED.items():
+        expected = rows_asked_for(url, query)
+        assert expected
+        if name == "public.messages_new":
+            expected = Counter((*row[:3], mask_of(row[3])) for row in expected.elements())
+        assert Counter(map(texts, first["tables"][name]["rows"])) == expected
+
+
+def mask_of(text: str | None) -> str | None:
+    return None if text is None else hmac.new(b"m" * 32, text.encode(), "sha256").hexdigest()
