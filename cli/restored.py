@@ -9,6 +9,7 @@ from uuid import UUID
 
 from cli.listing import left_out_as_object
 from cli.output import duration, number, print_table, printable, say
+from convault.filters import described
 from convault.models import TableName
 from convault.omissions import in_lines, left_out
 from convault.secrets import MARKER
@@ -75,13 +76,17 @@ def undone_as_json(
 def tell(manifest: Manifest, result: RestoreResult) -> None:
     """A result for people: what became of the rows on stdout, the rest on stderr."""
     _print_changes(result.changes)
+    if asked := described(manifest.options):
+        say(printable(f"This backup is filtered, and holds nothing else: {asked}."))
     for line in (*in_lines(left_out(manifest)), *_imperfections(result)):
         say(printable(line))
-    rows = sum(result.rows.values())
     if result.dry_run:
         say("A dry run: nothing was changed.")
         return
-    say(f"Restored {number(rows)} rows in {duration(result.seconds)}.")
+    rows = sum(change.inserted + change.overwritten for change in result.changes.values())
+    skipped = sum(change.skipped for change in result.changes.values())
+    left = f" {number(skipped)} were skipped." if skipped else ""
+    say(f"Restored {number(rows)} rows in {duration(result.seconds)}.{left}")
     if result.restore_id is not None:
         say(f"To put back what was replaced: convault restore --undo {result.restore_id}")
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import UUID
 
 import psycopg
 import pytest
 
+from cli.restored import tell
 from convault import errors
 from convault.embedded.server import EmbeddedPostgres
 from convault.repository import Repository
+from convault.restore import RestoreResult
 from convault.settings import load_settings
 from convault.stores import open_store
 from tests.cli.conftest import InProcess
@@ -116,6 +119,28 @@ def test_live_tables_and_back(ready: Ready, run: InProcess) -> None:
     assert rows(ready.target, "SELECT body FROM messages WHERE id = 1") == [("changed",)]
 
 
+def test_rows_that_are_there_already_are_not_called_restored(ready: Ready, run: InProcess) -> None:
+    where = ("--from-store", ready.store, "--into-file", ready.target_file)
+    assert "Restored 216 rows in " in run("restore", "latest", *where, **ready.left).err
+    again = run("restore", "latest", *where, "--mode", "skip", **ready.left)
+    assert again.status == 0, again.err
+    assert "Restored 0 rows in " in again.err
+    assert " 216 were skipped." in again.err
+
+
+def test_a_filtered_backup_is_told_to_be_one(
+    ready: Ready, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    """`latest` may be one: whoever restores it has to see that it is not everything."""
+    whole = Repository.open(open_store(ready.store)).manifest(UUID(ready.id))
+    result = RestoreResult({}, 0.1, (), (), (), {}, dry_run=True)
+    tell(whole, result)
+    assert b"filtered" not in capfdbinary.readouterr().err
+    tell(whole.model_copy(update={"options": {**whole.options, "startDate": "2026-01-01"}}), result)
+    told = b"This backup is filtered, and holds nothing else: from 2026-01-01."
+    assert told in capfdbinary.readouterr().err
+
+
 def test_what_would_go_is_asked_about(ready: Ready, run: InProcess) -> None:
     where = ("--from-store", ready.store, "--into-file", ready.target_file)
     assert run("restore", "latest", *where, **ready.left).status == 0
@@ -131,8 +156,6 @@ def test_what_would_go_is_asked_about(ready: Ready, run: InProcess) -> None:
 
 
 def test_a_tar_restores_as_well(ready: Ready, run: InProcess, tmp_path: Path) -> None:
-    from uuid import UUID
-
     from convault.archive import Archive
 
     tar = tmp_path / "school.tar"
@@ -166,8 +189,6 @@ def test_a_tar_restores_as_well(ready: Ready, run: InProcess, tmp_path: Path) ->
 def test_a_damaged_tar_is_refused_and_nothing_is_made(
     ready: Ready, run: InProcess, tmp_path: Path, damage: Callable[[bytes], bytes], says: str
 ) -> None:
-    from uuid import UUID
-
     from convault.archive import Archive
 
     repository = Repository.open(open_store(ready.store))
