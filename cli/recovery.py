@@ -32,6 +32,11 @@ _OF_THE_STORE = {
 _NEEDED = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "GOOGLE_APPLICATION_CREDENTIALS",
            "AZURE_STORAGE_ACCOUNT_NAME"}  # fmt: skip
 """told also where they are not set"""
+_THEN = {
+    "en": "Print it, and write by hand who keeps copies of the secrets.",
+    "pt": "Imprima-a, e escreva à mão quem guarda cópias dos segredos.",
+}
+"""by the sheet's language, for whoever asked for the sheet"""
 
 
 def recovery_sheet(
@@ -76,7 +81,7 @@ def recovery_sheet(
         print_json(_json(asdict(facts)))
     else:
         print(sheet(facts, cast("Language", language)), end="")
-        say("Print it, and write by hand who keeps copies of the secrets.")
+        say(_THEN[language])
 
 
 def _newest(repository: Repository) -> Manifest | None:
