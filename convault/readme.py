@@ -121,7 +121,7 @@ WHAT IS HERE
                     (a Frictionless Data Package, https://datapackage.org)
   SHA256SUMS        a digest of every other file (in the tar only)
   schema.sql        SQL that makes the tables again
-{index}  and one folder for each table that has rows:
+{index}  and one folder for each of these tables that has rows:
 {tables}
 
 {files}
@@ -161,7 +161,7 @@ O QUE HÁ AQUI
                     (um Frictionless Data Package, https://datapackage.org)
   SHA256SUMS        um resumo (SHA-256) de cada um dos outros arquivos (só no tar)
   schema.sql        SQL que cria as tabelas de novo
-{index}  e uma pasta para cada tabela que tem linhas:
+{index}  e uma pasta para cada uma destas tabelas que tem linhas:
 {tables}
 
 {files}
