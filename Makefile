@@ -15,11 +15,11 @@ help:  ## what can be made
 demo: .venv/.runtime  ## back up, show, restore and compare a made-up school, on an embedded Postgres
 	$(BIN)/convault demo $(DEMO)
 
-test: .venv/.dev  ## every test, with small counts
-	$(PYTEST)
+test: .venv/.dev  ## every test, with small counts, on Postgres 16 and 18
+	$(PYTEST) -m "not matrix"
 
-soak: .venv/.dev  ## the tests that have counts (kills, faults, random histories), with large ones
-	CONVAULT_SOAK=1 $(PYTEST) -m soak
+soak: .venv/.dev  ## what has counts (kills, faults, random histories), with large ones; more versions
+	CONVAULT_SOAK=1 $(PYTEST) -m "soak or matrix"
 
 lint: .venv/.dev  ## style, types, and the direction of imports
 	$(BIN)/ruff check .

@@ -321,7 +321,7 @@ def test_rekey_writes_old_backups_anew(
 
 
 def test_what_is_said_of_each_signature(
-    house: House, run: InProcess, cluster: EmbeddedPostgres
+    house: House, run: InProcess, cluster: EmbeddedPostgres, tmp_path: Path
 ) -> None:
     mine = load_settings().signing
     signed = house.back_up(keys=mine)
@@ -337,14 +337,14 @@ def test_what_is_said_of_each_signature(
         done = run("extract", backup_id, f"out-{state}", "--json")
         assert done.json["signature"] == state
         assert ("Warning" in done.err) is (state != "signed")
-    refused = run("restore", str(wrong), "--into", "postgresql://localhost/x")
-    assert refused.status == errors.SignatureError.exit_code
-    assert "--trust" in refused.err
-    with owned_database(cluster) as owned:
-        trusted = run("restore", str(wrong), "--into", owned, "--trust", "--yes", "--json")
-    assert trusted.status == 0, trusted.err
-    assert (trusted.status, trusted.json["signature"]) == (0, "wrong")
-    assert "Warning" in trusted.err
+    with owned_database(cluster) as target:
+        for backup_id in (wrong, unsigned):
+            refused = run("restore", str(backup_id), "--into", target)
+            assert refused.status == errors.SignatureError.exit_code
+            assert "--trust" in refused.err
+        trusted = run("restore", str(wrong), "--into", target, "--trust", "--yes", "--json")
+        assert (trusted.status, trusted.json["signature"]) == (0, "wrong"), trusted.err
+        assert "Warning" in trusted.err
 
 
 def test_without_a_key_it_cannot_be_checked(
@@ -353,13 +353,13 @@ def test_without_a_key_it_cannot_be_checked(
     house.back_up(keys=SigningKeys.parse(new_key()))
     run("init", **house.environment)
     Path(load_settings.__globals__["ENV_FILE"]).unlink()
-    refused = run("restore", "latest", "--into", "postgresql://localhost/x")
-    assert refused.status == errors.SignatureError.exit_code
-    assert "CONVAULT_SIGNING_KEY is not set" in refused.err
-    with owned_database(cluster) as owned:
-        done = run("restore", "latest", "--into", owned, "--trust", "--yes", "--json")
-    assert done.status == 0, done.err
-    assert (done.status, done.json["signature"]) == (0, "unchecked")
+    with owned_database(cluster) as target:
+        refused = run("restore", "latest", "--into", target)
+        assert refused.status == errors.SignatureError.exit_code
+        assert "without CONVAULT_SIGNING_KEY" in refused.err
+        done = run("restore", "latest", "--into", target, "--trust", "--yes", "--json")
+        assert (done.status, done.json["signature"]) == (0, "unchecked"), done.err
+        assert "CONVAULT_SIGNING_KEY is not set" in done.err
 
 
 def test_the_signing_key_is_rotated(house: House, run: InProcess) -> None:

@@ -202,6 +202,8 @@ INSERT INTO public.messages SELECT n, md5((1 + n %% %(conversations)s)::text)::u
 """
 
 
+@pytest.mark.soak
+@pytest.mark.timeout(1500)
 def test_one_conversation_of_many_costs_little(
     database: str, cluster: EmbeddedPostgres, new_database: Callable[[EmbeddedPostgres], str],
     capsys: pytest.CaptureFixture[str],
@@ -231,7 +233,6 @@ def test_one_conversation_of_many_costs_little(
               f" ({100 * counting.bytes / stored:.2f} %), {counting.requests} requests,"
               f" {seconds:.2f} s")  # fmt: skip
     assert counting.bytes < stored / 100
-    assert seconds < 2
 
 
 def test_an_encrypted_backup_is_read_in_whole_parts(
