@@ -5,7 +5,7 @@ that cannot restore it is wrong. Until then it may be, on purpose: the test know
 SHA256SUMS, and that number must be changed by hand to what this script prints.
 
 Five backups of one database, made by the `convault` command: JSON, CSV, Parquet, some conversations
-as CSV with columns that are masked and left out, whose manifest `rekey` superseded, and JSON that is
+as CSV with columns masked and left out, whose manifest `rekey` superseded, and JSON that is
 encrypted; all signed, in several parts. Beside them lie the identity that opens the last two, the
 digest of each backup's tar and, as plain text, the rows that the database had (`expected/`, as COPY
 writes them, sorted) and those of the fourth (`filtered/`).
@@ -49,13 +49,14 @@ FILTER = (
     *("--exclude-column", "conversations.place", "--exclude-column", "conversations.size"),
     *("--mask-column", "conversations.title=null", "--mask-column", "messages.body=hash"),
 )
+LABEL = "TEST ONLY, of the golden repository"
 COMMANDS = (
     ["init"],
     ["backup", "--format", "json"],
     ["backup", "--format", "csv", "--compression-level", "9"],
     ["backup", "--format", "parquet"],
     ["backup", "--format", "csv", *FILTER],
-    ["keys", "new", "--output", "identity.txt", "--label", "golden"],
+    ["keys", "new", "--output", "identity.txt", "--label", LABEL],
     ["rekey", "latest", "--identity", "identity.txt"],
     ["backup", "--format", "json"],
 )
