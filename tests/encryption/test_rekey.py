@@ -319,7 +319,7 @@ def test_the_row_follows_the_revision_and_keeps_its_times(
     after = catalog.get(BACKUP)
     assert (after.revision, after.completed_at) == (2, before.completed_at)
     archive = Archive(repository, BACKUP)
-    assert after.file_size == archive.size != before.file_size
+    assert after.file_size == archive.size
     assert after.stored_bytes == archive.manifest.stored_bytes
     assert reconcile(repository, catalog) == []
 

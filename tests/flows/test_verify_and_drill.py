@@ -71,7 +71,7 @@ def test_verify_and_drill(
     part.write_bytes(whole[:50])
     with pytest.raises(VerificationFailed, match=part.name):
         verify(record.id)
-    assert part.name in artifacts("verification")[0].data
+    assert any(part.name in artifact.data for artifact in artifacts("verification"))
     assert verify(put_back=True).sound
     assert part.read_bytes() == whole
 
@@ -80,7 +80,7 @@ def test_verify_and_drill(
     row = application.installation().catalog.get(record.id)
     assert row.drill == report
     assert row.verified_at is not None
-    assert "public.messages" in artifacts("drill")[0].data
+    assert any("public.messages" in artifact.data for artifact in artifacts("drill"))
     assert [path.name for path in (home / "drill").iterdir()] == ["lock"]
 
     part.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))

@@ -15,8 +15,9 @@ from convault.names import table_path
 HOME = Path(__file__).parent
 SUMS = "SHA256SUMS"
 IDENTITY = HOME / "identity.txt"
-"""It opens the encrypted one of the golden backups, and nothing else in the world."""
+"""It opens the encrypted ones of the golden backups, and nothing else in the world."""
 SIGNING_KEY = sha256(b"signs the golden repository, and nothing else in the world").hexdigest()
+MASK_KEY = "masks the golden repository, and nothing else in the world"
 SETTINGS = (
     "SET TimeZone = 'UTC'; SET DateStyle = ISO; SET IntervalStyle = postgres;"
     " SET extra_float_digits = 3; SET bytea_output = hex; SET lc_monetary = 'C';"
@@ -26,7 +27,7 @@ SETTINGS = (
 
 def digests() -> dict[str, str]:
     """Of every file that belongs to the golden repository, by its path."""
-    folders = (HOME / "repository", HOME / "expected")
+    folders = (HOME / "repository", HOME / "expected", HOME / "filtered")
     paths = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
     return {
         path.relative_to(HOME).as_posix(): sha256(path.read_bytes()).hexdigest()
@@ -34,15 +35,19 @@ def digests() -> dict[str, str]:
     }
 
 
-def expected_path(table: TableName) -> Path:
-    """Where the table's rows stand as text."""
-    return HOME / "expected" / f"{table_path(table).replace('/', '.')}.txt"
+def expected_path(table: TableName, folder: str = "expected") -> Path:
+    """Where the table's rows stand as text; in `filtered` those of the filtered backup."""
+    return HOME / folder / f"{table_path(table).replace('/', '.')}.txt"
 
 
-def rows_of(connection: psycopg.Connection[Any], table: TableName) -> bytes:
-    """The table's rows as COPY writes them, a line each, sorted by their bytes."""
+def rows_of(
+    connection: psycopg.Connection[Any], table: TableName, query: sql.Composable | None = None
+) -> bytes:
+    """The table's rows, or those of a query, as COPY writes them, a line each, sorted by their
+    bytes."""
     connection.execute(SETTINGS)
-    query = sql.SQL("COPY (SELECT * FROM ONLY {}) TO STDOUT").format(sql.Identifier(*table))
+    every = sql.SQL("SELECT * FROM ONLY {}").format(sql.Identifier(*table))
+    query = sql.SQL("COPY ({}) TO STDOUT").format(query or every)
     with connection.cursor() as cursor, cursor.copy(query) as copy:
         lines = b"".join(map(bytes, copy)).splitlines(keepends=True)
     return b"".join(sorted(lines))

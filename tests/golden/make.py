@@ -4,10 +4,11 @@ It is what every later version has to restore, so after a release it is never ma
 that cannot restore it is wrong. Until then it may be, on purpose: the test knows the digest of
 SHA256SUMS, and that number must be changed by hand to what this script prints.
 
-Four backups of one database, made by the `convault` command: JSON, CSV, Parquet, and JSON that is
-encrypted, all signed, in several parts. Beside them lie the identity that opens the fourth, the
+Five backups of one database, made by the `convault` command: JSON, CSV, Parquet, some conversations
+as CSV with columns masked and left out, whose manifest `rekey` superseded, and JSON that is
+encrypted; all signed, in several parts. Beside them lie the identity that opens the last two, the
 digest of each backup's tar and, as plain text, the rows that the database had (`expected/`, as COPY
-writes them, sorted).
+writes them, sorted) and those of the fourth (`filtered/`).
 """
 
 from __future__ import annotations
@@ -22,23 +23,41 @@ from hashlib import sha256
 from pathlib import Path
 
 import psycopg
+from psycopg import sql
 
 from convault.archive import Archive
 from convault.embedded.server import EmbeddedPostgres, wheel_binaries
 from convault.models import TableName
 from convault.repository import Repository
 from convault.stores.folder import FolderStore
-from tests.golden.contents import HOME, IDENTITY, SIGNING_KEY, SUMS, digests, expected_path, rows_of
+from tests.golden.contents import (
+    HOME,
+    IDENTITY,
+    MASK_KEY,
+    SIGNING_KEY,
+    SUMS,
+    digests,
+    expected_path,
+    rows_of,
+)
 from tests.independent.world import fill
 
 WORK = Path("/tmp/convault-golden")
 """Its path is in the manifests, as the host of the source."""
+FILTER = (
+    *("--conversation", "3", "--conversation", "7", "--conversation", "9"),
+    *("--exclude-column", "conversations.place", "--exclude-column", "conversations.size"),
+    *("--mask-column", "conversations.title=null", "--mask-column", "messages.body=hash"),
+)
+LABEL = "TEST ONLY, of the golden repository"
 COMMANDS = (
     ["init"],
     ["backup", "--format", "json"],
     ["backup", "--format", "csv", "--compression-level", "9"],
     ["backup", "--format", "parquet"],
-    ["keys", "new", "--output", "identity.txt", "--label", "golden"],
+    ["backup", "--format", "csv", *FILTER],
+    ["keys", "new", "--output", "identity.txt", "--label", LABEL],
+    ["rekey", "latest", "--identity", "identity.txt"],
     ["backup", "--format", "json"],
 )
 CHECKOUT = HOME.parent.parent
@@ -59,7 +78,7 @@ def main() -> None:
             connection.execute("CREATE DATABASE app TEMPLATE template0")
             connection.execute("CREATE DATABASE catalog TEMPLATE template0")
         fill(cluster.url("app"))
-        for name in ("repository", "expected"):
+        for name in ("repository", "expected", "filtered"):
             shutil.rmtree(HOME / name, ignore_errors=True)
         back_up(cluster, WORK / "repository")
         shutil.copytree(WORK / "repository", HOME / "repository")
@@ -84,6 +103,7 @@ def back_up(cluster: EmbeddedPostgres, folder: Path) -> None:
         "CONVAULT_RANGE_PAGES": "8",
         "CONVAULT_PART_BYTES": "32768",
         "CONVAULT_SIGNING_KEY": SIGNING_KEY,
+        "CONVAULT_MASK_KEY": MASK_KEY,
         "CONVAULT_HOME": str(WORK / "home"),
         "PREFECT_HOME": str(WORK / "prefect"),
         "PYTHONPATH": str(CHECKOUT),
@@ -96,6 +116,7 @@ def back_up(cluster: EmbeddedPostgres, folder: Path) -> None:
 
 def write_expected(url: str) -> None:
     (HOME / "expected").mkdir()
+    (HOME / "filtered").mkdir()
     with psycopg.connect(url) as connection:
         tables = connection.execute(
             "SELECT nspname, relname FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace"
@@ -103,6 +124,31 @@ def write_expected(url: str) -> None:
         ).fetchall()
         for table in itertools.starmap(TableName, tables):
             expected_path(table).write_bytes(rows_of(connection, table))
+            filtered = rows_of(connection, table, chosen(table))
+            expected_path(table, "filtered").write_bytes(filtered)
+
+
+def chosen(table: TableName) -> sql.Composable:
+    """The rows of the filtered backup, by hand: their masks, and NULL for what is left out."""
+    key, columns = sql.SQL("conversation_id"), sql.SQL("*")
+    if table.name == "conversations":
+        key = sql.SQL("id")
+        columns = sql.SQL('id, NULL, open, "Mood", NULL, tags, span, spans, NULL, created_at')
+    elif table.name.startswith("messages_"):
+        inner, outer = (bytes(b ^ pad for b in MASK_KEY.encode().ljust(64, b"\0"))
+                        for pad in (0x36, 0x5C))  # fmt: skip
+        body = sql.SQL(
+            "CASE WHEN body IS NOT NULL THEN"
+            " encode(sha256({} || sha256({} || convert_to(body, 'UTF8'))), 'hex') END"
+        ).format(sql.Literal(outer), sql.Literal(inner))
+        columns = sql.SQL("id, conversation_id, sent_at, ") + body  # type: ignore[assignment]
+    elif table.name == "kinds":
+        key = sql.SQL("id")
+    elif table.schema != "public":
+        key = sql.SQL('"select"')
+    return sql.SQL("SELECT {} FROM ONLY {} WHERE {} IN (3, 7, 9)").format(
+        columns, sql.Identifier(*table), key
+    )
 
 
 def write_tars() -> None:
