@@ -115,6 +115,13 @@ def database(cluster: EmbeddedPostgres, new_database: Callable[[EmbeddedPostgres
     return new_database(cluster)
 
 
+@pytest.fixture
+def age_program() -> None:
+    """For tests that ask the program age itself."""
+    if shutil.which("age") is None:
+        pytest.skip("the program age is not installed here (apt-get install age)")
+
+
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No test sees the developer's own settings or `.env`."""

@@ -35,6 +35,7 @@ def test_the_same_bytes_are_encrypted_otherwise_each_time() -> None:
     assert age.encrypt(b"x", [ALICE.recipient]) != age.encrypt(b"x", [ALICE.recipient])
 
 
+@pytest.mark.usefixtures("age_program")
 def test_the_real_age_opens_it(tmp_path: Path) -> None:
     (tmp_path / "key").write_text(f"{SECRET}\n")
     done = subprocess.run(
@@ -43,6 +44,7 @@ def test_the_real_age_opens_it(tmp_path: Path) -> None:
     assert done.stdout == b"olho" * 30_000
 
 
+@pytest.mark.usefixtures("age_program")
 def test_opens_what_the_real_age_made() -> None:
     for form in ([], ["-a"]):
         done = subprocess.run(
@@ -113,6 +115,7 @@ def test_no_repr_shows_a_secret() -> None:
     assert ALICE.recipient in repr(ALICE)
 
 
+@pytest.mark.usefixtures("age_program")
 def test_a_passphrase_is_scrypts_and_a_wrong_one_is_told() -> None:
     """Both ways with the real `age -p`, which wants a terminal; each takes a second, on purpose."""
     ours = age.encrypt_with_passphrase(b"secret", "maçã verde")

@@ -62,6 +62,7 @@ def sha256sum(folder: Path) -> None:
     subprocess.run(["sha256sum", "-c", "--quiet", "--strict", "SHA256SUMS"], cwd=folder, check=True)
 
 
+@pytest.mark.usefixtures("age_program")
 def test_standard_tools_open_it(tmp_path: Path) -> None:
     """tar, sha256sum, age and zstd; and the command that README.txt gives."""
     (tmp_path / "IDENTITY.txt").write_text(f"{SECRET}\n")

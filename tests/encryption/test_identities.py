@@ -29,6 +29,7 @@ def private(path: Path, content: bytes) -> Path:
     return path
 
 
+@pytest.mark.usefixtures("age_program")
 def test_a_new_one_is_for_its_owner_and_the_real_age_reads_it(tmp_path: Path) -> None:
     path = tmp_path / "key.txt"
     recipient = identities.write_new(path, label="escola\nAGE-SECRET-KEY-1")

@@ -223,6 +223,7 @@ EXPECTED = {
 }
 
 
+@pytest.mark.usefixtures("age_program")
 def test_it_reads_what_is_encrypted_signed_filtered_masked_and_written_anew(
     repository: Repository, url: str, library: Path, tmp_path: Path
 ) -> None:
