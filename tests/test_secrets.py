@@ -80,7 +80,10 @@ def literals(draw: st.DrawFn, text: str) -> str:
         ]))  # fmt: skip
     choice = draw(st.integers(0, 100))
     double = text.replace("'", "''")
-    written = [f"'{double}'", f"E'{_escaped(text, choice)}'", f"$a{len(text)}${text}$a{len(text)}$"]
+    written = [f"'{double}'", f"E'{_escaped(text, choice)}'"]
+    tag = f"$a{len(text)}$"
+    if (text + tag).index(tag) == len(text):  # or the literal would end within the text
+        written.append(f"{tag}{text}{tag}")
     if "\\" not in text:
         written.append(
             "U&'" + "".join(f"\\{ord(c):04x}" if ord(c) < 128 else c for c in text) + "'"
