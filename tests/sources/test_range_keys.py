@@ -274,13 +274,14 @@ def rows_by_key(snapshot: Snapshot) -> dict[str, str]:
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(1500)
 def test_equal_keys_mean_equal_rows(database: str) -> None:
     run(database, TABLES)
     chosen = random.Random(database)
     seen: dict[str, str] = {}
     again = 0
     history: list[str] = []
-    for _ in range(count(25, 3000)):
+    for _ in range(count(25, 1000)):
         change = one_change(database, chosen)
         history.append(change)
         try:
