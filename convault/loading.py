@@ -64,20 +64,24 @@ def read_range(store: Store, part: PartEntry, start: int, end: int) -> bytes:
     return _read(part, lambda: store.stream(part.key, start, end), end - start)
 
 
+def read_attempts() -> Retrying:
+    """How often one object is read, and how far apart, when the store cannot be reached."""
+    return Retrying(
+        retry=retry_if_exception(lambda e: isinstance(e, ConvaultError) and e.transient),
+        stop=stop_after_attempt(_ATTEMPTS),
+        wait=wait_exponential_jitter(multiplier=0.2, max=10, jitter=0.2),
+        reraise=True,
+    )
+
+
 def damaged(part: PartEntry, what: str) -> IntegrityError:
     """The error that names a part."""
     return IntegrityError(f"{part.key} is damaged: {what}. Nothing was loaded.", key=part.key)
 
 
 def _read(part: PartEntry, stream: Callable[[], Iterable[bytes]], most: int) -> bytes:
-    attempts = Retrying(
-        retry=retry_if_exception(lambda e: isinstance(e, ConvaultError) and e.transient),
-        stop=stop_after_attempt(_ATTEMPTS),
-        wait=wait_exponential_jitter(multiplier=0.2, max=10, jitter=0.2),
-        reraise=True,
-    )
     try:
-        return attempts(lambda: b"".join(_pieces(stream(), most)))
+        return read_attempts()(lambda: b"".join(_pieces(stream(), most)))
     except ObjectMissing:
         raise damaged(part, "it is missing") from None
 

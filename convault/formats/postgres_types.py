@@ -32,13 +32,9 @@ def encoding_of(type: str) -> Encoding:
     return _ENCODINGS.get(type, "text")
 
 
-def select_expression(column: Column) -> str:
-    """The column in a select list, under its own name: boolean, integer or text, NULL for NULL."""
-    return f"{value_expression(column)} AS {quoted(column.name)}"
-
-
 def value_expression(column: Column, qualifier: str = "") -> str:
-    """The same without the name; `qualifier` is what SQL calls the table, where that is needed.
+    """The column as boolean, integer or text, NULL for NULL; `qualifier` is what SQL
+    calls the table, where that is needed.
 
     `concat` calls the type's output function and looks it up once per query (`format('%s')` does
     so for every row). It makes '' of NULL, hence the CASE; `IS DISTINCT FROM NULL` looks at the

@@ -8,9 +8,8 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
-
-from convault.errors import ConvaultError, ObjectMissing, OptionsError
+from convault.errors import ObjectMissing, OptionsError
+from convault.loading import read_attempts
 from convault.progress import report
 from convault.stores.base import Store
 from convault.verification.findings import Finding
@@ -19,8 +18,6 @@ from convault.verification.presence import fault
 
 _READERS = 4
 """objects read at the same time: a store far away is slow to answer, a disk is read ahead"""
-_ATTEMPTS = 4
-"""of reading one object, when the store cannot be reached"""
 _MAX_SLICES = 10_000
 _SUBSET = re.compile(r"([0-9]{1,5})/([0-9]{1,5})")
 
@@ -76,14 +73,8 @@ def read_back(store: Store, objects: Iterable[Needed]) -> Iterator[tuple[Needed,
 
 def examine(store: Store, needed: Needed) -> Finding | None:
     """What is the matter with one object; None when its bytes have their digest."""
-    attempts = Retrying(
-        retry=retry_if_exception(lambda e: isinstance(e, ConvaultError) and e.transient),
-        stop=stop_after_attempt(_ATTEMPTS),
-        wait=wait_exponential_jitter(multiplier=0.2, max=10, jitter=0.2),
-        reraise=True,
-    )
     try:
-        size, digest = attempts(lambda: _digest(store, needed))
+        size, digest = read_attempts()(lambda: _digest(store, needed))
     except ObjectMissing:
         return fault(needed, None)
     if size != needed.size:

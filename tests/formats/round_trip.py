@@ -18,8 +18,9 @@ import pyarrow as pa
 from convault.formats import compression
 from convault.formats.base import Document
 from convault.formats.copy_text import loadable, to_copy_text
-from convault.formats.postgres_types import encoding_of, quoted, select_expression
+from convault.formats.postgres_types import encoding_of, quoted
 from convault.formats.registry import format_of
+from convault.masking import masked_expression
 from convault.models import BackupFormat, Column
 from convault.sources import session
 from tests.formats.decoders import decoded, unpacked
@@ -45,7 +46,7 @@ class RoundTrip:
 
     def read(self, table: str) -> pa.Table:
         """In the order of its pages, as the source reads it."""
-        selected = ", ".join(map(select_expression, self.columns(table)))
+        selected = ", ".join(map(masked_expression, self.columns(table)))
         with closing(self.reader.cursor()) as cursor:
             cursor.execute(f"SELECT {selected} FROM ONLY {table} ORDER BY ctid")
             return cursor.fetch_arrow_table()

@@ -10,7 +10,8 @@ import pytest
 from psycopg import sql
 
 from convault.embedded.server import EmbeddedPostgres
-from convault.formats.postgres_types import encoding_of, select_expression
+from convault.formats.postgres_types import encoding_of
+from convault.masking import masked_expression
 from convault.models import Column
 from tests.formats.round_trip import round_trip
 from tests.formats.type_examples import (
@@ -199,7 +200,7 @@ def test_only_booleans_and_integers_travel_as_such(type_: str, encoding: str) ->
 
 def test_names_are_quoted() -> None:
     column = Column('a"b', 1, "uuid", "text", False, "", "")
-    assert select_expression(column).endswith(' AS "a""b"')
+    assert masked_expression(column).endswith(' AS "a""b"')
 
 
 def _has_xml(connection: psycopg.Connection) -> bool:
