@@ -6,6 +6,10 @@ this is a dependency, so it comes after the key and reads no more than it must.
 
 from __future__ import annotations
 
+from asyncio import timeout
+from collections.abc import AsyncIterator
+from contextlib import suppress
+
 from fastapi import Request
 from pydantic_core import from_json
 from starlette.requests import ClientDisconnect
@@ -14,6 +18,8 @@ from api.problems import BodyTooLarge, MalformedBody, UnsupportedMediaType
 
 MAX_BODY_BYTES = 1024 * 1024
 """Options take a few hundred bytes, with ten thousand ids 400 KB (`models.MAX_OPTIONS_BYTES`)."""
+LINGER_SECONDS = 0.5
+"""that a body which is too large is read on before it is refused"""
 
 
 async def json_body(request: Request) -> object:
@@ -46,11 +52,22 @@ async def _bounded(request: Request) -> bytes:
     if announced.isdecimal() and int(announced) > MAX_BODY_BYTES:
         raise too_large
     body = bytearray()
+    pieces = request.stream()
     try:
-        async for piece in request.stream():
+        async for piece in pieces:
             body += piece
             if len(body) > MAX_BODY_BYTES:
+                await _let_go_by(pieces)
                 raise too_large
     except ClientDisconnect:
         raise MalformedBody("The connection closed before the whole body had come.") from None
     return bytes(body)
+
+
+async def _let_go_by(pieces: AsyncIterator[bytes]) -> None:
+    """Take what is on its way already, for a moment: a connection that is closed over unread bytes
+    is reset, and the answer may be lost with it."""
+    with suppress(TimeoutError):
+        async with timeout(LINGER_SECONDS):
+            async for _ in pieces:
+                pass
