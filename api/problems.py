@@ -8,6 +8,7 @@ ApiError
 ├── Forbidden             403  a right one that does not allow this
 ├── BodyTooLarge          413  more bytes than any options need
 ├── UnsupportedMediaType  415  a body that does not say it is JSON
+├── RangeUnsatisfiable    416  a range that begins behind the end
 ├── InvalidRequest        422  a parameter is wrong
 └── SigningKeysUnavailable 503  tokens cannot be checked for now (transient)
 """
@@ -19,7 +20,7 @@ import logging
 import traceback
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any, ClassVar
+from typing import Any
 from uuid import uuid4
 
 from fastapi import FastAPI, Request
@@ -42,7 +43,7 @@ _log = logging.getLogger("convault.api")
 class ApiError(ConvaultError):
     """The request itself cannot be served."""
 
-    headers: ClassVar[tuple[tuple[str, str], ...]] = ()
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 class MalformedBody(ApiError):
@@ -76,6 +77,17 @@ class UnsupportedMediaType(ApiError):
 
     code, http_status = "unsupported-media-type", 415
     headers = (("Accept", "application/json"),)
+
+
+class RangeUnsatisfiable(ApiError):
+    """The range that is asked for begins behind the end."""
+
+    code, http_status = "range-unsatisfiable", 416
+
+    def __init__(self, size: int) -> None:
+        """`size` of the whole, in bytes."""
+        super().__init__(f"The range begins behind the end: the whole has {size} bytes.", size=size)
+        self.headers = (("Content-Range", f"bytes */{size}"),)
 
 
 class InvalidRequest(ApiError):

@@ -1,4 +1,4 @@
-"""`/api/communication/backups`: ask for a backup, list the backups."""
+"""`POST /api/communication/backups`: ask for a backup."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID, uuid4
 
-from fastapi import APIRouter, Depends, Query, Request, Response, Security
+from fastapi import APIRouter, Depends, Response, Security
 from prefect.settings import (
     PREFECT_API_REQUEST_TIMEOUT,
     PREFECT_CLIENT_MAX_RETRIES,
@@ -19,13 +19,12 @@ from api.body import MAX_BODY_BYTES, json_body
 from api.caller import Scope
 from api.problems import (
     BodyTooLarge,
-    Forbidden,
-    InvalidRequest,
     MalformedBody,
-    Unauthorized,
     UnsupportedMediaType,
     documented,
 )
+from api.routes.context import CLOSED, PREFIX, catalog_of, path_of, settings_of
+from api.routes.examples import RECORD
 from convault.catalog.base import BackupRecord, BackupStatus, Catalog
 from convault.errors import (
     CatalogError,
@@ -40,8 +39,6 @@ from convault.recipients import require_recipient
 from convault.settings import Settings
 from deployments import start_backup
 
-PREFIX = "/api/communication/backups"
-
 _PATIENCE = {PREFECT_API_REQUEST_TIMEOUT: 10.0, PREFECT_CLIENT_MAX_RETRIES: 1}
 """Seconds per request, and retries, for a Prefect server that does not answer. Prefect's own are 60
 and 5, right for a run that is under way; whoever waits for this answer has given up by then."""
@@ -49,21 +46,9 @@ and 5, right for a run that is under way; whoever waits for this answer has give
 _log = logging.getLogger("convault.api")
 
 
-def catalog_of(request: Request) -> Catalog:
-    """The application's catalog."""
-    catalog: Catalog = request.app.state.catalog
-    return catalog
-
-
 def requested_options(body: Annotated[object, Depends(json_body)]) -> BackupOptions:
     """The options that the body asks for. OptionsError names the fields that are wrong."""
     return BackupOptions.parse(body)
-
-
-def settings_of(request: Request) -> Settings:
-    """The application's settings."""
-    settings: Settings = request.app.state.settings
-    return settings
 
 
 _OPTIONS_BODY: dict[str, Any] = {
@@ -90,21 +75,7 @@ _OPTIONS_BODY: dict[str, Any] = {
     }
 }
 
-_EXAMPLE = BackupRecord(
-    id=UUID("0b6f4e0e-6a3e-4f39-9d4c-2f1c8b7f5a10"),
-    status=BackupStatus.PENDING,
-    options=BackupOptions().to_json(),
-    created_at=datetime(2026, 1, 31, 3, 0, tzinfo=UTC),
-    updated_at=datetime(2026, 1, 31, 3, 0, tzinfo=UTC),
-).model_dump(mode="json")
-
-_BOTH = {
-    **documented(Unauthorized, "This needs the API key: send `Authorization: Bearer <key>`."),
-    **documented(Forbidden, "This needs the scope operate. Use a key that has it."),
-    **documented(CatalogUnavailable, "The catalog cannot be reached: try again in a moment."),
-}
-
-router = APIRouter(prefix=PREFIX, tags=["backups"], responses=_BOTH)
+router = APIRouter(prefix=PREFIX, tags=["backups"], responses=CLOSED)
 
 
 @router.post(
@@ -116,7 +87,7 @@ router = APIRouter(prefix=PREFIX, tags=["backups"], responses=_BOTH)
     responses={
         202: {
             "description": "The run is on its way; `Location` is the backup's own path",
-            "content": {"application/json": {"example": _EXAMPLE}},
+            "content": {"application/json": {"example": RECORD}},
             "headers": {"Location": {"schema": {"type": "string"}}},
         },
         **documented(MalformedBody, "The body is not JSON in UTF-8."),
@@ -138,25 +109,8 @@ def create_backup(
     source_of(settings, options).check()
     require_recipient(settings.convault_encryption, catalog)
     record = _start(catalog, _add_row(catalog, repository_id, options), options)
-    response.headers["Location"] = f"{PREFIX}/{record.id}"
+    response.headers["Location"] = path_of(record.id)
     return record
-
-
-@router.get(
-    "",
-    summary="List backups",
-    dependencies=[Security(caller, scopes=[Scope.LIST])],
-    responses={
-        200: {"content": {"application/json": {"example": [_EXAMPLE]}}},
-        **documented(InvalidRequest, "limit: Input should be less than or equal to 1000."),
-    },
-)
-def list_backups(
-    catalog: Annotated[Catalog, Depends(catalog_of)],
-    limit: Annotated[int, Query(ge=1, le=1000, description="backups at most")] = 100,
-) -> list[BackupRecord]:
-    """The rows of the table `backups`, newest first."""
-    return catalog.list(limit=limit)
 
 
 def _repository_id(catalog: Catalog) -> UUID:

@@ -58,6 +58,34 @@ class BackupRecord(BaseModel):
     """the report of the last drill"""
 
 
+class Query(BaseModel):
+    """Which rows of `backups` are asked for, newest first."""
+
+    model_config = ConfigDict(frozen=True)
+
+    status: BackupStatus | None = None
+    format: str | None = None
+    """of the options; rows of before there was a choice count as `json`"""
+    created_from: datetime | None = None
+    created_to: datetime | None = None
+    """exclusive"""
+    after: tuple[datetime, UUID] | None = None
+    """go on behind the row with this time of creation and id"""
+    limit: int = 100
+
+
+class Page(BaseModel):
+    """Rows that were asked for."""
+
+    model_config = ConfigDict(frozen=True)
+
+    records: tuple[BackupRecord, ...]
+    total: int
+    """rows on all pages"""
+    more: bool
+    """whether there are rows behind the last of these"""
+
+
 class Recipient(BaseModel):
     """A row of `backup_recipients`: somebody to whom backups are, or were, encrypted."""
 
@@ -122,6 +150,9 @@ class Catalog(Protocol):
         self, *, status: BackupStatus | None = None, limit: int | None = None
     ) -> list[BackupRecord]:
         """Newest first."""
+
+    def page(self, query: Query) -> Page:
+        """Some of the rows, and how many there are."""
 
     def begin(
         self, backup_id: UUID, options: dict[str, Any], flow_run_id: UUID | None = None
