@@ -9,12 +9,17 @@ from __future__ import annotations
 from asyncio import timeout
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from typing import Any, TypeVar
 
 from fastapi import Request
+from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 from starlette.requests import ClientDisconnect
 
 from api.problems import BodyTooLarge, MalformedBody, UnsupportedMediaType
+from convault.errors import OptionsError
+
+_Model = TypeVar("_Model", bound=BaseModel)
 
 MAX_BODY_BYTES = 1024 * 1024
 """Options take a few hundred bytes, with ten thousand ids 400 KB (`models.MAX_OPTIONS_BYTES`)."""
@@ -42,6 +47,25 @@ async def json_body(request: Request) -> object:
         raise MalformedBody(
             "The body is not JSON in UTF-8. Send an object of options, or no body for the defaults."
         ) from None
+
+
+def parsed(model: type[_Model], body: object) -> _Model:
+    """The body as a model. OptionsError names the fields that are wrong, and repeats no value."""
+    try:
+        return model.model_validate(body)
+    except ValidationError as error:
+        reasons = "; ".join(
+            f"{'.'.join(map(str, e['loc'])) or 'body'}: {e['msg']}"
+            for e in error.errors(include_input=False, include_url=False)
+        )
+        raise OptionsError(f"This cannot be done: {reasons}. See /docs.") from None
+
+
+def described(model: type[BaseModel], example: object) -> dict[str, Any]:
+    """FastAPI's `openapi_extra` for a body that `json_body` reads."""
+    schema = model.model_json_schema(by_alias=True, ref_template="#/$defs/{model}")
+    content = {"application/json": {"schema": schema, "example": example}}
+    return {"requestBody": {"required": bool(schema.get("required")), "content": content}}
 
 
 async def _bounded(request: Request) -> bytes:

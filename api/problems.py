@@ -6,10 +6,13 @@ ApiError
 ├── MalformedBody         400  the body is not JSON, or did not come whole
 ├── Unauthorized          401  no key or token, or a wrong one
 ├── Forbidden             403  a right one that does not allow this
+├── LiveRestoreForbidden  403  a restore that may not be started from here
+├── KeyReused             409  an Idempotency-Key that came with other options before
 ├── BodyTooLarge          413  more bytes than any options need
 ├── UnsupportedMediaType  415  a body that does not say it is JSON
 ├── RangeUnsatisfiable    416  a range that begins behind the end
 ├── InvalidRequest        422  a parameter is wrong
+├── TooManyWaiting        429  the caller has enough backups waiting
 └── SigningKeysUnavailable 503  tokens cannot be checked for now (transient)
 """
 
@@ -65,6 +68,18 @@ class Forbidden(ApiError):
     code, http_status = "forbidden", 403
 
 
+class LiveRestoreForbidden(ApiError):
+    """The API may not restore into live tables."""
+
+    code, http_status = "live-restore-forbidden", 403
+
+
+class KeyReused(ApiError):
+    """The Idempotency-Key came with other options before."""
+
+    code, http_status = "idempotency-key-reused", 409
+
+
 class BodyTooLarge(ApiError):
     """The body has more bytes than any options need."""
 
@@ -94,6 +109,12 @@ class InvalidRequest(ApiError):
     """A parameter of the request is wrong."""
 
     code, http_status = "invalid-request", 422
+
+
+class TooManyWaiting(ApiError):
+    """The caller has enough backups waiting."""
+
+    code, http_status, transient = "too-many-waiting", 429, True
 
 
 class SigningKeysUnavailable(ApiError):

@@ -5,31 +5,30 @@ from __future__ import annotations
 import logging
 from datetime import UTC, datetime
 from typing import Annotated, Any
-from uuid import UUID, uuid4
+from uuid import UUID, uuid4, uuid5
 
-from fastapi import APIRouter, Depends, Response, Security
-from prefect.settings import (
-    PREFECT_API_REQUEST_TIMEOUT,
-    PREFECT_CLIENT_MAX_RETRIES,
-    temporary_settings,
-)
+from fastapi import APIRouter, Depends, Header, Response, Security
 
 from api.auth import caller
 from api.body import MAX_BODY_BYTES, json_body
-from api.caller import Scope
+from api.caller import Caller, Scope
+from api.patience import impatient
 from api.problems import (
     BodyTooLarge,
+    KeyReused,
     MalformedBody,
+    TooManyWaiting,
     UnsupportedMediaType,
     documented,
 )
 from api.routes.context import CLOSED, PREFIX, catalog_of, path_of, settings_of
 from api.routes.examples import RECORD
-from convault.catalog.base import BackupRecord, BackupStatus, Catalog
+from convault.catalog.base import BackupRecord, BackupStatus, Catalog, Query
 from convault.errors import (
     CatalogError,
     CatalogUnavailable,
     ConvaultError,
+    NotFoundError,
     OptionsError,
     RecipientMissing,
 )
@@ -39,9 +38,10 @@ from convault.recipients import require_recipient
 from convault.settings import Settings
 from deployments import start_backup
 
-_PATIENCE = {PREFECT_API_REQUEST_TIMEOUT: 10.0, PREFECT_CLIENT_MAX_RETRIES: 1}
-"""Seconds per request, and retries, for a Prefect server that does not answer. Prefect's own are 60
-and 5, right for a run that is under way; whoever waits for this answer has given up by then."""
+MAX_WAITING = 10
+"""backups of one caller that wait for their run"""
+_NAMESPACE = UUID("8d7a1f0e-8f1c-5b0a-9a53-2b6f2f0c7d11")
+"""of the ids that come from an Idempotency-Key; any fixed UUID would do"""
 
 _log = logging.getLogger("convault.api")
 
@@ -81,7 +81,6 @@ router = APIRouter(prefix=PREFIX, tags=["backups"], responses=CLOSED)
 @router.post(
     "",
     status_code=202,
-    dependencies=[Security(caller, scopes=[Scope.OPERATE])],
     summary="Start a backup",
     openapi_extra=_OPTIONS_BODY,
     responses={
@@ -94,23 +93,65 @@ router = APIRouter(prefix=PREFIX, tags=["backups"], responses=CLOSED)
         **documented(BodyTooLarge, f"The body is larger than {MAX_BODY_BYTES} bytes."),
         **documented(UnsupportedMediaType, "Send `Content-Type: application/json`."),
         **documented(RecipientMissing, "Nothing was backed up: earlier backups are encrypted."),
+        **documented(TooManyWaiting, f"{MAX_WAITING} of your backups are waiting already."),
         **documented(OptionsError, "compressionLevel: Input should be less than or equal to 22."),
     },
 )
 def create_backup(
+    who: Annotated[Caller, Security(caller, scopes=[Scope.OPERATE])],
     options: Annotated[BackupOptions, Depends(requested_options)],
     catalog: Annotated[Catalog, Depends(catalog_of)],
     settings: Annotated[Settings, Depends(settings_of)],
     response: Response,
+    idempotency_key: Annotated[
+        str | None,
+        Header(
+            min_length=1,
+            max_length=255,
+            description="the same key of the same caller gives the same backup, whatever comes "
+            "between: send one where a request may be sent twice",
+        ),
+    ] = None,
 ) -> BackupRecord:
     """Ask the source whether what is asked for can be, and whether there is somebody to encrypt it
     to, write the row as `pending`, hand the run to Prefect, and answer without waiting for it."""
     repository_id = _repository_id(catalog)
+    backup_id = uuid4()
+    if idempotency_key is not None:
+        backup_id = uuid5(_NAMESPACE, f"{repository_id}\n{who.name}\n{idempotency_key}")
+        there = _asked_before(catalog, backup_id, options)
+        if there is not None:
+            response.headers["Location"] = path_of(there.id)
+            return there
+    waiting = catalog.page(Query(status=BackupStatus.PENDING, requested_by=who.name, limit=1)).total
+    if waiting >= MAX_WAITING:
+        raise TooManyWaiting(
+            f"{waiting} backups that you asked for are waiting for their run. Wait until one has "
+            "begun, or cancel some."
+        )
     source_of(settings, options).check()
     require_recipient(settings.convault_encryption, catalog)
-    record = _start(catalog, _add_row(catalog, repository_id, options), options)
+    row = _add_row(catalog, repository_id, backup_id, options, who)
+    record = _start(catalog, row, options)
     response.headers["Location"] = path_of(record.id)
     return record
+
+
+def _asked_before(catalog: Catalog, backup_id: UUID, options: BackupOptions) -> BackupRecord | None:
+    """The row that the same Idempotency-Key made; None when there is none, or its run was not
+    handed over yet. KeyReused."""
+    try:
+        there = catalog.get(backup_id)
+    except NotFoundError:
+        return None
+    if there.options != options.to_json():
+        raise KeyReused(
+            f"This Idempotency-Key asked for backup {backup_id} with other options. Use a key of "
+            "its own for each backup.",
+            backup=backup_id,
+        )
+    waits = there.status is BackupStatus.PENDING and there.flow_run_id is None
+    return None if waits else there
 
 
 def _repository_id(catalog: Catalog) -> UUID:
@@ -120,14 +161,17 @@ def _repository_id(catalog: Catalog) -> UUID:
     return repository_id
 
 
-def _add_row(catalog: Catalog, repository_id: UUID, options: BackupOptions) -> BackupRecord:
+def _add_row(
+    catalog: Catalog, repository_id: UUID, backup_id: UUID, options: BackupOptions, who: Caller
+) -> BackupRecord:
     now = datetime.now(UTC)  # the database puts its own time in its place
     return catalog.add(
         BackupRecord(
-            id=uuid4(),
+            id=backup_id,
             status=BackupStatus.PENDING,
             options=options.to_json(),
             repository_id=repository_id,
+            requested_by=who.name,
             created_at=now,
             updated_at=now,
         )
@@ -137,7 +181,7 @@ def _add_row(catalog: Catalog, repository_id: UUID, options: BackupOptions) -> B
 def _start(catalog: Catalog, record: BackupRecord, options: BackupOptions) -> BackupRecord:
     """Hand the run to Prefect; the row then names it, or says `failed` and why."""
     try:
-        with temporary_settings(_PATIENCE):
+        with impatient():
             flow_run_id = start_backup(options, record.id)
     except Exception as error:
         reason = error.message if isinstance(error, ConvaultError) else "see the API's log"

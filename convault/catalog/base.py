@@ -56,6 +56,8 @@ class BackupRecord(BaseModel):
     """when a drill restored it and no check failed; None when the last drill failed"""
     drill: dict[str, Any] | None = None
     """the report of the last drill"""
+    requested_by: str | None = None
+    """API key or user that asked for it; None for a schedule or the command line"""
 
 
 class Query(BaseModel):
@@ -66,6 +68,7 @@ class Query(BaseModel):
     status: BackupStatus | None = None
     format: str | None = None
     """of the options; rows of before there was a choice count as `json`"""
+    requested_by: str | None = None
     created_from: datetime | None = None
     created_to: datetime | None = None
     """exclusive"""

@@ -47,6 +47,7 @@ def page(connection: Connection, query: Query) -> Page:
     asked = {
         "status": query.status.value if query.status else None,
         "format": query.format,
+        "by": query.requested_by,
         "from": query.created_from,
         "to": query.created_to,
         "at": query.after[0] if query.after else None,
@@ -56,6 +57,7 @@ def page(connection: Connection, query: Query) -> Page:
     conditions = {
         "status": "status = %(status)s",
         "format": "coalesce(options->>'format', 'json') = %(format)s",
+        "by": "requested_by = %(by)s",
         "from": "created_at >= %(from)s",
         "to": "created_at < %(to)s",
     }

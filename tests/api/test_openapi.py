@@ -22,7 +22,7 @@ def document(url: str) -> Any:
 
 def test_post_documents_its_answers(document: Any) -> None:
     answers = document["paths"][PATH]["post"]["responses"]
-    assert set(answers) == {"202", "400", "401", "403", "409", "413", "415", "422", "503"}
+    assert set(answers) == {"202", "400", "401", "403", "409", "413", "415", "422", "429", "503"}
 
 
 def test_get_documents_its_answers(document: Any) -> None:
