@@ -2,6 +2,8 @@
 -- no advisory lock does. A lease is a row: holder, fencing number, and an end by this clock alone.
 -- Who is late is fenced: taking a lease over raises the number, and an end that has passed is never
 -- pushed ahead. Runs over SQL keep their advisory locks; each kind sees the other.
+--
+-- JSON comes as text: of values that are jsonb, not every client library leaves objects as they are.
 CREATE TABLE IF NOT EXISTS public.backup_leases (
     name text PRIMARY KEY,
     holder uuid,
@@ -79,7 +81,7 @@ $$;
 -- Make the row `processing` and take its lease. `{"outcome": "taken", "number": 1}`, or an outcome
 -- of `busy`, `over` (with the row's status) or `no-repository`; nothing is changed then.
 CREATE OR REPLACE FUNCTION public.convault_begin(
-    backup uuid, holder uuid, options jsonb, flow_run uuid, seconds double precision
+    backup uuid, holder uuid, options text, flow_run uuid, seconds double precision
 ) RETURNS jsonb
 LANGUAGE plpgsql SECURITY INVOKER SET search_path = '' AS $$
 DECLARE
@@ -101,7 +103,7 @@ BEGIN
     END IF;
     INSERT INTO public.backups AS b
         (id, status, options, repository_id, flow_run_id, started_at, lease_expires_at)
-    VALUES ($1, 'processing', $3, repository, $4, pg_catalog.clock_timestamp(),
+    VALUES ($1, 'processing', $3::jsonb, repository, $4, pg_catalog.clock_timestamp(),
         pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => $5))
     ON CONFLICT (id) DO UPDATE SET status = excluded.status, options = excluded.options,
         repository_id = excluded.repository_id, started_at = excluded.started_at,
@@ -185,17 +187,17 @@ END
 $$;
 
 -- These objects were read just now, by key whether they were sound; those are gone.
-CREATE OR REPLACE FUNCTION public.convault_record_read(repository uuid, sound jsonb, gone jsonb)
+CREATE OR REPLACE FUNCTION public.convault_record_read(repository uuid, sound text, gone text)
 RETURNS void
 LANGUAGE plpgsql SECURITY INVOKER SET search_path = '' AS $$
 BEGIN
     INSERT INTO public.backup_objects AS o (repository_id, key, read_at, sound)
     SELECT $1, r.key, pg_catalog.clock_timestamp(), r.value::boolean
-    FROM pg_catalog.jsonb_each_text($2) AS r ORDER BY r.key
+    FROM pg_catalog.jsonb_each_text($2::jsonb) AS r ORDER BY r.key
     ON CONFLICT (repository_id, key) DO UPDATE SET read_at = excluded.read_at,
         sound = excluded.sound;
     DELETE FROM public.backup_objects o WHERE o.repository_id = $1
-        AND o.key IN (SELECT pg_catalog.jsonb_array_elements_text($3));
+        AND o.key IN (SELECT pg_catalog.jsonb_array_elements_text($3::jsonb));
 END
 $$;
 
@@ -233,13 +235,13 @@ END
 $$;
 
 -- Keys that were not known are, as retired, from now on; which these are.
-CREATE OR REPLACE FUNCTION public.convault_remember_recipients(public_keys jsonb, label text)
+CREATE OR REPLACE FUNCTION public.convault_remember_recipients(public_keys text, label text)
 RETURNS jsonb
 LANGUAGE sql SECURITY INVOKER SET search_path = '' AS $$
     WITH new AS (
         INSERT INTO public.backup_recipients (public_key, label, retired_at)
         SELECT DISTINCT k, $2, pg_catalog.now()
-        FROM pg_catalog.jsonb_array_elements_text($1) AS k
+        FROM pg_catalog.jsonb_array_elements_text($1::jsonb) AS k
         ON CONFLICT (public_key) DO NOTHING RETURNING public_key
     )
     SELECT coalesce(pg_catalog.jsonb_agg(new.public_key), '[]') FROM new

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import json
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -253,7 +254,8 @@ class SupabaseCatalog:
         if not public_keys:
             return []
         new = self._api.function(
-            "convault_remember_recipients", {"public_keys": [*public_keys], "label": label}
+            "convault_remember_recipients",
+            {"public_keys": json.dumps([*public_keys]), "label": label},
         )
         return [key for key in dict.fromkeys(public_keys) if key in new]
 
@@ -278,7 +280,7 @@ class SupabaseCatalog:
         asked = {
             "backup": str(backup_id),
             "holder": str(holder),
-            "options": options,
+            "options": json.dumps(options),
             "flow_run": None if flow_run_id is None else str(flow_run_id),
             "seconds": self._lease_seconds,
         }
@@ -339,8 +341,8 @@ class SupabaseCatalog:
                 "convault_record_read",
                 {
                     "repository": str(repository_id),
-                    "sound": dict(told[first : first + _OBJECTS]),
-                    "gone": lost[first : first + _OBJECTS],
+                    "sound": json.dumps(dict(told[first : first + _OBJECTS])),
+                    "gone": json.dumps(lost[first : first + _OBJECTS]),
                 },
             )
 
