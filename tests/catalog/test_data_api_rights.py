@@ -1,0 +1,213 @@
+"""Who sees and writes what over the Data API, with tokens of each kind, and in Postgres itself."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import jwt
+import psycopg
+import pytest
+
+from convault.catalog import migrations
+from convault.catalog.postgres import PostgresCatalog
+from convault.catalog.supabase import SupabaseCatalog
+from convault.project import Project
+from tests.supabase_stack import SupabaseStack
+
+pytestmark = pytest.mark.xdist_group("supabase")
+
+HIDDEN = ("backup_leases", "convault_migrations")
+SEEN = (
+    "backups", "backup_objects", "backup_recipients", "backup_repositories", "backup_schedules",
+    "backup_verify_turns",
+)  # fmt: skip
+OPERATORS: list[dict[str, Any]] = [
+    {"app_metadata": {"convault_role": "operator"}},
+    {"app_metadata": {"convault_role": "admin"}},
+]
+NO_OPERATORS: list[dict[str, Any]] = [
+    {},
+    {"app_metadata": {"convault_role": "other"}, "user_metadata": {"convault_role": "admin"}},
+    {"user_metadata": {"convault_role": "operator"}},
+    {"convault_role": "operator"},
+    {"app_metadata": "operator"},
+    {"app_metadata": {"convault_role": ["operator"]}},
+    {"app_metadata": None},
+]
+
+
+@pytest.fixture
+def rows(data_api: Project, supabase: SupabaseStack) -> None:
+    """One in each table."""
+    catalog, repository_id = SupabaseCatalog(data_api), uuid4()
+    catalog.register_repository(repository_id, uuid4(), "file:///x")
+    catalog.add_recipient("age1" + "q" * 58)
+    catalog.record_read(repository_id, {"a": True})
+    catalog.set_turn(repository_id, "", 3, 1)
+    catalog.begin(uuid4(), {}).__exit__(None, None, None)
+    with psycopg.connect(supabase.database_url) as connection:
+        connection.execute(
+            "INSERT INTO public.backup_schedules (id, schedule) VALUES (%s, 'daily')", [uuid4()]
+        )
+
+
+def token(supabase: SupabaseStack, claims: dict[str, Any]) -> str:
+    """As the project's Auth signs it. @supabase/lite's own Auth puts no `app_metadata` into its
+    tokens, so tokens that need claims are signed here, with the project's secret."""
+    now = int(time.time())
+    usual = {"sub": str(uuid4()), "aud": "authenticated", "role": "authenticated",
+             "iat": now, "exp": now + 600}  # fmt: skip
+    return jwt.encode({**usual, **claims}, supabase.jwt_secret, algorithm="HS256")
+
+
+def signed_in(supabase: SupabaseStack) -> str:
+    """The token of somebody who signed up at the Auth server, and calls themselves an operator."""
+    with supabase.client(supabase.publishable_key) as client:
+        answer = client.post(
+            "/auth/v1/signup",
+            json={
+                "email": f"{secrets.token_hex(6)}@example.org",
+                "password": secrets.token_hex(12),
+                "data": {"convault_role": "admin"},
+            },
+        ).raise_for_status()
+    return str(answer.json()["access_token"])
+
+
+def client(supabase: SupabaseStack, bearer: str | None) -> httpx.Client:
+    headers = {"apikey": supabase.publishable_key}
+    if bearer is not None:
+        headers["Authorization"] = f"Bearer {bearer}"
+    return httpx.Client(base_url=f"{supabase.url}/rest/v1", headers=headers, timeout=60)
+
+
+def seen(answer: httpx.Response) -> int | None:
+    """How many rows; None where it was refused."""
+    if answer.status_code in (401, 403):
+        return None
+    return len(answer.raise_for_status().json())
+
+
+def written(asking: httpx.Client) -> list[bool]:
+    """Which kinds of writing were done to `backups`, and whether a function ran."""
+    answers = [
+        asking.post("/backups", json={"id": str(uuid4())}),
+        asking.patch("/backups?status=eq.processing", json={"error": "x"},
+                     headers={"Prefer": "return=representation"}),
+        asking.delete("/backups?status=eq.processing",
+                      headers={"Prefer": "return=representation"}),
+        asking.post("/rpc/convault_abandoned", json={}),
+    ]  # fmt: skip
+    return [answer.is_success for answer in answers]
+
+
+@pytest.mark.usefixtures("rows")
+def test_nobody_and_users_see_nothing_operators_read_and_the_service_key_writes(
+    supabase: SupabaseStack,
+) -> None:
+    nobody = [None, supabase.legacy_key("anon")]
+    users = [signed_in(supabase), *(token(supabase, claims) for claims in NO_OPERATORS)]
+    for bearer in (*nobody, *users):
+        with client(supabase, bearer) as asking:
+            for table in SEEN + HIDDEN:
+                assert seen(asking.get(f"/{table}")) in ({None} if bearer in nobody else {0, None})
+            assert written(asking) == [False] * 4
+    for claims in OPERATORS:
+        with client(supabase, token(supabase, claims)) as asking:
+            assert {seen(asking.get(f"/{table}")) for table in SEEN} == {1}
+            assert {seen(asking.get(f"/{table}")) for table in HIDDEN} == {None}
+            assert written(asking) == [False] * 4
+    forged = jwt.encode({"role": "service_role", "exp": int(time.time()) + 60}, "x" * 32)
+    with client(supabase, forged) as asking:
+        assert seen(asking.get("/backups")) is None
+    for key in (supabase.secret_key, supabase.legacy_key()):
+        headers = {} if key.startswith("sb_") else {"Authorization": f"Bearer {key}"}
+        with httpx.Client(
+            base_url=f"{supabase.url}/rest/v1", headers={"apikey": key, **headers}, timeout=60
+        ) as asking:
+            assert all(seen(asking.get(f"/{table}")) for table in SEEN + HIDDEN)
+            assert written(asking) == [True] * 4
+
+
+@pytest.mark.usefixtures("rows")
+@pytest.mark.parametrize(
+    ("role", "claims", "sees"),
+    [
+        ("anon", {}, False),
+        *(("authenticated", claims, False) for claims in NO_OPERATORS),
+        *(("authenticated", claims, True) for claims in OPERATORS),
+        ("authenticated", None, False),
+        ("service_role", {}, True),
+    ],
+)
+def test_postgres_itself_keeps_them_apart(
+    supabase: SupabaseStack, role: str, claims: dict[str, Any] | None, sees: bool
+) -> None:
+    with psycopg.connect(supabase.database_url) as connection:
+        if claims is not None:
+            text = json.dumps({"role": role, **claims})
+            connection.execute("SELECT set_config('request.jwt.claims', %s, true)", [text])
+        connection.execute(f"SET LOCAL ROLE {role}".encode())
+        for table in SEEN:
+            query = f"SELECT count(*) FROM public.{table}".encode()
+            if role == "anon":
+                with (
+                    pytest.raises(psycopg.errors.InsufficientPrivilege),
+                    connection.transaction(),
+                ):
+                    connection.execute(query)
+            else:
+                assert connection.execute(query).fetchone() == (int(sees),)
+
+
+def test_every_table_and_function_of_the_migrations_has_its_rights(
+    supabase_tables: SupabaseStack,
+) -> None:
+    with psycopg.connect(supabase_tables.database_url) as connection:
+        tables = connection.execute(
+            "SELECT relname, relrowsecurity,"
+            " has_table_privilege('anon', oid, 'SELECT,INSERT,UPDATE,DELETE,TRUNCATE,REFERENCES'),"
+            " has_table_privilege('authenticated', oid, 'INSERT,UPDATE,DELETE,TRUNCATE'),"
+            " has_table_privilege('authenticated', oid, 'SELECT'),"
+            " has_table_privilege('service_role', oid, 'INSERT') FROM pg_class"
+            " WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
+            " AND relname ~ '^(backup|convault_)' ORDER BY 1"
+        ).fetchall()
+        assert tables == [
+            (name, True, False, False, name in SEEN, True) for name in sorted(SEEN + HIDDEN)
+        ], "a table that a migration made is not in *_rights.sql"
+        functions = connection.execute(
+            "SELECT proname, prosecdef, proconfig, has_function_privilege('anon', oid, 'EXECUTE'),"
+            " has_function_privilege('authenticated', oid, 'EXECUTE'),"
+            " has_function_privilege('service_role', oid, 'EXECUTE') FROM pg_proc"
+            " WHERE pronamespace = 'public'::regnamespace AND proname ~ '^(backup|convault_)'"
+        ).fetchall()
+    assert len(functions) == 13
+    for name, definer, settings, anon, authenticated, service in functions:
+        assert not (definer or anon or authenticated), name
+        assert service, name
+        assert settings == ['search_path=""'], name
+
+
+def test_roles_that_come_later_get_their_rights_from_the_next_init(
+    supabase_tables: SupabaseStack,
+) -> None:
+    catalog = PostgresCatalog(supabase_tables.database_url)
+    with psycopg.connect(supabase_tables.database_url, autocommit=True) as connection:
+        # As if they had come since: what a role without rights looks like.
+        connection.execute("REVOKE ALL ON ALL TABLES IN SCHEMA public FROM service_role")
+        allowed = "SELECT has_table_privilege('service_role', 'public.backups', 'UPDATE')"
+        assert connection.execute(allowed).fetchone() == (False,)
+        assert catalog.migrate() == []
+        assert connection.execute(allowed).fetchone() == (True,)
+        # A file that is applied again takes rights away, and they come back behind it.
+        name = next(m.name for m in migrations.migrations() if m.name.endswith("_backups"))
+        connection.execute("DELETE FROM public.convault_migrations WHERE name = %s", [name])
+        assert catalog.migrate() == [name]
+        reads = "SELECT has_table_privilege('authenticated', 'public.backups', 'SELECT')"
+        assert connection.execute(reads).fetchone() == (True,)
