@@ -24,7 +24,7 @@ SHORT: dict[str, Any] = {
     "patience": 0.3,
     "attempts": 1,
 }
-_EMPTY = """
+EMPTY = """
     TRUNCATE public.backups, public.backup_leases, public.backup_objects, public.backup_recipients,
         public.backup_repositories, public.backup_schedules, public.backup_verify_turns
 """
@@ -51,19 +51,12 @@ def catalog(database: str, repository_id: UUID) -> PostgresCatalog:
     return made
 
 
-@pytest.fixture(scope="session")
-def supabase_tables(supabase: SupabaseStack) -> SupabaseStack:
-    """The stack, once the catalog's tables are in it."""
-    PostgresCatalog(supabase.database_url).migrate()
-    return supabase
-
-
 @pytest.fixture
-def data_api(supabase_tables: SupabaseStack) -> Project:
+def data_api(catalog_supabase: SupabaseStack) -> Project:
     """The project, its catalog empty."""
-    with psycopg.connect(supabase_tables.database_url, autocommit=True) as connection:
-        connection.execute(_EMPTY)
-    return Project(supabase_tables.url, {"apikey": supabase_tables.secret_key})
+    with psycopg.connect(catalog_supabase.database_url, autocommit=True) as connection:
+        connection.execute(EMPTY)
+    return Project(catalog_supabase.url, {"apikey": catalog_supabase.secret_key})
 
 
 @pytest.fixture(params=["sql", pytest.param("data-api", marks=pytest.mark.xdist_group("supabase"))])
@@ -75,4 +68,4 @@ def kept(request: pytest.FixtureRequest, repository_id: UUID) -> Iterator[Kept]:
     project: Project = request.getfixturevalue("data_api")
     made = SupabaseCatalog(project, **SHORT)
     made.register_repository(repository_id, uuid4(), "file:///somewhere")
-    yield Kept(made, request.getfixturevalue("supabase").database_url)
+    yield Kept(made, request.getfixturevalue("catalog_supabase").database_url)

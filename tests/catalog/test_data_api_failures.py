@@ -94,10 +94,10 @@ def test_what_was_done_and_not_answered_is_done_once(data_api: Project) -> None:
     assert len(truth.recipients()) == 1
 
 
-def test_a_wrong_key_is_said_and_shows_nowhere(supabase_tables: SupabaseStack) -> None:
+def test_a_wrong_key_is_said_and_shows_nowhere(catalog_supabase: SupabaseStack) -> None:
     secret = marker("secret")
     wrong = SupabaseCatalog(
-        Project(supabase_tables.url, {"apikey": f"sb_secret_{secret}"}), attempts=1
+        Project(catalog_supabase.url, {"apikey": f"sb_secret_{secret}"}), attempts=1
     )
     with pytest.raises(CatalogError, match="the key is wrong") as caught:
         wrong.list()
@@ -105,9 +105,9 @@ def test_a_wrong_key_is_said_and_shows_nowhere(supabase_tables: SupabaseStack) -
 
 
 def test_a_key_that_may_not_write_is_told_which_one_is_wanted(
-    supabase_tables: SupabaseStack,
+    catalog_supabase: SupabaseStack,
 ) -> None:
-    publishable = Project(supabase_tables.url, {"apikey": supabase_tables.publishable_key})
+    publishable = Project(catalog_supabase.url, {"apikey": catalog_supabase.publishable_key})
     for call in (
         lambda: SupabaseCatalog(publishable, **SHORT).add(row()),
         lambda: SupabaseCatalog(publishable, **SHORT).begin(uuid4(), {}),
@@ -138,12 +138,12 @@ def test_answers_of_the_server_become_what_to_do_next(status: int, body: bytes, 
     assert "canary" not in shown(error)
 
 
-def test_without_its_tables_it_says_which_sql_to_run(supabase_tables: SupabaseStack) -> None:
+def test_without_its_tables_it_says_which_sql_to_run(catalog_supabase: SupabaseStack) -> None:
     catalog = SupabaseCatalog(
-        Project(supabase_tables.url, {"apikey": supabase_tables.secret_key}), attempts=1
+        Project(catalog_supabase.url, {"apikey": catalog_supabase.secret_key}), attempts=1
     )
     names = [m.name for m in migrations.migrations()]
-    url = supabase_tables.database_url
+    url = catalog_supabase.database_url
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("ALTER TABLE public.convault_migrations RENAME TO moved_away")
         try:
@@ -165,14 +165,14 @@ def test_without_its_tables_it_says_which_sql_to_run(supabase_tables: SupabaseSt
 
 
 def test_is_used_where_url_and_key_are_all_there_is(
-    monkeypatch: pytest.MonkeyPatch, supabase: SupabaseStack
+    monkeypatch: pytest.MonkeyPatch, catalog_supabase: SupabaseStack
 ) -> None:
     with pytest.raises(ConfigurationError, match="DATABASE_URL"):
         load_settings().catalog_url()
     assert not load_settings().has_catalog
-    monkeypatch.setenv("SUPABASE_URL", supabase.url)
+    monkeypatch.setenv("SUPABASE_URL", catalog_supabase.url)
     assert not load_settings().has_catalog
-    monkeypatch.setenv("SUPABASE_SERVICE_ROLE_KEY", supabase.secret_key)
+    monkeypatch.setenv("SUPABASE_SERVICE_ROLE_KEY", catalog_supabase.secret_key)
     assert load_settings().catalog_url() == DATA_API
     assert isinstance(open_catalog(DATA_API), SupabaseCatalog)
     monkeypatch.setenv("DATABASE_URL", "postgresql://host/database")
@@ -180,7 +180,7 @@ def test_is_used_where_url_and_key_are_all_there_is(
     monkeypatch.setenv("CONVAULT_CATALOG_URL", DATA_API)
     assert load_settings().catalog_url() == DATA_API
     assert Settings(convault_catalog_url="postgresql://x").catalog_url() == "postgresql://x"
-    for key in (supabase.publishable_key, supabase.legacy_key("anon")):
+    for key in (catalog_supabase.publishable_key, catalog_supabase.legacy_key("anon")):
         monkeypatch.setenv("SUPABASE_SERVICE_ROLE_KEY", key)
         with pytest.raises(ConfigurationError, match="SUPABASE_SERVICE_ROLE_KEY"):
             open_catalog(DATA_API)

@@ -65,20 +65,20 @@ def sleepy(data_api: Project, repository: Repository) -> SupabaseCatalog:
 
 
 @pytest.fixture
-def over_sql(supabase: SupabaseStack, repository: Repository) -> PostgresCatalog:
+def over_sql(catalog_supabase: SupabaseStack, repository: Repository) -> PostgresCatalog:
     """The same catalog, for somebody who has the database's URL."""
-    return PostgresCatalog(supabase.database_url, **SHORT)
+    return PostgresCatalog(catalog_supabase.database_url, **SHORT)
 
 
 @pytest.fixture
-def holder(supabase: SupabaseStack) -> Iterator[Start]:
+def holder(catalog_supabase: SupabaseStack) -> Iterator[Start]:
     """Start a process that holds the lease of a backup over the Data API."""
     started: list[subprocess.Popen[str]] = []
 
     def start(backup_id: UUID) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.catalog.lease_holder", supabase.url, str(backup_id),
-             supabase.secret_key],
+            [sys.executable, "-m", "tests.catalog.lease_holder", catalog_supabase.url,
+             str(backup_id), catalog_supabase.secret_key],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
             cwd=Path(__file__).parents[2],
         )  # fmt: skip
@@ -95,7 +95,7 @@ def holder(supabase: SupabaseStack) -> Iterator[Start]:
 
 
 def test_of_a_killed_run_it_ends_by_the_databases_clock_and_is_taken_over(
-    rest: SupabaseCatalog, supabase: SupabaseStack, repository: Repository, holder: Start
+    rest: SupabaseCatalog, catalog_supabase: SupabaseStack, repository: Repository, holder: Start
 ) -> None:
     backup_id = uuid4()
     process = holder(backup_id)
@@ -103,25 +103,25 @@ def test_of_a_killed_run_it_ends_by_the_databases_clock_and_is_taken_over(
         rest.begin(backup_id, {})
     process.send_signal(signal.SIGKILL)
     process.wait()
-    ran_out(supabase)
+    ran_out(catalog_supabase)
     assert rest.abandoned() == [backup_id]
     with rest.begin(backup_id, {}) as lease:
         lease.check()
         assert rest.abandoned() == []
-        numbers = sql(supabase, "SELECT number FROM public.backup_leases")
+        numbers = sql(catalog_supabase, "SELECT number FROM public.backup_leases")
         assert numbers == [(2,)]
     (change,) = reconcile(repository, rest)
     assert change.kind is ChangeKind.INTERRUPTED
 
 
 def test_a_run_that_was_stopped_and_wakes_up_late_is_fenced(
-    rest: SupabaseCatalog, supabase: SupabaseStack, holder: Start
+    rest: SupabaseCatalog, catalog_supabase: SupabaseStack, holder: Start
 ) -> None:
     ours, others = uuid4(), uuid4()
     processes = [holder(backup_id) for backup_id in (ours, others)]
     for process in processes:
         process.send_signal(signal.SIGSTOP)
-    ran_out(supabase)
+    ran_out(catalog_supabase)
     with rest.begin(ours, {}) as taken_over:
         for process in processes:
             process.send_signal(signal.SIGCONT)
@@ -138,11 +138,14 @@ def test_a_run_that_was_stopped_and_wakes_up_late_is_fenced(
 
 
 def test_who_lost_it_commits_nothing(
-    rest: SupabaseCatalog, sleepy: SupabaseCatalog, supabase: SupabaseStack, repository: Repository
+    rest: SupabaseCatalog,
+    sleepy: SupabaseCatalog,
+    catalog_supabase: SupabaseStack,
+    repository: Repository,
 ) -> None:
     manifest = new_backup(repository)
     with sleepy.begin(manifest.backup_id, manifest.options) as late:
-        ran_out(supabase)
+        ran_out(catalog_supabase)
         with rest.begin(manifest.backup_id, manifest.options) as lease:
             with pytest.raises(LeaseLost, match="took the backup over"):
                 commit(repository, rest, late, manifest, metrics={})
@@ -157,7 +160,7 @@ def test_runs_over_sql_and_over_the_data_api_see_each_other(
     rest: SupabaseCatalog,
     sleepy: SupabaseCatalog,
     over_sql: PostgresCatalog,
-    supabase: SupabaseStack,
+    catalog_supabase: SupabaseStack,
 ) -> None:
     backup_id = uuid4()
     for first, second in ((rest, over_sql), (over_sql, rest)):
@@ -168,7 +171,7 @@ def test_runs_over_sql_and_over_the_data_api_see_each_other(
             assert second.abandoned() == []
             lease.check()
     with sleepy.begin(backup_id, {}) as late:
-        ran_out(supabase)
+        ran_out(catalog_supabase)
         with over_sql.begin(backup_id, {}) as lease:
             with pytest.raises(LeaseLost):
                 late.check()
@@ -176,7 +179,7 @@ def test_runs_over_sql_and_over_the_data_api_see_each_other(
 
 
 def test_begin_may_be_repeated_when_its_answer_was_lost(
-    data_api: Project, repository: Repository, supabase: SupabaseStack
+    data_api: Project, repository: Repository, catalog_supabase: SupabaseStack
 ) -> None:
     def lose_two(request: Request, number: int) -> Fault | None:
         return Fault.LOST if number < 2 else None
@@ -189,8 +192,8 @@ def test_begin_may_be_repeated_when_its_answer_was_lost(
                 rest.begin(backup_id, {})
         with rest.begin(backup_id, {}) as lease:
             lease.check()
-        assert sql(supabase, "SELECT count(*) FROM public.backups") == [(1,)]
-        assert sql(supabase, "SELECT number FROM public.backup_leases") == [(1,)]
+        assert sql(catalog_supabase, "SELECT count(*) FROM public.backups") == [(1,)]
+        assert sql(catalog_supabase, "SELECT number FROM public.backup_leases") == [(1,)]
 
 
 def test_is_lost_while_nothing_can_be_asked(data_api: Project, repository: Repository) -> None:

@@ -49,9 +49,9 @@ NO_OPERATORS: list[dict[str, Any]] = [
 
 
 @pytest.fixture
-def rows(data_api: Project, supabase: SupabaseStack) -> None:
+def rows(data_api: Project, catalog_supabase: SupabaseStack) -> None:
     """One in each table."""
-    fill(SupabaseCatalog(data_api), supabase.database_url)
+    fill(SupabaseCatalog(data_api), catalog_supabase.database_url)
 
 
 def fill(catalog: Catalog, url: str) -> None:
@@ -72,12 +72,12 @@ def fill(catalog: Catalog, url: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def apart(supabase: SupabaseStack) -> Iterator[str]:
+def apart(catalog_supabase: SupabaseStack) -> Iterator[str]:
     """URL of a database with the catalog, beside the one that lite knows, where the roles are."""
     name = f"apart_{secrets.token_hex(4)}"
-    with psycopg.connect(supabase.database_url, autocommit=True) as connection:
+    with psycopg.connect(catalog_supabase.database_url, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name} TEMPLATE template0".encode())
-        url = supabase.database_url.replace("/app?", f"/{name}?")
+        url = catalog_supabase.database_url.replace("/catalog?", f"/{name}?")
         with psycopg.connect(url, autocommit=True) as there:
             # As Supabase projects had it.
             for kind in ("TABLES", "FUNCTIONS"):
@@ -92,18 +92,18 @@ def apart(supabase: SupabaseStack) -> Iterator[str]:
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 
 
-def token(supabase: SupabaseStack, claims: dict[str, Any]) -> str:
+def token(catalog_supabase: SupabaseStack, claims: dict[str, Any]) -> str:
     """As the project's Auth signs it. @supabase/lite's own Auth puts no `app_metadata` into its
     tokens, so tokens that need claims are signed here, with the project's secret."""
     now = int(time.time())
     usual = {"sub": str(uuid4()), "aud": "authenticated", "role": "authenticated",
              "iat": now, "exp": now + 600}  # fmt: skip
-    return jwt.encode({**usual, **claims}, supabase.jwt_secret, algorithm="HS256")
+    return jwt.encode({**usual, **claims}, catalog_supabase.jwt_secret, algorithm="HS256")
 
 
-def signed_in(supabase: SupabaseStack) -> str:
+def signed_in(catalog_supabase: SupabaseStack) -> str:
     """The token of somebody who signed up at the Auth server, and calls themselves an operator."""
-    with supabase.client(supabase.publishable_key) as client:
+    with catalog_supabase.client(catalog_supabase.publishable_key) as client:
         answer = client.post(
             "/auth/v1/signup",
             json={
@@ -115,11 +115,11 @@ def signed_in(supabase: SupabaseStack) -> str:
     return str(answer.json()["access_token"])
 
 
-def client(supabase: SupabaseStack, bearer: str | None) -> httpx.Client:
-    headers = {"apikey": supabase.publishable_key}
+def client(catalog_supabase: SupabaseStack, bearer: str | None) -> httpx.Client:
+    headers = {"apikey": catalog_supabase.publishable_key}
     if bearer is not None:
         headers["Authorization"] = f"Bearer {bearer}"
-    return httpx.Client(base_url=f"{supabase.url}/rest/v1", headers=headers, timeout=60)
+    return httpx.Client(base_url=f"{catalog_supabase.url}/rest/v1", headers=headers, timeout=60)
 
 
 def seen(answer: httpx.Response) -> int:
@@ -145,27 +145,30 @@ def written(asking: httpx.Client) -> list[bool]:
 
 @pytest.mark.usefixtures("rows")
 def test_nobody_and_users_see_nothing_operators_read_and_the_service_key_writes(
-    supabase: SupabaseStack,
+    catalog_supabase: SupabaseStack,
 ) -> None:
-    nobody = [None, supabase.legacy_key("anon"), signed_in(supabase)]
-    for bearer in (*nobody, *(token(supabase, claims) for claims in NO_OPERATORS)):
-        with client(supabase, bearer) as asking:
+    nobody = [None, catalog_supabase.legacy_key("anon"), signed_in(catalog_supabase)]
+    for bearer in (*nobody, *(token(catalog_supabase, claims) for claims in NO_OPERATORS)):
+        with client(catalog_supabase, bearer) as asking:
             for table in SEEN + HIDDEN:
                 assert seen(asking.get(f"/{table}")) == 0
             assert written(asking) == [False] * 4
     for claims in OPERATORS:
-        with client(supabase, token(supabase, claims)) as asking:
+        with client(catalog_supabase, token(catalog_supabase, claims)) as asking:
             assert {seen(asking.get(f"/{table}")) for table in SEEN} == {1}
             assert {seen(asking.get(f"/{table}")) for table in HIDDEN} == {0}
             assert written(asking) == [False] * 4
     forged = jwt.encode({"role": "service_role", "exp": int(time.time()) + 60}, "x" * 32)
-    with client(supabase, forged) as asking:
+    with client(catalog_supabase, forged) as asking:
         assert seen(asking.get("/backups")) == 0
     # lite's gateway takes no key of the older kind as `apikey`; as the bearer's token it does.
-    for service in (supabase.client(), client(supabase, supabase.legacy_key())):
+    for service in (
+        catalog_supabase.client(),
+        client(catalog_supabase, catalog_supabase.legacy_key()),
+    ):
         with service as asking:
-            asking.base_url = f"{supabase.url}/rest/v1"
-            fill(PostgresCatalog(supabase.database_url), supabase.database_url)
+            asking.base_url = f"{catalog_supabase.url}/rest/v1"
+            fill(PostgresCatalog(catalog_supabase.database_url), catalog_supabase.database_url)
             assert [t for t in SEEN + HIDDEN if not seen(asking.get(f"/{t}"))] == []
             assert written(asking) == [True] * 4
 
