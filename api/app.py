@@ -17,7 +17,7 @@ from api import problems
 from api.access_log import hide_queries
 from api.auth import Guard, caller
 from api.links import links_of
-from api.routes import backups, downloads, health, listing, runs, scheduler
+from api.routes import backups, downloads, health, listing, metrics, runs, scheduler
 from convault import __version__
 from convault.catalog import open_catalog
 from convault.settings import Settings, load_settings
@@ -45,7 +45,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     hide_queries()
     app.include_router(health.router)
     app.include_router(downloads.router)  # by a link, or a key
-    app.include_router(scheduler.router, dependencies=closed)  # before `/{id}`
+    # Fixed paths before `/{id}`.
+    app.include_router(metrics.router, dependencies=closed)
+    app.include_router(scheduler.router, dependencies=closed)
     app.include_router(listing.router, dependencies=closed)
     app.include_router(backups.router, dependencies=closed)
     app.include_router(runs.router, dependencies=closed)
