@@ -16,6 +16,7 @@ from fastapi import Depends, FastAPI
 from api import problems
 from api.access_log import hide_queries
 from api.auth import Guard, caller
+from api.hardening import LOOPBACK, Hardening
 from api.links import links_of
 from api.routes import backups, downloads, health, listing, metrics, runs, scheduler
 from convault import __version__
@@ -34,8 +35,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version=__version__,
         description="Backups of conversations. Errors are problem details (RFC 9457).",
         redirect_slashes=False,
+        openapi_url="/openapi.json" if settings.convault_api_docs else None,
     )
     problems.install(app)
+    named = [name.strip() for name in settings.convault_api_hosts.split(",") if name.strip()]
+    app.add_middleware(Hardening, hosts=(*LOOPBACK, *named))
     app.state.guard = Guard(settings)
     closed = [Depends(caller)]  # each route says what scope it needs beyond that
     app.state.catalog = open_catalog(settings.catalog_url())
