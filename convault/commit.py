@@ -40,6 +40,7 @@ from convault.manifest import (
     MemberEntry,
     PartEntry,
     RangeEntry,
+    ReuseFacts,
     TableEntry,
     part_path,
 )
@@ -56,6 +57,7 @@ from convault.models import (
 )
 from convault.progress import report
 from convault.repository import Repository
+from convault.reuse import Taking
 from convault.signature import SigningKeys
 
 _NO_KEYS = SigningKeys()
@@ -126,6 +128,7 @@ def build_manifest(
     selection: Selection | None = None,
     digests: Mapping[TableName, str | None] | None = None,
     encryption: EncryptionFacts | None = None,
+    reuse: ReuseFacts | None = None,
 ) -> Manifest:
     """The manifest of these receipts: tables as in the dataset, parts and ranges in the order of
     their pages, parts numbered per table; `digests` are of the tables' rows
@@ -174,6 +177,7 @@ def build_manifest(
         selection=selection,
         absent=dataset.absent,
         encryption=encryption,
+        reuse=reuse,
     )
 
 
@@ -210,13 +214,17 @@ def write_index(
     dataset: Dataset,
     parts: Iterable[Part],
     encryptor: Encryptor | None = None,
+    taking: Taking | None = None,
 ) -> IndexEntry | None:
     """Store the index from conversation to parts and frames beside the manifest, as `write_members`
-    does; None where there is no root or it has no primary key: conversations have no name then."""
+    does; None where there is no root or it has no primary key: conversations have no name then.
+    What it says of parts that were taken over comes from the parent's index."""
     tables = indexed(dataset)
     if not tables:
         return None
-    data = conversations.build(parts)
+    parent = None if taking is None or taking.parent is None else taking.parent.index
+    taken = set() if taking is None else {part.key for part in taking.parts}
+    data = conversations.build(parts, parent, taken)
     if encryptor is not None:
         data = encryptor.encrypt_once(data)
     return repository.put_index(backup_id, data, tables, encrypted=encryptor is not None)
@@ -403,6 +411,9 @@ def _range_entry(key: RangeKey, rows: int) -> RangeEntry:
         rows=rows,
         key=key.key,
         reason=key.reason,
+        taken_over=key.taken_over,
+        read_because="" if key.read_because == key.reason else key.read_because,
+        digest=key.digest,
     )
 
 

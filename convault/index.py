@@ -10,7 +10,7 @@ Holds no value of a row but such keys, and those of other tables only where they
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from hashlib import sha256
 from itertools import accumulate
 from math import isqrt
@@ -208,18 +208,36 @@ def _conversations(found: pl.DataFrame, frames: Sequence[Frame]) -> pl.DataFrame
     return made.select(_ENTRIES.names()).cast(_ENTRIES)
 
 
-def build(parts: Iterable[Part]) -> bytes:
+def build(parts: Iterable[Part], parent: bytes | None = None, taken: Collection[str] = ()) -> bytes:
     """The index of a backup, as Parquet: the entries of all parts, by conversation, then by key;
-    the frames, which have no conversation, come last."""
+    the frames, which have no conversation, come last. Those of the objects that are `taken` over
+    are in the index of the `parent`; IntegrityError when that is none."""
     packed = {part.key: part.conversations for part in parts if part.conversations}
+    inherited = _ENTRIES.to_frame().with_columns(part=pl.lit(""))
+    if parent is not None and taken:
+        known = _inherited(parent)
+        inherited = known.filter(pl.col("part").is_in(list(taken)))
+        packed = {key: data for key, data in packed.items() if key not in taken}
+        if not packed and inherited.height == known.height:
+            return parent
     whole = pl.concat(
         [
-            _ENTRIES.to_frame().with_columns(part=pl.lit("")),
+            inherited,
             *(_unpacked(data).with_columns(part=pl.lit(key)) for key, data in packed.items()),
         ]
     )
     ordered = whole.sort("conversation", "part", "first_frame", "offset", nulls_last=True)
     return _as_parquet(ordered.select("conversation", "part", *_ENTRIES.names()[1:]))
+
+
+def _inherited(parent: bytes) -> pl.DataFrame:
+    try:
+        return pl.read_parquet(io.BytesIO(parent)).select(*_ENTRIES.names(), "part").cast(_ENTRIES)
+    except pl.exceptions.PolarsError:
+        raise IntegrityError(
+            "The index of the parent backup is not one of this version, so nothing can be taken "
+            "over. Back up with --full."
+        ) from None
 
 
 def renamed(data: bytes, keys: Mapping[str, str]) -> bytes:

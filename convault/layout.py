@@ -54,7 +54,12 @@ def part_key(table: TableName, sha256: str, suffix: str) -> str:
         raise ValueError(f"not a SHA-256 in lower-case hex: {sha256!r}")
     if suffix not in SUFFIXES:
         raise ValueError(f"not the suffix of a part: {suffix!r}")
-    return f"data/{table_path(table)}/{sha256}{suffix}"
+    return f"{parts_of(table)}{sha256}{suffix}"
+
+
+def parts_of(table: TableName) -> str:
+    """The folder of the table's parts."""
+    return f"data/{table_path(table)}/"
 
 
 def damaged_key(key: str, sha256: str) -> str:

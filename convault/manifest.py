@@ -54,6 +54,12 @@ class RangeEntry(_Stored):
     key: Sha256 | None
     reason: str = ""
     """why there is no key"""
+    taken_over: bool = False
+    """whether its parts are those of the parent backup, and were not read again"""
+    read_because: str = ""
+    """why its rows were read although there is a parent; '' when they were not, or there is none"""
+    digest: Annotated[str, Field(pattern=row_digest.PATTERN)] | None = None
+    """of its rows, as that of the table, which is the sum of its ranges'"""
 
 
 class PartEntry(_Stored):
@@ -144,6 +150,28 @@ class EncryptionFacts(_Stored):
     digest_keys: tuple[DigestKey, ...]
 
 
+class ReuseFacts(_Stored):
+    """What of a backup was taken over from its parent, and when everything was last read."""
+
+    range_pages: Annotated[int, Field(ge=1, lt=2**32)]
+    """heap pages of a range; kept from backup to backup until one reads everything"""
+    reason: str = ""
+    """why every row was read; '' when what is unchanged was taken over"""
+    ranges: Count = 0
+    """taken over"""
+    rows: Count = 0
+    """in them"""
+    stored_bytes: Count = 0
+    """of the objects that hold them"""
+    since_full: Count = 0
+    """backups since the last one that read every row; 0: this one did"""
+    full_at: AwareDatetime
+    """when that one was taken"""
+    differing: tuple[str, ...] = ()
+    """ranges that were read again, whose key is the parent's and whose stored rows are not: one of
+    the two backups is wrong"""
+
+
 class Manifest(_Stored):
     """Everything that a reader needs to know."""
 
@@ -178,6 +206,8 @@ class Manifest(_Stored):
     """reserved for rows that were taken out later"""
     encryption: EncryptionFacts | None = None
     """None when the parts are not encrypted"""
+    reuse: ReuseFacts | None = None
+    """None in backups of versions that took nothing over"""
 
     @property
     def restored(self) -> tuple[TableEntry, ...]:

@@ -134,6 +134,10 @@ class Repository:
         """Key of a part, by the digest of its stored bytes."""
         return layout.part_key(table, sha256, suffix)
 
+    def parts_of(self, table: TableName) -> str:
+        """The folder in which the table's parts lie."""
+        return layout.parts_of(table)
+
     def member_key(self, backup_id: UUID, path: str) -> str:
         """Key of a small file (README.txt, schema.sql) beside the manifest."""
         return layout.member_key(backup_id, path)
