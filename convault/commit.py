@@ -32,8 +32,10 @@ from convault.errors import (
     RepositoryError,
     StoreError,
 )
+from convault.layout import SHARED_INDEXES
 from convault.manifest import (
     FORMAT,
+    SHARED_INDEX,
     EncryptionFacts,
     IndexEntry,
     Manifest,
@@ -57,7 +59,6 @@ from convault.models import (
 )
 from convault.progress import report
 from convault.repository import Repository
-from convault.reuse import Taking
 from convault.signature import SigningKeys
 
 _NO_KEYS = SigningKeys()
@@ -124,6 +125,7 @@ def build_manifest(
     keys: Iterable[RangeKey] = (),
     members: Sequence[MemberEntry],
     index: IndexEntry | None = None,
+    indexes: Sequence[IndexEntry] = (),
     parent_id: UUID | None = None,
     selection: Selection | None = None,
     digests: Mapping[TableName, str | None] | None = None,
@@ -174,11 +176,18 @@ def build_manifest(
         statements=tuple(statements),
         members=tuple(members),
         index=index,
+        indexes=tuple(indexes),
+        features=() if index is None or is_beside(index) else (SHARED_INDEX,),
         selection=selection,
         absent=dataset.absent,
         encryption=encryption,
         reuse=reuse,
     )
+
+
+def is_beside(index: IndexEntry) -> bool:
+    """Whether an index lies beside its manifest, and belongs to that backup alone."""
+    return not index.key.startswith(SHARED_INDEXES)
 
 
 def write_members(
@@ -214,20 +223,20 @@ def write_index(
     dataset: Dataset,
     parts: Iterable[Part],
     encryptor: Encryptor | None = None,
-    taking: Taking | None = None,
+    *,
+    shared: bool = False,
 ) -> IndexEntry | None:
     """Store the index from conversation to parts and frames beside the manifest, as `write_members`
-    does; None where there is no root or it has no primary key: conversations have no name then.
-    What it says of parts that were taken over comes from the parent's index."""
+    does, or where later backups can share it; None where there is no root or it has no primary key:
+    conversations have no name then. Parts that were taken over are in the parent's index."""
     tables = indexed(dataset)
     if not tables:
         return None
-    parent = None if taking is None or taking.parent is None else taking.parent.index
-    taken = set() if taking is None else {part.key for part in taking.parts}
-    data = conversations.build(parts, parent, taken)
+    data = conversations.build(parts)
     if encryptor is not None:
         data = encryptor.encrypt_once(data)
-    return repository.put_index(backup_id, data, tables, encrypted=encryptor is not None)
+    encrypted = encryptor is not None
+    return repository.put_index(backup_id, data, tables, encrypted=encrypted, shared=shared)
 
 
 def commit(

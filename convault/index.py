@@ -10,7 +10,7 @@ Holds no value of a row but such keys, and those of other tables only where they
 from __future__ import annotations
 
 import io
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from itertools import accumulate
 from math import isqrt
@@ -208,21 +208,13 @@ def _conversations(found: pl.DataFrame, frames: Sequence[Frame]) -> pl.DataFrame
     return made.select(_ENTRIES.names()).cast(_ENTRIES)
 
 
-def build(parts: Iterable[Part], parent: bytes | None = None, taken: Collection[str] = ()) -> bytes:
+def build(parts: Iterable[Part]) -> bytes:
     """The index of a backup, as Parquet: the entries of all parts, by conversation, then by key;
-    the frames, which have no conversation, come last. Those of the objects that are `taken` over
-    are in the index of the `parent`; IntegrityError when that is none."""
+    the frames, which have no conversation, come last."""
     packed = {part.key: part.conversations for part in parts if part.conversations}
-    inherited = _ENTRIES.to_frame().with_columns(part=pl.lit(""))
-    if parent is not None and taken:
-        known = _inherited(parent)
-        inherited = known.filter(pl.col("part").is_in(list(taken)))
-        packed = {key: data for key, data in packed.items() if key not in taken}
-        if not packed and inherited.height == known.height:
-            return parent
     whole = pl.concat(
         [
-            inherited,
+            _ENTRIES.to_frame().with_columns(part=pl.lit("")),
             *(_unpacked(data).with_columns(part=pl.lit(key)) for key, data in packed.items()),
         ]
     )
@@ -230,21 +222,14 @@ def build(parts: Iterable[Part], parent: bytes | None = None, taken: Collection[
     return _as_parquet(ordered.select("conversation", "part", *_ENTRIES.names()[1:]))
 
 
-def _inherited(parent: bytes) -> pl.DataFrame:
+def renamed(pieces: Sequence[bytes], keys: Mapping[str, str]) -> bytes:
+    """One index, as from `build`, of a backup whose parts were stored anew, out of the `pieces` of
+    its own: `keys` leads from the old key of each part to the new one. What a later piece says of
+    other parts was an earlier backup's. IntegrityError when they fit no part, or are no index."""
     try:
-        return pl.read_parquet(io.BytesIO(parent)).select(*_ENTRIES.names(), "part").cast(_ENTRIES)
-    except pl.exceptions.PolarsError:
-        raise IntegrityError(
-            "The index of the parent backup is not one of this version, so nothing can be taken "
-            "over. Back up with --full."
-        ) from None
-
-
-def renamed(data: bytes, keys: Mapping[str, str]) -> bytes:
-    """The index, from `build`, of a backup whose parts were stored anew: `keys` leads from the old
-    key of each part to the new one. IntegrityError when it names others, or is no index."""
-    try:
-        whole = pl.read_parquet(io.BytesIO(data))
+        first, *others = [pl.read_parquet(io.BytesIO(data)) for data in pieces]
+        known = [piece.filter(pl.col("part").is_in(list(keys))) for piece in others]
+        whole = pl.concat([first, *known]).unique(maintain_order=True)
         moved = whole.with_columns(part=pl.col("part").replace_strict(keys, return_dtype=pl.String))
         ordered = moved.sort("conversation", "part", "first_frame", "offset", nulls_last=True)
     except pl.exceptions.PolarsError:

@@ -31,7 +31,10 @@ from convault.models import (
 FORMAT = 1
 """The repository format that this version writes, and the newest that it reads; 0 is read too."""
 
-FEATURES: frozenset[str] = frozenset()
+SHARED_INDEX = "shared-index"
+"""an index may lie where backups share it, and there may be further ones"""
+
+FEATURES: frozenset[str] = frozenset({SHARED_INDEX})
 """What a manifest may ask its reader to know beyond format 1. Fields that are not known are passed
 over; so whatever would be misread without a new field goes along with the name of a feature."""
 
@@ -114,10 +117,10 @@ class MemberEntry(_Stored):
 
 
 class IndexEntry(_Stored):
-    """The index from conversation to parts and frames, which lies beside the manifest and goes into
-    the tar under the same name."""
+    """An index from conversation to parts and frames, and its name in the tar. It lies beside the
+    manifest, or where backups share it."""
 
-    path: Literal["index.parquet", "index.parquet.age"]
+    path: str
     key: str
     sha256: Sha256
     bytes: Count
@@ -191,7 +194,11 @@ class Manifest(_Stored):
     statements: tuple[Statement, ...]
     members: tuple[MemberEntry, ...]
     index: IndexEntry | None = None
-    """None when there is no root, or it has no primary key"""
+    """of the parts that this backup has written itself; None when there is no root, or it has no
+    primary key"""
+    indexes: tuple[IndexEntry, ...] = ()
+    """of the parts that were taken over: the indexes of earlier backups, the newest first, which
+    may tell of other parts too"""
     selection: Selection | None = None
     """how rows were selected; None when every row of the tables is in the backup"""
     absent: tuple[Absence, ...] = ()
@@ -235,20 +242,23 @@ class Manifest(_Stored):
         """Of all parts, before compression."""
         return sum(part.plain_bytes for table in self.tables for part in table.parts)
 
+    @property
+    def all_indexes(self) -> tuple[IndexEntry, ...]:
+        """Its own, then those of earlier backups."""
+        return (*(() if self.index is None else (self.index,)), *self.indexes)
+
     def objects(self) -> dict[str, int]:
         """Every key that the backup needs beside its manifest, with its size in bytes."""
         sizes = {p.key: p.stored_bytes for t in self.tables for p in t.parts}
         sizes.update({member.key: member.bytes for member in self.members})
-        if self.index is not None:
-            sizes[self.index.key] = self.index.bytes
+        sizes.update({index.key: index.bytes for index in self.all_indexes})
         return sizes
 
     def digests(self) -> dict[str, str]:
         """The SHA-256 of the stored bytes of each of `objects`, by key."""
         found = {p.key: p.sha256 for t in self.tables for p in t.parts}
         found.update({member.key: member.sha256 for member in self.members})
-        if self.index is not None:
-            found[self.index.key] = self.index.sha256
+        found.update({index.key: index.sha256 for index in self.all_indexes})
         return found
 
     def to_bytes(self) -> bytes:

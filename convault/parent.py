@@ -1,8 +1,8 @@
 """The backup whose unchanged ranges a new one may take over: the newest complete one of its kind.
 
 It is only believed when it is what was committed: its manifest read, its signature proven where
-there are keys, its index held against its digest. Whatever is in the way means that every row is
-read, which is always right, and says why.
+there are keys. Whatever is in the way means that every row is read, which is always right, and says
+why.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ from convault.catalog.base import BackupRecord, BackupStatus, Catalog
 from convault.encryption import Encryptor
 from convault.errors import (
     ConvaultError,
-    IntegrityError,
-    NotFoundError,
     OptionsError,
     RepositoryError,
 )
@@ -41,26 +39,18 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
-class Parent:
-    """An earlier backup, proven."""
-
-    manifest: Manifest
-    index: bytes | None
-    """its index from conversations to parts; None when it has none, or nobody here can read it"""
-
-
-@dataclass(frozen=True, slots=True)
 class Parentage:
     """What a new backup has to do with earlier ones."""
 
-    parent: Parent | None
+    parent: Manifest | None
+    """the manifest of an earlier backup, proven"""
     full_because: str
     """why every row is read; '' when ranges of the parent may be taken over"""
 
     @property
     def facts(self) -> ReuseFacts | None:
         """What the parent says of itself."""
-        return None if self.parent is None else self.parent.manifest.reuse
+        return None if self.parent is None else self.parent.reuse
 
     def range_pages(self, wanted: int) -> int:
         """Heap pages of a range: the parent's, or as `wanted` when every row is read anyhow."""
@@ -90,13 +80,11 @@ def find_parent(
         manifest = _proven(repository, record, keys)
         if _recipients(manifest) != (None if encryptor is None else encryptor.recipients):
             return Parentage(None, f"{name} is encrypted to others")
-        index = None if encryptor is not None else _index(repository, manifest)
-    except (ConvaultError, NotFoundError) as error:
+    except ConvaultError as error:
         return Parentage(None, f"{name} cannot be used: {error.message}")
-    parent = Parent(manifest, index)
     if options.full:
-        return Parentage(parent, ASKED)
-    return Parentage(parent, _due(manifest, policy, now or datetime.now(UTC)))
+        return Parentage(manifest, ASKED)
+    return Parentage(manifest, _due(manifest, policy, now or datetime.now(UTC)))
 
 
 def same_kind(one: BackupOptions, other: BackupOptions) -> bool:
@@ -135,16 +123,6 @@ def _proven(repository: Repository, record: BackupRecord, keys: SigningKeys) -> 
 
 def _recipients(manifest: Manifest) -> tuple[str, ...] | None:
     return None if manifest.encryption is None else manifest.encryption.recipients
-
-
-def _index(repository: Repository, manifest: Manifest) -> bytes | None:
-    entry = manifest.index
-    if entry is None:
-        return None
-    data = repository.store.get(entry.key)
-    if len(data) != entry.bytes or sha256(data).hexdigest() != entry.sha256:
-        raise IntegrityError(f"{entry.key} does not have its digest.", key=entry.key)
-    return data
 
 
 def _due(manifest: Manifest, policy: Policy, now: datetime) -> str:

@@ -6,14 +6,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from convault.age import SUFFIX as ENCRYPTED
 from convault.belonging import indexed
-from convault.manifest import Manifest, PartEntry, RangeEntry, ReuseFacts, TableEntry
+from convault.layout import index_path
+from convault.manifest import IndexEntry, Manifest, PartEntry, RangeEntry, ReuseFacts, TableEntry
 from convault.models import Dataset, Part, Range, RangeKey, SourceFacts, TableName
-from convault.parent import Parent, Parentage
+from convault.parent import Parentage
 from convault.range_keys import incomparable
 
 CHANGED = "its rows changed"
 NEW = "the parent has no such range"
+MAX_INDEXES = 32
+"""of a backup: who looks for a conversation looks into each"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +28,9 @@ class Taking:
     """of every range, in the order they were given; each says whether it was taken over"""
     parts: tuple[Part, ...] = ()
     """of the ranges that were taken over"""
-    parent: Parent | None = None
+    indexes: tuple[IndexEntry, ...] = ()
+    """of earlier backups, which tell of these parts"""
+    parent: Manifest | None = None
     """that they come from, or that what is read is compared with"""
     full_because: str = ""
     """why every row is read"""
@@ -50,11 +56,11 @@ def take_over(
     parent = parentage.parent
     why = parentage.full_because
     if parent is not None and not why:
-        why = _hindrance(parent, facts, dataset)
+        why = _hindrance(parent, facts, dataset, sizes or {})
     if parent is None or why:
-        return Taking(tuple(keys), (), parent, why)
-    tables = {table.name: _Known(table, parent.manifest) for table in parent.manifest.tables}
-    covered = _covered(parent.manifest) ^ set(indexed(dataset))
+        return Taking(tuple(keys), parent=parent, full_because=why)
+    tables = {table.name: _Known(table, parent) for table in parent.tables}
+    covered = _covered(parent) ^ set(indexed(dataset))
     decided, parts = [], []
     for key in keys:
         known = tables.get(key.range.table)
@@ -71,7 +77,8 @@ def take_over(
         parts += found
         digest = known.ranges[_place(key.range)].digest
         decided.append(replace(key, taken_over=True, digest=digest))
-    return Taking(tuple(decided), tuple(parts), parent)
+    indexes = _further(parent) if parts else ()
+    return Taking(tuple(decided), tuple(parts), indexes, parent)
 
 
 def differing(
@@ -103,10 +110,9 @@ def reuse_facts(
 ) -> ReuseFacts:
     """What the manifest says of it; `parts` are all of the backup's, `taken_at` is the snapshot's
     time."""
-    before = None if taking.parent is None else taking.parent.manifest.reuse
+    before = None if taking.parent is None else taking.parent.reuse
     taken = [key for key in taking.keys if key.taken_over]
     sizes = {part.key: part.stored_bytes for part in taking.parts}
-    earlier = None if taking.parent is None else taking.parent.manifest
     return ReuseFacts(
         range_pages=range_pages,
         reason=taking.full_because or ("" if taken else "no range is as the parent has it"),
@@ -115,7 +121,7 @@ def reuse_facts(
         stored_bytes=sum(sizes.values()),
         since_full=0 if before is None or not taken else before.since_full + 1,
         full_at=datetime.fromisoformat(taken_at) if before is None or not taken else before.full_at,
-        differing=differing(earlier, taking.keys, parts),
+        differing=differing(taking.parent, taking.keys, parts),
     )
 
 
@@ -166,21 +172,39 @@ class _Known:
         ]
 
 
-def _hindrance(parent: Parent, facts: SourceFacts, dataset: Dataset) -> str:
+def _hindrance(
+    parent: Manifest, facts: SourceFacts, dataset: Dataset, sizes: Mapping[str, int]
+) -> str:
     """Why nothing of the parent may be taken over."""
-    manifest, source = parent.manifest, parent.manifest.source
-    name = f"backup {manifest.backup_id}"
-    if manifest.selection is not None:
+    source = parent.source
+    name = f"backup {parent.backup_id}"
+    if parent.selection is not None:
         return f"{name} is filtered"
     if (source.system_identifier, source.database_oid, source.timeline) != (
         facts.system_identifier, facts.database_oid, facts.timeline
     ):  # fmt: skip
         return f"{name} is of another database, or of another history of this one"
     if source.started_at != facts.started_at:
-        return "the server was started since the parent was taken, and may be a copy put back"
+        return f"the server was started after {name}, and may be a copy that was put back"
     if indexed(dataset) and parent.index is None:
-        return f"the index of {name} cannot be read here, because it is encrypted or not there"
+        return f"{name} has no index"
+    if any(sizes.get(index.key) != index.bytes for index in parent.all_indexes):
+        return f"an index of {name} is missing from where backups share it"
+    if len(parent.all_indexes) >= MAX_INDEXES:
+        return f"{name} has {len(parent.all_indexes)} indexes already"
     return incomparable(source, facts)
+
+
+def _further(parent: Manifest) -> tuple[IndexEntry, ...]:
+    """The parent's indexes as further ones. Those that tell of no part are left out."""
+    empty = parent.index is not None and not any(
+        not entry.taken_over and entry.rows for table in parent.tables for entry in table.ranges
+    )
+    found = parent.all_indexes[1:] if empty else parent.all_indexes
+    return tuple(
+        index.model_copy(update={"path": index_path(number, index.path.endswith(ENCRYPTED))})
+        for number, index in enumerate(found, 1)
+    )
 
 
 def _covered(manifest: Manifest) -> set[TableName]:

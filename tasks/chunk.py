@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from prefect import task
 
 from convault import ranges
+from convault.layout import SHARED_INDEXES, parts_of
 from convault.models import (
     MAX_PART_BYTES,
     BackupOptions,
@@ -102,12 +103,9 @@ def _sizes(parentage: Parentage, repository: Repository) -> dict[str, int]:
     """Of the objects that may be taken over: what is gone is read again."""
     if parentage.parent is None or parentage.full_because:
         return {}
-    tables = [table.name for table in parentage.parent.manifest.tables if table.parts]
-    return {
-        info.key: info.size
-        for table in tables
-        for info in repository.store.list(repository.parts_of(table))
-    }
+    tables = [table.name for table in parentage.parent.tables if table.parts]
+    folders = [SHARED_INDEXES, *map(parts_of, tables)]
+    return {info.key: info.size for folder in folders for info in repository.store.list(folder)}
 
 
 def ranges_of(table: Table, snapshot: Snapshot, range_pages: int) -> Sequence[Range]:

@@ -77,10 +77,17 @@ def record(
         keys=lasting(taking.keys, seen, tally.content),
         members=members,
         selection=seen.selection,
+        # A filtered backup is nobody's parent.
         index=commit.write_index(
-            repository, backup_id, seen.dataset, parts.content, encryptor, taking
+            repository,
+            backup_id,
+            seen.dataset,
+            parts.content,
+            encryptor,
+            shared=seen.selection is None,
         ),
-        parent_id=None if taking.parent is None else taking.parent.manifest.backup_id,
+        indexes=taking.indexes,
+        parent_id=None if taking.parent is None else taking.parent.backup_id,
         encryption=encryption(encryptor, taking),
         reuse=reuse,
     )
@@ -115,7 +122,7 @@ def encryption(encryptor: Encryptor | None, taking: Taking) -> EncryptionFacts |
     """With the digest keys of the parts that were taken over."""
     if encryptor is None:
         return None
-    facts = None if taking.parent is None else taking.parent.manifest.encryption
+    facts = None if taking.parent is None else taking.parent.encryption
     needed = {part.digest_key for part in taking.parts}
     others = () if facts is None else facts.digest_keys
     return encryptor.facts_with(key for key in others if key.id in needed)
