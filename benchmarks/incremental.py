@@ -40,8 +40,10 @@ CREATE TABLE messages (id bigint PRIMARY KEY,
     metadata jsonb, created_at timestamptz NOT NULL, read_at timestamptz);
 """
 FILL = """
-CREATE TEMP TABLE words AS SELECT array_agg(substr(md5(n::text), 1, 2 + n % 9)) AS w
-    FROM generate_series(0, 4095) n;
+CREATE TEMP TABLE sentences AS SELECT s AS n,
+    (SELECT string_agg(substr(md5((hashint8extended(s, k) & 2047)::text), 1, 2 + k % 7), ' ')
+     FROM generate_series(1, 12) k) AS sentence FROM generate_series(0, 19999) s;
+CREATE UNIQUE INDEX ON sentences (n);
 INSERT INTO contacts SELECT n, 'contact ' || n, md5(n::text) || '@example.org'
     FROM generate_series(0, {conversations} / 3) n;
 INSERT INTO conversations SELECT md5('c' || n)::uuid, n / 3, 'subject ' || n,
@@ -49,12 +51,13 @@ INSERT INTO conversations SELECT md5('c' || n)::uuid, n / 3, 'subject ' || n,
     FROM generate_series(0, {conversations} - 1) n;
 INSERT INTO messages SELECT i, md5('c' || greatest(0, least({conversations} - 1,
         (i / 30 + (random() - 0.5) * 200)::int)))::uuid,
-    (ARRAY['agent', 'contact'])[1 + i % 2], (
-        SELECT string_agg(w[1 + (hashint8extended(i, k) & 4095)], ' ')
-        FROM generate_series(1, 36) k),
+    (ARRAY['agent', 'contact'])[1 + i % 2], concat_ws(' ', a.sentence, md5(i::text),
+        md5('b' || i), b.sentence, md5('c' || i), md5('d' || i)),
     jsonb_build_object('channel', i % 5, 'id', md5(i::text)),
     '2024-01-01'::timestamptz + i * interval '16 seconds', NULL
-    FROM generate_series(0, {messages} - 1) i, words ORDER BY i;
+    FROM generate_series(0, {messages} - 1) i
+    JOIN sentences a ON a.n = (i::bigint * 7919) % 20000
+    JOIN sentences b ON b.n = (i::bigint * 104729 + i / 20000) % 20000 ORDER BY i;
 """
 """A message belongs to one of the conversations of its days: `30` messages each."""
 

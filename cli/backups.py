@@ -11,7 +11,7 @@ import typer
 from pydantic.alias_generators import to_camel
 
 from cli import progress
-from cli.listing import as_object, omissions, selection, summary
+from cli.listing import as_object, omissions, selection, summary, taken_over
 from cli.opening import opened
 from cli.output import AsJson, print_json, say
 from cli.prefect_server import ensure_server
@@ -139,6 +139,8 @@ def backup(
     else:
         print(record.id)
         say(summary(record))
+        if told := taken_over(record):
+            say(told)
         if selected := selection(record):
             say(selected)
         for line in omissions(record):

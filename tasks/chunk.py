@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from prefect import task
 
@@ -43,6 +43,10 @@ class Plan:
     def keys(self) -> tuple[RangeKey, ...]:
         """Of every range, in the order of the chunks."""
         return self.taking.keys
+
+    def with_keys(self, keys: Sequence[RangeKey]) -> Plan:
+        """The same plan with other keys of its ranges."""
+        return replace(self, taking=replace(self.taking, keys=tuple(keys)))
 
     def keys_of(self, table: Table) -> tuple[RangeKey, ...]:
         """Of the table's own."""

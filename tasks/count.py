@@ -28,12 +28,7 @@ def count(
     """count(*) without page ranges: what the parts are held against; and the digest of the rows,
     for drills: the sum of those of its `ranges`, which `digest` has made, or of the whole table
     where they have none."""
-    seen = snapshot.content
-    if ranges is None or not digested(ranges.content):
-        counted = seen.counted(table)
-    else:
-        digests = [range_.digest for range_ in ranges.content]
-        counted = Counted(seen.count(table), row_digest.added(digests))
+    counted = counted_in(snapshot.content, table, () if ranges is None else ranges.content)
     report("count", str(table.name), done=counted.rows, total=counted.rows)
     return counted
 
@@ -43,8 +38,16 @@ def count(
 def digest(snapshot: Load[Snapshot], plan: Load[Plan], workers: int) -> Load[Plan]:
     """The plan, each range that was read with the digest of its rows. Of a table some of whose
     ranges have no key it is made as a whole (`count`)."""
-    keys = tuple(digests(snapshot.content, plan.content.keys, workers))
-    return Load("plan", replace(plan.content, taking=replace(plan.content.taking, keys=keys)))
+    keys = list(digests(snapshot.content, plan.content.keys, workers))
+    return Load("plan", plan.content.with_keys(keys))
+
+
+def counted_in(snapshot: Snapshot, table: Table, ranges: Sequence[RangeKey]) -> Counted:
+    """See `count`."""
+    if not digested(ranges):
+        return snapshot.counted(table)
+    digests = [range_.digest for range_ in ranges]
+    return Counted(snapshot.count(table), row_digest.added(digests))
 
 
 def digested(ranges: Sequence[RangeKey]) -> bool:

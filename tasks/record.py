@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from uuid import UUID
 
@@ -11,7 +11,7 @@ from prefect import get_run_logger, task
 from convault import commit
 from convault.catalog.base import BackupRecord, Catalog, Lease
 from convault.encryption import Encryptor
-from convault.manifest import EncryptionFacts
+from convault.manifest import EncryptionFacts, Manifest
 from convault.models import BackupOptions, Part, RangeKey, TableName
 from convault.repository import Repository
 from convault.reuse import Taking, reuse_facts
@@ -46,53 +46,13 @@ def record(
 
     IncompleteBackup when the parts are not what was counted, or what the keys were made of.
     """
-    seen, taking = snapshot.content, plan.content.taking
-    rows = {table: counted.rows for table, counted in counts.items()}
-    whole = [*parts.content, *taking.parts]
-    commit.check_counts(rows, whole)
-    commit.check_keys(taking.keys, whole)
-    members = commit.write_members(
-        repository,
-        backup_id,
-        facts=seen.facts,
-        dataset=seen.dataset,
-        options=options,
-        statements=seen.statements,
-        selection=seen.selection,
-        encrypted=encryptor is not None,
-    )
-    reuse = reuse_facts(
-        taking, whole, range_pages=plan.content.range_pages, taken_at=seen.facts.taken_at
-    )
-    manifest = commit.build_manifest(
-        backup_id=backup_id,
-        repository_id=repository.repository_id,
-        options=options,
-        facts=seen.facts,
-        dataset=seen.dataset,
-        statements=seen.statements,
-        counts=rows,
-        digests={table: counted.digest for table, counted in counts.items()},
-        parts=whole,
-        keys=lasting(taking.keys, seen, tally.content),
-        members=members,
-        selection=seen.selection,
-        # A filtered backup is nobody's parent.
-        index=commit.write_index(
-            repository,
-            backup_id,
-            seen.dataset,
-            parts.content,
-            encryptor,
-            shared=seen.selection is None,
-        ),
-        indexes=taking.indexes,
-        parent_id=None if taking.parent is None else taking.parent.backup_id,
-        encryption=encryption(encryptor, taking),
-        reuse=reuse,
-    )
-    tally.content.reuse(reuse)
-    for range_ in reuse.differing:
+    manifest = composed(
+        backup_id, options, repository, snapshot.content, counts, parts.content, plan.content,
+        tally.content.warn, encryptor,
+    )  # fmt: skip
+    assert manifest.reuse is not None
+    tally.content.reuse(manifest.reuse)
+    for range_ in manifest.reuse.differing:
         get_run_logger().error(
             "%s: the rows that were read again are not those that backup %s holds, though nothing "
             "changed them. One of the two is wrong: run `convault drill` on both.",
@@ -105,7 +65,56 @@ def record(
     )  # fmt: skip
 
 
-def lasting(keys: Iterable[RangeKey], snapshot: Snapshot, tally: Tally) -> list[RangeKey]:
+def composed(
+    backup_id: UUID, options: BackupOptions, repository: Repository, seen: Snapshot,
+    counts: Mapping[TableName, Counted], parts: Sequence[Part], plan: Plan,
+    warn: Callable[[str], None], encryptor: Encryptor | None = None,
+) -> Manifest:  # fmt: skip
+    """The manifest, with what lies beside it stored; see `record`."""
+    taking = plan.taking
+    rows = {table: counted.rows for table, counted in counts.items()}
+    whole = [*parts, *taking.parts]
+    commit.check_counts(rows, whole)
+    commit.check_keys(taking.keys, whole)
+    members = commit.write_members(
+        repository,
+        backup_id,
+        facts=seen.facts,
+        dataset=seen.dataset,
+        options=options,
+        statements=seen.statements,
+        selection=seen.selection,
+        encrypted=encryptor is not None,
+    )
+    return commit.build_manifest(
+        backup_id=backup_id,
+        repository_id=repository.repository_id,
+        options=options,
+        facts=seen.facts,
+        dataset=seen.dataset,
+        statements=seen.statements,
+        counts=rows,
+        digests={table: counted.digest for table, counted in counts.items()},
+        parts=whole,
+        keys=lasting(taking.keys, seen, warn),
+        members=members,
+        selection=seen.selection,
+        index=commit.write_index(
+            repository, backup_id, seen.dataset, parts, encryptor,
+            shared=seen.selection is None,  # or it is nobody's parent
+        ),
+        indexes=taking.indexes,
+        parent_id=None if taking.parent is None else taking.parent.backup_id,
+        encryption=encryption(encryptor, taking),
+        reuse=reuse_facts(
+            taking, whole, range_pages=plan.range_pages, taken_at=seen.facts.taken_at
+        ),
+    )  # fmt: skip
+
+
+def lasting(
+    keys: Iterable[RangeKey], snapshot: Snapshot, warn: Callable[[str], None]
+) -> list[RangeKey]:
     """The keys; without them, where what the snapshot shows could be taken back by a crash of the
     server: then no later backup may compare its own with them."""
     listed = list(keys)
@@ -114,7 +123,7 @@ def lasting(keys: Iterable[RangeKey], snapshot: Snapshot, tally: Tally) -> list[
     why = snapshot.unsettled()
     if not why:
         return listed
-    tally.warn(f"The next backup will read every row, because {why}.")
+    warn(f"The next backup will read every row, because {why}.")
     return [replace(k, key=None, reason=why) if k.key is not None else k for k in listed]
 
 
