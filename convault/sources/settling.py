@@ -20,9 +20,9 @@ from convault.sources.session import connect
 
 TIMEOUT = 10.0
 """seconds; the server's own writer takes 0.6 at most with its usual settings"""
-PATIENCE = 1.5
+PATIENCE = 0.2
 """seconds before the server is given a reason to flush"""
-_PAUSE = 0.05
+_PAUSE = 0.02
 
 _FLUSHED = {
     False: "pg_current_wal_flush_lsn",
