@@ -69,7 +69,7 @@ class Settings(BaseSettings):
 
     convault_workers: int = Field(default=2, ge=1, le=32)
     """chunks carried at the same time"""
-    convault_range_pages: int = Field(default=2048, ge=1)
+    convault_range_pages: int = Field(default=1024, ge=1)
     """heap pages of a range, from the next backup on that reads every row"""
     convault_full_every: int = Field(default=30, ge=0)
     """one of so many backups reads every row; 0: none for their number"""
