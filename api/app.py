@@ -14,8 +14,10 @@ from __future__ import annotations
 from fastapi import Depends, FastAPI
 
 from api import problems
+from api.access_log import hide_queries
 from api.auth import Guard, caller
-from api.routes import backups, health
+from api.links import links_of
+from api.routes import backups, downloads, health, listing, runs
 from convault import __version__
 from convault.catalog import open_catalog
 from convault.settings import Settings, load_settings
@@ -38,6 +40,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     closed = [Depends(caller)]  # each route says what scope it needs beyond that
     app.state.catalog = open_catalog(settings.catalog_url())
     app.state.settings = settings
+    app.state.links = links_of(settings)
+    app.state.repository = None
+    hide_queries()
     app.include_router(health.router)
+    app.include_router(downloads.router)  # by a link, or a key
+    app.include_router(listing.router, dependencies=closed)
     app.include_router(backups.router, dependencies=closed)
+    app.include_router(runs.router, dependencies=closed)
     return app

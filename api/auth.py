@@ -23,12 +23,12 @@ from api.tokens import verifier_of
 from convault.errors import ConfigurationError
 from convault.settings import Settings
 
-_bearer = HTTPBearer(
+bearer_of = HTTPBearer(
     auto_error=False,
     description="`Authorization: Bearer <key>`, or the access token of a user of the Supabase "
     "project whose `app_metadata` has `convault_role`",
 )
-_header = APIKeyHeader(name="X-API-Key", auto_error=False, description="`X-API-Key: <key>`")
+header_of = APIKeyHeader(name="X-API-Key", auto_error=False, description="`X-API-Key: <key>`")
 
 
 class Guard:
@@ -65,8 +65,8 @@ class Guard:
 def caller(
     request: Request,
     needed: SecurityScopes,
-    bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
-    header: Annotated[str | None, Depends(_header)],
+    bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer_of)],
+    header: Annotated[str | None, Depends(header_of)],
 ) -> Caller:
     """Who asks. Unauthorized without a right key or token, Forbidden when it does not allow what
     the route needs."""

@@ -52,6 +52,8 @@ class Settings(BaseSettings):
     """a file that holds the passphrase of identity files"""
     convault_mask_key: SecretStr | None = None
     """what `maskColumns` hashes with; whoever has it can try values until a mask agrees"""
+    convault_allow_live_restore: bool = False
+    """whether the API may start restores that change rows of live tables, or go into the source"""
     convault_timezone: ZoneInfo = ZoneInfo("UTC")
 
     convault_root_table: str = "conversations"

@@ -14,7 +14,7 @@ from psycopg.sql import SQL
 from psycopg.types.json import Jsonb
 
 from convault.catalog import migrations, objects, recipients, rows
-from convault.catalog.base import BackupRecord, BackupStatus, Lease, Recipient
+from convault.catalog.base import BackupRecord, BackupStatus, Lease, Page, Query, Recipient
 from convault.catalog.connection import Connection, check_url, connect, connected, translated
 from convault.catalog.lease import PostgresLease
 from convault.catalog.locks import backup_key, one_at_a_time, try_lock, unlock
@@ -116,6 +116,10 @@ class PostgresCatalog:
         where = SQL("WHERE status = {} ").format(status.value) if status else SQL("")
         rest = where + SQL("ORDER BY created_at DESC, id LIMIT {}").format(limit)
         return self._do(lambda connection: rows.select(connection, rest, {}))
+
+    def page(self, query: Query) -> Page:
+        """Some of the rows, newest first, from one snapshot with their number."""
+        return self._do(lambda connection: rows.page(connection, query))
 
     def update(self, backup_id: UUID, **columns: Any) -> BackupRecord:
         """Set columns. CatalogError when this would take the row out of `completed` (or out of
