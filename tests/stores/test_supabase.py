@@ -225,7 +225,7 @@ def put_by_another(stack: SupabaseStack, bucket: str, key: str, data: bytes) -> 
 
 
 def test_a_range_is_all_that_is_sent(bucket: str, supabase: SupabaseStack) -> None:
-    """What crosses the network for some bytes of an object: those, from a server that has ranges."""
+    """What crosses the network for some bytes of an object: those bytes."""
     store = open_store(f"supabase://{bucket}/in")
     assert isinstance(store, SupabaseStore)
     data = bytes(range(256)) * 4096
