@@ -43,24 +43,32 @@ class Answered:
 
 def ask(project: Project, bucket: str) -> Answered:
     """Ask for the bucket, once. Redirects are not followed: the key would go along."""
+    with httpx.Client(
+        base_url=project.url, headers=project.headers, timeout=TIMEOUT, follow_redirects=False
+    ) as client:
+        try:
+            answered = _bucket(client, bucket)
+            if answered.reason == "no-bucket" and "Authorization" not in project.headers:
+                # Storage may take a secret key that nobody has for a stranger, who sees no bucket.
+                with client.stream("GET", "/rest/v1/") as answer:
+                    if answer.status_code == 401:
+                        return Answered(401, clock=answered.clock)
+        except httpx.HTTPError:
+            return Answered(None)
+    return answered
+
+
+def _bucket(client: httpx.Client, bucket: str) -> Answered:
     before = datetime.now(UTC)
-    try:
-        with (
-            httpx.Client(timeout=TIMEOUT, follow_redirects=False) as client,
-            client.stream(
-                "GET", f"{project.url}/storage/v1/bucket/{bucket}", headers=project.headers
-            ) as answer,
-        ):
-            clock = from_date_header(answer.headers.get("Date"), before, datetime.now(UTC))
-            body = b""
-            for chunk in answer.iter_bytes():
-                body += chunk
-                if len(body) > MAX_ERROR_BYTES:
-                    break
-            if answer.status_code == 200:
-                return Answered(200, bucket=_members(body), clock=clock)
-    except httpx.HTTPError:
-        return Answered(None)
+    with client.stream("GET", f"/storage/v1/bucket/{bucket}") as answer:
+        clock = from_date_header(answer.headers.get("Date"), before, datetime.now(UTC))
+        body = b""
+        for chunk in answer.iter_bytes():
+            body += chunk
+            if len(body) > MAX_ERROR_BYTES:
+                break
+    if answer.status_code == 200:
+        return Answered(200, bucket=_members(body), clock=clock)
     said = taken_apart(answer.status_code, body)
     return Answered(said.status, said.reason, clock=clock)
 

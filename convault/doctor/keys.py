@@ -36,7 +36,8 @@ def judge_encryption(mode: Mode, known: Sequence[Recipient]) -> Finding:
     if active:
         return ok(name, f"to {active} {'recipient' if active == 1 else 'recipients'}")
     if mode == "required" or known:
-        why = "CONVAULT_ENCRYPTION is `required`" if mode == "required" else "earlier backups are"
+        required = "CONVAULT_ENCRYPTION is `required`"
+        why = required if mode == "required" else "earlier backups are encrypted"
         return red(
             name,
             f"{why}, and there is no active recipient: no backup is made",
