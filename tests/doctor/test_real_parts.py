@@ -78,7 +78,7 @@ def test_what_is_set_up_is_green_and_a_probe_leaves_nothing(
     before = examine()
     assert named(before, "bucket").remedy == "Run `convault init`, which makes it, private."
 
-    initialise(load_settings())
+    initialise(load_settings(), new_repository=True)
     findings = examine(probe=True)
     assert {finding.name for finding in findings if finding.state is State.OK} >= GREEN, findings
     assert [finding for finding in findings if finding.state is State.RED] == []
@@ -212,9 +212,7 @@ def test_a_wrong_password_or_database(environment: Callable[..., None], database
     assert named(findings, "tables").state is State.NOT_CHECKED
 
 
-def test_a_database_that_init_has_not_seen(
-    environment: Callable[..., None], database: str
-) -> None:
+def test_a_database_that_init_has_not_seen(environment: Callable[..., None], database: str) -> None:
     findings = source_of(database, environment)
     assert named(findings, "catalog").remedy == "Run `convault init`."
     missing = named(findings, "tables")

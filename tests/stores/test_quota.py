@@ -10,6 +10,7 @@ from convault.errors import ObjectMissing, QuotaExceeded, StoreUnavailable
 from convault.stores import open_store
 from convault.stores.base import Store
 from convault.stores.quota import QuotaStore
+from tests.faulty import Fault, FaultyStore, Plan
 from tests.stores.suite import StoreSuite
 
 
