@@ -12,6 +12,7 @@ ApiError
 ├── UnsupportedMediaType  415  a body that does not say it is JSON
 ├── RangeUnsatisfiable    416  a range that begins behind the end
 ├── InvalidRequest        422  a parameter is wrong
+├── TooManyAttempts       429  wrong keys or tokens, one after the other
 ├── TooManyWaiting        429  the caller has enough backups waiting
 └── SigningKeysUnavailable 503  tokens cannot be checked for now (transient)
 """
@@ -109,6 +110,12 @@ class InvalidRequest(ApiError):
     """A parameter of the request is wrong."""
 
     code, http_status = "invalid-request", 422
+
+
+class TooManyAttempts(ApiError):
+    """Too many wrong keys or tokens came from this address."""
+
+    code, http_status, transient = "too-many-attempts", 429, True
 
 
 class TooManyWaiting(ApiError):

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-import httpx
-from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import StateType
 from prefect.exceptions import ObjectNotFound
-from prefect.settings import get_current_settings
 from prefect.states import Cancelling
 
-from convault.errors import PrefectUnavailable
 from convault.models import BackupOptions
 from convault.restore import RestoreOptions
+from deployments.server import deployment_id, server
 
 DEPLOYMENT = "backup/conversations"
 """flow/deployment, as prefect.yaml names them; the others likewise"""
@@ -67,7 +63,7 @@ def cancel(flow_run_id: UUID) -> bool:
     """Tell a run to stop: one that waits never starts, one that works lets go of everything and
     says `failed` in its row. False when it was over already, or the server does not know it.
     PrefectUnavailable."""
-    with _server(f"cancel the run {flow_run_id}") as client:
+    with server(f"cancel the run {flow_run_id}") as client:
         try:
             run = client.read_flow_run(flow_run_id)
         except ObjectNotFound:
@@ -82,41 +78,11 @@ def cancel(flow_run_id: UUID) -> bool:
 def _start(
     deployment: str, parameters: Mapping[str, Any], *, name: str, idempotency_key: str | None = None
 ) -> UUID:
-    with _server(f"start {deployment}") as client:
-        try:
-            found = client.read_deployment_by_name(deployment)
-        except ObjectNotFound:
-            raise PrefectUnavailable(
-                f"The Prefect server has no deployment {deployment}. Make it, in the checkout: "
-                "`prefect work-pool create convault --type process`, then "
-                "`prefect deploy --all --no-prompt`."
-            ) from None
+    with server(f"start {deployment}") as client:
         run = client.create_flow_run_from_deployment(
-            found.id, parameters=dict(parameters), idempotency_key=idempotency_key, name=name
+            deployment_id(client, deployment),
+            parameters=dict(parameters),
+            idempotency_key=idempotency_key,
+            name=name,
         )
         return run.id
-
-
-@contextmanager
-def _server(doing: str) -> Iterator[SyncPrefectClient]:
-    """A client of PREFECT_API_URL; what goes wrong with it is PrefectUnavailable."""
-    if not get_current_settings().api.url:
-        # Prefect would start a server of its own here, which no worker knows.
-        raise PrefectUnavailable(
-            "PREFECT_API_URL is not set, so there is no Prefect server to run anything. Start "
-            "one with `prefect server start` and set PREFECT_API_URL to its address."
-        )
-    try:
-        with get_client(sync_client=True) as client:
-            yield client
-    except httpx.HTTPStatusError as error:
-        raise PrefectUnavailable(
-            f"The Prefect server answered HTTP {error.response.status_code} when it was asked to "
-            f"{doing}. Deploy again with `prefect deploy --all --no-prompt`, or look at the "
-            "server's log."
-        ) from None
-    except httpx.HTTPError as error:
-        raise PrefectUnavailable(
-            f"The Prefect server cannot be reached ({type(error).__name__}). Check that it runs "
-            "and that PREFECT_API_URL is its address."
-        ) from None

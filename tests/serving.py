@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import re
 import socket
 import threading
 import time
@@ -68,7 +69,7 @@ def problem(answer: httpx.Response, status: int, code: str) -> dict[str, object]
 def refused(client: httpx.Client, method: str, path: str, status: int, code: str) -> httpx.Response:
     """Ask for a path of the OpenAPI document, with some id in it, and check that it is refused. An
     answer to HEAD has no body to look at."""
-    answer = client.request(method, path.replace("{backup_id}", str(uuid4())))
+    answer = client.request(method, re.sub(r"{[a-z]+_id}", str(uuid4()), path))
     if method == "head":
         assert (answer.status_code, answer.content) == (status, b"")
     else:

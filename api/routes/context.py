@@ -8,7 +8,7 @@ from uuid import UUID
 from fastapi import Request
 
 from api.links import Links
-from api.problems import Forbidden, Unauthorized, documented
+from api.problems import Forbidden, TooManyAttempts, Unauthorized, documented
 from convault.catalog.base import Catalog
 from convault.errors import CatalogUnavailable
 from convault.installation import open_installation
@@ -20,6 +20,7 @@ PREFIX = "/api/communication/backups"
 CLOSED: dict[int | str, dict[str, Any]] = {
     **documented(Unauthorized, "This needs the API key: send `Authorization: Bearer <key>`."),
     **documented(Forbidden, "This needs the scope operate. Use a key that has it."),
+    **documented(TooManyAttempts, "Too many wrong keys or tokens came from your address."),
     **documented(CatalogUnavailable, "The catalog cannot be reached: try again in a moment."),
 }
 """what every closed route may answer"""

@@ -16,7 +16,14 @@ from api.auth import Guard, bearer_of, header_of
 from api.byte_ranges import Unsatisfiable, unchanged, wanted
 from api.caller import Scope
 from api.links import Links, now
-from api.problems import Forbidden, InvalidRequest, RangeUnsatisfiable, Unauthorized, documented
+from api.problems import (
+    Forbidden,
+    InvalidRequest,
+    RangeUnsatisfiable,
+    TooManyAttempts,
+    Unauthorized,
+    documented,
+)
 from api.routes.context import PREFIX, catalog_of, links_of, repository_of
 from convault.archive import Archive
 from convault.catalog.base import BackupStatus, Catalog
@@ -56,7 +63,8 @@ def downloader(
             )
         return holder
     guard: Guard = request.app.state.guard
-    found = guard.caller(bearer.credentials if bearer else None, header)
+    address = request.client.host if request.client else ""
+    found = guard.caller(bearer.credentials if bearer else None, header, address)
     if not found.may(Scope.DOWNLOAD):
         raise Forbidden(f"This needs the scope {Scope.DOWNLOAD}. Use a key that has it.")
     return found.name
@@ -69,6 +77,7 @@ _ROUTE: dict[str, Any] = {
         200: {"description": "The tar", "content": {MEDIA_TYPE: {}}},
         206: {"description": "The range of it that was asked for", "content": {MEDIA_TYPE: {}}},
         **documented(Unauthorized, "This needs an API key, or the link that `GET /{id}` gives."),
+        **documented(TooManyAttempts, "Too many wrong keys came from your address."),
         **documented(Forbidden, "This link is over, or of another backup."),
         **documented(NotFoundError, "There is no backup with that id."),
         **documented(BusyError, "The backup is not complete yet."),

@@ -11,6 +11,8 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
+from convault.schedule import BackupSchedule
+
 
 class BackupStatus(StrEnum):
     """How far a backup is."""
@@ -190,6 +192,15 @@ class Catalog(Protocol):
 
     def set_turn(self, repository_id: UUID, scope: str, slices: int, next_slice: int) -> None:
         """Let `next_slice` be the next."""
+
+    def schedules(self) -> Sequence[BackupSchedule]:
+        """The rows of `backup_schedules`, by name."""
+
+    def save_schedule(self, schedule: BackupSchedule) -> None:
+        """Insert the row, or set what it says where its id is there."""
+
+    def delete_schedule(self, schedule_id: UUID) -> None:
+        """Remove the row, if there is one."""
 
     def recipients(self) -> Sequence[Recipient]:
         """Everybody to whom backups are, or were, encrypted, in the order they were added."""

@@ -13,12 +13,13 @@ from uuid import UUID
 from psycopg.sql import SQL
 from psycopg.types.json import Jsonb
 
-from convault.catalog import migrations, objects, recipients, rows
+from convault.catalog import migrations, objects, recipients, rows, schedules
 from convault.catalog.base import BackupRecord, BackupStatus, Lease, Page, Query, Recipient
 from convault.catalog.connection import Connection, check_url, connect, connected, translated
 from convault.catalog.lease import PostgresLease
 from convault.catalog.locks import backup_key, one_at_a_time, try_lock, unlock
 from convault.errors import BusyError, CatalogError, CatalogUnavailable
+from convault.schedule import BackupSchedule
 
 _Result = TypeVar("_Result")
 
@@ -152,6 +153,20 @@ class PostgresCatalog:
             "seen_lease": seen.lease_expires_at,
         }
         return self._do(lambda c: rows.change(c, seen.id, columns, unchanged, parameters))
+
+    # Schedules
+
+    def schedules(self) -> Sequence[BackupSchedule]:
+        """By name."""
+        return self._do(schedules.select)
+
+    def save_schedule(self, schedule: BackupSchedule) -> None:
+        """There afterwards, as it says."""
+        self._do(lambda c: schedules.save(c, schedule))
+
+    def delete_schedule(self, schedule_id: UUID) -> None:
+        """Gone afterwards."""
+        self._do(lambda c: schedules.delete(c, schedule_id))
 
     # Recipients
 

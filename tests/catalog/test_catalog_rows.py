@@ -202,7 +202,8 @@ def test_pages_go_from_the_newest_to_the_oldest(catalog: PostgresCatalog) -> Non
     for number in range(5):
         at = same if number < 3 else same + timedelta(days=number)
         row = BackupRecord(
-            id=uuid4(), status=BackupStatus.PENDING, options={"format": "csv" if number else "json"},
+            id=uuid4(), status=BackupStatus.PENDING,
+            options={"format": "csv" if number else "json"},
             created_at=at, updated_at=at, requested_by="ci" if number % 2 else None,
         )  # fmt: skip
         catalog.add(row, keep_times=True)
