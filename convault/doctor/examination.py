@@ -46,7 +46,8 @@ def _catalog(settings: Settings, findings: list[Finding]) -> Catalog | None:
     """The catalog, where it can be asked."""
     with reported("catalog", findings):
         url = settings.catalog_url()
-        if settings.convault_catalog_url is not None:
+        # One that is no database's is asked over HTTP, by the catalog itself.
+        if settings.convault_catalog_url is not None and "://" in url:
             found = list(address.examine("catalog address", url))
             findings += found
             if found[0].state is State.RED:

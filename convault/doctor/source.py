@@ -15,15 +15,21 @@ _LATER = ("source session", "server version", "tables")
 
 
 def examine(settings: Settings) -> tuple[list[Finding], Server | None]:
-    """Look at DATABASE_URL; what the server told, where it could be asked."""
-    findings: list[Finding] = []
-    server = None
+    """Look at DATABASE_URL, or at what rows come from without it; and what the server told, where
+    it could be asked."""
+    if settings.database_url is None:
+        findings = [not_checked("source address", "DATABASE_URL is not set")]
+        _tables(settings, findings)
+        return findings, None
+    findings, server = [], None
     with reported("source address", findings):
         url = settings.source_url()
         findings += address.examine("source address", url)
-        if all(finding.state is not State.RED for finding in findings[:1]):
-            server = _connected(url, settings, findings)
-    if server is None:
+        if findings[0].state is not State.RED:
+            server = _connected(url, findings)
+    if server is not None:
+        _tables(settings, findings)
+    else:
         seen = {finding.name for finding in findings}
         findings += [
             not_checked(name, "the source cannot be reached") for name in _LATER if name not in seen
@@ -31,16 +37,18 @@ def examine(settings: Settings) -> tuple[list[Finding], Server | None]:
     return findings, server
 
 
-def _connected(url: str, settings: Settings, findings: list[Finding]) -> Server | None:
-    server = None
+def _connected(url: str, findings: list[Finding]) -> Server | None:
     with reported("source", findings):
         findings.append(pooling.judge("source session", pooling.watch(url)))
         server = database.ask(url)
         findings += database.examine(server)
         findings.append(clocks.judge("clock of the database", "the database", server.clock))
-    if server is not None:
-        with reported("tables", findings):
-            # What a backup of everything would refuse: rights, row security, a table that is gone.
-            source_of(settings, BackupOptions()).check()
-            findings.append(ok("tables", f"{server.role} may read all rows of the dataset"))
-    return server
+        return server
+    return None
+
+
+def _tables(settings: Settings, findings: list[Finding]) -> None:
+    """What a backup of everything would refuse: rights, row security, a table that is gone."""
+    with reported("tables", findings):
+        source_of(settings, BackupOptions()).check()
+        findings.append(ok("tables", "all rows of the dataset may be read"))

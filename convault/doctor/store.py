@@ -51,9 +51,13 @@ def _newest(catalog: Catalog) -> BackupRecord | None:
 
 def _elsewhere(settings: Settings, newest: BackupRecord | None) -> Finding:
     url = settings.convault_store_url
-    if not url or settings.database_url is None:
-        return not_checked(elsewhere.NAME, "DATABASE_URL or CONVAULT_STORE_URL is not set")
-    sources = [elsewhere.home_of_database(settings.source_url())]
+    if not url or (settings.database_url is None and not settings.supabase_url):
+        return not_checked(elsewhere.NAME, "it is not set what is backed up, or where to")
+    sources = [
+        elsewhere.home_of_project(settings.supabase_url)
+        if settings.database_url is None
+        else elsewhere.home_of_database(settings.source_url())
+    ]
     store = _home(url, settings)
     copies = [] if store is None else [
         Copy(

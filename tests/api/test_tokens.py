@@ -20,13 +20,14 @@ from fastapi import FastAPI, Response
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 from api import keyset
+from api.app import create_app
 from api.caller import Scope
 from api.problems import SigningKeysUnavailable, Unauthorized
 from api.tokens import TokenVerifier, verifier_of
 from convault.errors import ConfigurationError
 from convault.settings import Settings
 from tests.prefect_server import free_port
-from tests.serving import served
+from tests.serving import PATH, client_of, problem, served
 from tests.supabase_stack import SupabaseStack
 
 SECRET = secrets.token_hex(32)
@@ -363,7 +364,9 @@ def test_settings_must_go_together() -> None:
 
 
 @pytest.mark.xdist_group("supabase")
-def test_a_user_who_signs_in_to_a_real_auth_server_is_known(supabase: SupabaseStack) -> None:
+def test_a_user_who_signs_in_to_a_real_auth_server_is_known(
+    supabase: SupabaseStack, settings: Settings
+) -> None:
     verifier = TokenVerifier(supabase.url, supabase.jwt_secret, None)
     account = {"email": f"{secrets.token_hex(6)}@example.org", "password": secrets.token_hex(16)}
     with supabase.client(supabase.publishable_key) as client:
@@ -375,6 +378,13 @@ def test_a_user_who_signs_in_to_a_real_auth_server_is_known(supabase: SupabaseSt
     assert caller.scopes == set(), "nobody made this account an operator"
     with pytest.raises(Unauthorized):
         TokenVerifier(supabase.url, secrets.token_hex(32), None).caller(token)
+    of_project = Settings(supabase_url=supabase.url, supabase_jwt_secret=supabase.jwt_secret)
+    known = {name: getattr(of_project, name) for name in of_project.model_fields_set}
+    with served(create_app(settings.model_copy(update=known))) as url:
+        with client_of(url, token) as client:
+            problem(client.get(PATH), 403, "forbidden")
+        with client_of(url, token[:-6] + "AAAAAA") as client:
+            problem(client.get(PATH), 401, "unauthorized")
     with pytest.raises(Unauthorized):
         TokenVerifier(supabase.url, None, None).caller(token)
     for role in ("anon", "service_role"):

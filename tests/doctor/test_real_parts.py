@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import psycopg
 import pytest
 from fastapi import FastAPI, Response
 
+from convault.doctor import clocks
 from convault.doctor.examination import examine
 from convault.doctor.finding import Finding, State
 from convault.embedded.server import EmbeddedPostgres
 from convault.installation import initialise
 from convault.settings import load_settings
 from convault.stores import open_store
+from tests.doctor.pooler import transaction_pooler
 from tests.flows.application import ROWS, SCHEMA
 from tests.serving import served
 from tests.supabase_stack import SupabaseStack
@@ -54,7 +57,10 @@ def environment(
 
     def put(**variables: str | None) -> None:
         for name, value in variables.items():
-            monkeypatch.setenv(name, value or "")
+            if value is None:
+                monkeypatch.delenv(name)
+            else:
+                monkeypatch.setenv(name, value)
 
     put(
         DATABASE_URL=database_url,
@@ -84,6 +90,9 @@ def test_what_is_set_up_is_green_and_a_probe_leaves_nothing(
     assert [finding for finding in findings if finding.state is State.RED] == []
     home = named(findings, "another place")
     assert home.state is State.AMBER, "both are on this machine"
+    clock = clocks.ask(supabase.url)
+    assert clock is not None
+    assert abs(clock.ahead) < timedelta(seconds=10)
     store = open_store(load_settings().store_url())
     assert [info.key for info in store.list()] == ["convault.json"]
     shown = json.dumps([finding.to_json() for finding in findings])
@@ -168,6 +177,13 @@ def role(database_url: str) -> Iterator[Callable[..., str]]:
             connection.execute(f"DROP ROLE {name}")
 
 
+def test_a_pooler_in_transaction_mode(environment: Callable[..., None], database_url: str) -> None:
+    with transaction_pooler(database_url) as url:
+        findings = source_of(url, environment)
+    assert named(findings, "source session").state is State.RED
+    assert named(findings, "server version").state is State.OK
+
+
 def source_of(url: str, environment: Callable[..., None]) -> list[Finding]:
     environment(DATABASE_URL=url, CONVAULT_STORE_URL="", SUPABASE_SERVICE_ROLE_KEY="")
     return examine()
@@ -210,6 +226,20 @@ def test_a_wrong_password_or_database(environment: Callable[..., None], database
     findings = source_of(gone, environment)
     assert named(findings, "source").state is State.RED
     assert named(findings, "tables").state is State.NOT_CHECKED
+
+
+def test_without_a_database_its_url_is_asked_for(environment: Callable[..., None]) -> None:
+    findings = examine_without(environment)
+    assert named(findings, "source address").state is State.NOT_CHECKED
+    missing = named(findings, "tables")
+    assert missing.state is State.RED
+    assert "DATABASE_URL" in missing.found
+    assert named(findings, "catalog").state is State.RED
+
+
+def examine_without(environment: Callable[..., None]) -> list[Finding]:
+    environment(DATABASE_URL=None, SUPABASE_URL=None, SUPABASE_SERVICE_ROLE_KEY=None)
+    return examine()
 
 
 def test_a_database_that_init_has_not_seen(environment: Callable[..., None], database: str) -> None:
