@@ -20,28 +20,26 @@ from convault.sources.session import connect, connection_string
 
 _TIMEOUTS = ("statement_timeout", "idle_in_transaction_session_timeout", "transaction_timeout")
 _SET = """
-    SELECT s.setting, e.value
+    SELECT s.setting, CASE WHEN s.setrole = 0 THEN 'database' ELSE 'role' END
     FROM (
         SELECT setrole, setdatabase, pg_catalog.unnest(setconfig) setting
         FROM pg_catalog.pg_db_role_setting
     ) s
-    JOIN pg_catalog.pg_roles r ON r.rolname = current_user
+    JOIN pg_catalog.pg_roles r ON r.rolname = session_user
     JOIN pg_catalog.pg_database d ON d.datname = pg_catalog.current_database()
-    CROSS JOIN LATERAL (
-        SELECT CASE WHEN s.setrole <> 0 THEN 'role' ELSE 'database' END
-    ) e (value)
     WHERE s.setrole IN (0, r.oid) AND s.setdatabase IN (0, d.oid)
+    ORDER BY s.setrole <> 0, s.setdatabase <> 0
 """
+"""in the order in which the server applies them: the last one counts"""
 _ROLE = """
-    SELECT current_user::text, rolsuper, rolbypassrls,
-           pg_catalog.pg_has_role('pg_read_all_data', 'USAGE')
+    SELECT current_user::text, rolsuper, rolbypassrls
     FROM pg_catalog.pg_roles WHERE rolname = current_user
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """What was asked of the server in one connection as Convault makes it."""
+    """What a server told of itself and of the role."""
 
     version: int
     """as libpq counts: 170002 is 17.2"""
@@ -49,10 +47,8 @@ class Server:
     role: str
     superuser: bool
     bypasses_row_security: bool
-    reads_all_data: bool
     configured: Mapping[str, str]
-    """timeouts as the server has them for this role, without unit 0 for none -> `5s` and the like;
-    read in a connection that sets none"""
+    """timeouts as the role gets them when it connects, such as `2min`; `0` is none"""
     effective: Mapping[str, str]
     """the same in a session of Convault's"""
     origins: Mapping[str, str]
@@ -86,9 +82,9 @@ def ask(url: str) -> Server:
     with closing(connect(url)) as session, translated():
         effective = _timeouts(session)
     clock = Clock(now[0] - (before + (after - before) / 2), (after - before) / 2)
-    role, superuser, bypasses, reads_all = row
+    role, superuser, bypasses = row
     return Server(
-        version, encoding, role, superuser, bypasses, reads_all, configured, effective, origins,
+        version, encoding, role, superuser, bypasses, configured, effective, origins,
         clock, size[0],
     )  # fmt: skip
 

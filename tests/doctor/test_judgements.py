@@ -26,7 +26,7 @@ RESOLVED = Resolved(("104.18.0.1",), True)
 MIB = 2**20
 SERVER = Server(
     version=170002, encoding="UTF8", role="convault_reader", superuser=False,
-    bypasses_row_security=True, reads_all_data=True,
+    bypasses_row_security=True,
     configured={"statement_timeout": "0"}, effective={"statement_timeout": "0"}, origins={},
     clock=Clock(timedelta(), timedelta()), database_bytes=1,
 )  # fmt: skip
