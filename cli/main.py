@@ -19,6 +19,7 @@ from cli import (
     archives,
     backups,
     demonstration,
+    doctor,
     drills,
     keys,
     listing,
@@ -45,6 +46,7 @@ app = typer.Typer(
 )
 app.command("init")(setup.init)
 app.command("migrations")(setup.migrations)
+app.command("doctor")(doctor.doctor)
 app.command("demo")(demonstration.demo)
 app.command("backup")(backups.backup)
 app.command("list")(listing.list_)
