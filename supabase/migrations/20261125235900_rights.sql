@@ -24,7 +24,10 @@ DECLARE
     );
 BEGIN
     FOREACH role_name IN ARRAY array_remove(roles, 'anon') LOOP
-        EXECUTE format('GRANT USAGE ON SCHEMA public TO %I', role_name);
+        -- On Supabase they have it, and the schema may be another's to grant.
+        IF NOT has_schema_privilege(role_name, 'public', 'USAGE') THEN
+            EXECUTE format('GRANT USAGE ON SCHEMA public TO %I', role_name);
+        END IF;
     END LOOP;
     FOREACH one IN ARRAY tables LOOP
         CONTINUE WHEN to_regclass(format('public.%I', one)) IS NULL;
