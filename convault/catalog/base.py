@@ -19,6 +19,8 @@ class BackupStatus(StrEnum):
     PROCESSING = "processing"
     COMPLETED = "completed"
     FAILED = "failed"
+    DELETED = "deleted"
+    """its manifest lies in the trash, or is gone for good"""
 
 
 class BackupRecord(BaseModel):
@@ -56,6 +58,11 @@ class BackupRecord(BaseModel):
     """when a drill restored it and no check failed; None when the last drill failed"""
     drill: dict[str, Any] | None = None
     """the report of the last drill"""
+    deleted_at: datetime | None = None
+    pinned: str | None = None
+    """why it must stay, whatever a policy says"""
+    acknowledged_at: datetime | None = None
+    """since when its rows count as usual, though a table shrank"""
 
 
 class Recipient(BaseModel):
