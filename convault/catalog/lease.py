@@ -12,30 +12,25 @@ from types import TracebackType
 from uuid import UUID
 
 from convault.catalog.connection import Connection, translated
-from convault.catalog.locks import unlock
+from convault.catalog.locks import HELD, unlock
 from convault.errors import CatalogError, CatalogUnavailable, LeaseLost
 
 log = logging.getLogger(__name__)
 
-# A bigint key shows in pg_locks as its two halves, with objsubid 1 (the manual, "pg_locks"). Lock
-# and row are looked at in one statement, so that the answer is of one moment.
-_HELD = """EXISTS (
-    SELECT FROM pg_catalog.pg_locks
-    WHERE locktype = 'advisory' AND granted AND pid = pg_catalog.pg_backend_pid()
-      AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
-      AND classid::bigint = (%(key)s::bigint >> 32) & 4294967295
-      AND objid::bigint = %(key)s::bigint & 4294967295
-      AND objsubid = 1)"""
+# Locks and row are looked at in one statement, so that the answer is of one moment.
+_LOCKED = HELD.format(key="key", mode="ExclusiveLock")
+_SHARED = HELD.format(key="guard", mode="ShareLock")
 _RENEW = f"""
     UPDATE public.backups
     SET lease_expires_at = clock_timestamp() + make_interval(secs => %(seconds)s)
-    WHERE id = %(id)s AND status = 'processing' AND {_HELD} RETURNING true
+    WHERE id = %(id)s AND status = 'processing' AND {_LOCKED} AND {_SHARED} RETURNING true
 """
-_RELEASE = f"UPDATE public.backups SET lease_expires_at = NULL WHERE id = %(id)s AND {_HELD}"
+_RELEASE = f"UPDATE public.backups SET lease_expires_at = NULL WHERE id = %(id)s AND {_LOCKED}"
 
 
 class PostgresLease:
-    """Implements `convault.catalog.base.Lease` on a session that already holds the lock `key`.
+    """Implements `convault.catalog.base.Lease` on a session that already holds the lock `key`, and
+    shares the lock `guard`, which keeps out whoever would remove objects.
 
     Owns `connection`. Renewed by a daemon thread every `renew_seconds`, each time for `seconds` by
     the database's clock.
@@ -47,12 +42,13 @@ class PostgresLease:
         backup_id: UUID,
         *,
         key: int,
+        guard: int,
         seconds: float,
         renew_seconds: float,
     ) -> None:
         self.backup_id = backup_id
         self._connection = connection
-        self._parameters = {"id": backup_id, "key": key, "seconds": seconds}
+        self._parameters = {"id": backup_id, "key": key, "guard": guard, "seconds": seconds}
         self._renew_seconds = renew_seconds
         self._released = threading.Event()
         self._thread = threading.Thread(

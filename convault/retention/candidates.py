@@ -54,7 +54,7 @@ def candidates(
     manifests: Mapping[UUID, Manifest | ConvaultError],
     repository_id: UUID,
 ) -> list[Candidate]:
-    """Completed and failed rows of this repository. Runs that wait or work are nobody's to remove."""
+    """Completed and failed rows of this repository. Others are at work, or wait."""
     found = []
     for row in rows:
         if row.repository_id != repository_id:
