@@ -15,7 +15,7 @@ from fastapi import Depends, FastAPI
 
 from api import problems
 from api.auth import Guard, caller
-from api.routes import backups, health
+from api.routes import backups, health, retention
 from convault import __version__
 from convault.catalog import open_catalog
 from convault.settings import Settings, load_settings
@@ -40,4 +40,5 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.settings = settings
     app.include_router(health.router)
     app.include_router(backups.router, dependencies=closed)
+    app.include_router(retention.router, dependencies=closed)
     return app

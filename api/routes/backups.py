@@ -155,8 +155,8 @@ def list_backups(
     catalog: Annotated[Catalog, Depends(catalog_of)],
     limit: Annotated[int, Query(ge=1, le=1000, description="backups at most")] = 100,
 ) -> list[BackupRecord]:
-    """The rows of the table `backups`, newest first."""
-    return catalog.list(limit=limit)
+    """The rows of the table `backups`, newest first, without those that were deleted."""
+    return catalog.list(limit=limit, deleted=False)
 
 
 def _repository_id(catalog: Catalog) -> UUID:

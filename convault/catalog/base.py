@@ -172,9 +172,13 @@ class Catalog(Protocol):
         """NotFoundError."""
 
     def list(
-        self, *, status: BackupStatus | None = None, limit: int | None = None
+        self,
+        *,
+        status: BackupStatus | None = None,
+        limit: int | None = None,
+        deleted: bool = True,
     ) -> list[BackupRecord]:
-        """Newest first."""
+        """Newest first; without `deleted` ones, they do not count towards `limit` either."""
 
     def begin(
         self, backup_id: UUID, options: dict[str, Any], flow_run_id: UUID | None = None

@@ -151,10 +151,16 @@ class PostgresCatalog:
         return self._do(lambda connection: rows.select_one(connection, backup_id))
 
     def list(
-        self, *, status: BackupStatus | None = None, limit: int | None = None
+        self,
+        *,
+        status: BackupStatus | None = None,
+        limit: int | None = None,
+        deleted: bool = True,
     ) -> builtins.list[BackupRecord]:
         """Rows, newest first."""
         where = SQL("WHERE status = {} ").format(status.value) if status else SQL("")
+        if not deleted and status is None:
+            where = SQL("WHERE status::text <> 'deleted' ")
         rest = where + SQL("ORDER BY created_at DESC, id LIMIT {}").format(limit)
         return self._do(lambda connection: rows.select(connection, rest, {}))
 

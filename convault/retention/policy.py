@@ -112,4 +112,4 @@ class Policy(BaseModel):
 
     def to_json(self) -> dict[str, object]:
         """The rules that are given, with the names that the API and Prefect use."""
-        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        return self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
