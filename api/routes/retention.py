@@ -13,31 +13,21 @@ from api.body import json_body
 from api.caller import Caller, Scope
 from api.problems import (
     BodyTooLarge,
-    Forbidden,
     InvalidRequest,
     MalformedBody,
-    Unauthorized,
     UnsupportedMediaType,
     documented,
 )
-from api.routes.backups import PREFIX, catalog_of, settings_of
+from api.routes.context import CLOSED, PREFIX, catalog_of, settings_of
 from convault.catalog.base import AuditEntry, BackupRecord, Catalog
-from convault.errors import CatalogUnavailable, NotFoundError, PolicyError, RemovalRefused
+from convault.errors import NotFoundError, PolicyError, RemovalRefused
 from convault.installation import open_installation
 from convault.retention import cleaning, operating
 from convault.retention.audited import Actor
 from convault.retention.configured import policy_of
 from convault.settings import Settings
 
-router = APIRouter(
-    prefix=PREFIX,
-    tags=["retention"],
-    responses={
-        **documented(Unauthorized, "This needs the API key: send `Authorization: Bearer <key>`."),
-        **documented(Forbidden, "This needs the scope delete. Use a key that has it."),
-        **documented(CatalogUnavailable, "The catalog cannot be reached: try again in a moment."),
-    },
-)
+router = APIRouter(prefix=PREFIX, tags=["retention"], responses=CLOSED)
 
 
 class DecisionAnswer(BaseModel):

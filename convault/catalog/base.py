@@ -11,6 +11,8 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
+from convault.schedule import BackupSchedule
+
 
 class BackupStatus(StrEnum):
     """How far a backup is."""
@@ -63,6 +65,38 @@ class BackupRecord(BaseModel):
     """why it must stay, whatever a policy says"""
     acknowledged_at: datetime | None = None
     """since when its rows count as usual, though a table shrank"""
+    requested_by: str | None = None
+    """API key or user that asked for it; None for a schedule or the command line"""
+
+
+class Query(BaseModel):
+    """Which rows of `backups` are asked for, newest first."""
+
+    model_config = ConfigDict(frozen=True)
+
+    status: BackupStatus | None = None
+    """None: any but `deleted`"""
+    format: str | None = None
+    """of the options; rows of before there was a choice count as `json`"""
+    requested_by: str | None = None
+    created_from: datetime | None = None
+    created_to: datetime | None = None
+    """exclusive"""
+    after: tuple[datetime, UUID] | None = None
+    """go on behind the row with this time of creation and id"""
+    limit: int = 100
+
+
+class Page(BaseModel):
+    """Rows that were asked for."""
+
+    model_config = ConfigDict(frozen=True)
+
+    records: tuple[BackupRecord, ...]
+    total: int
+    """rows on all pages"""
+    more: bool
+    """whether there are rows behind the last of these"""
 
 
 class Recipient(BaseModel):
@@ -172,13 +206,12 @@ class Catalog(Protocol):
         """NotFoundError."""
 
     def list(
-        self,
-        *,
-        status: BackupStatus | None = None,
-        limit: int | None = None,
-        deleted: bool = True,
+        self, *, status: BackupStatus | None = None, limit: int | None = None
     ) -> list[BackupRecord]:
-        """Newest first; without `deleted` ones, they do not count towards `limit` either."""
+        """Newest first."""
+
+    def page(self, query: Query) -> Page:
+        """Some of the rows, and how many there are."""
 
     def begin(
         self, backup_id: UUID, options: dict[str, Any], flow_run_id: UUID | None = None
@@ -214,6 +247,15 @@ class Catalog(Protocol):
 
     def set_turn(self, repository_id: UUID, scope: str, slices: int, next_slice: int) -> None:
         """Let `next_slice` be the next."""
+
+    def schedules(self) -> Sequence[BackupSchedule]:
+        """The rows of `backup_schedules`, by name."""
+
+    def save_schedule(self, schedule: BackupSchedule) -> None:
+        """Insert the row, or set what it says where its id is there."""
+
+    def delete_schedule(self, schedule_id: UUID) -> None:
+        """Remove the row, if there is one."""
 
     def recipients(self) -> Sequence[Recipient]:
         """Everybody to whom backups are, or were, encrypted, in the order they were added."""

@@ -13,13 +13,22 @@ from uuid import UUID
 from psycopg.sql import SQL
 from psycopg.types.json import Jsonb
 
-from convault.catalog import audit, migrations, objects, recipients, rows
-from convault.catalog.base import AuditEntry, BackupRecord, BackupStatus, Lease, Recipient
+from convault.catalog import audit, migrations, objects, recipients, rows, schedules
+from convault.catalog.base import (
+    AuditEntry,
+    BackupRecord,
+    BackupStatus,
+    Lease,
+    Page,
+    Query,
+    Recipient,
+)
 from convault.catalog.connection import Connection, check_url, connect, connected, translated
 from convault.catalog.guard import PostgresGuard, guard_key, share
 from convault.catalog.lease import PostgresLease
 from convault.catalog.locks import backup_key, one_at_a_time, try_lock, unlock
 from convault.errors import BusyError, CatalogError, CatalogUnavailable
+from convault.schedule import BackupSchedule
 
 _Result = TypeVar("_Result")
 
@@ -151,18 +160,16 @@ class PostgresCatalog:
         return self._do(lambda connection: rows.select_one(connection, backup_id))
 
     def list(
-        self,
-        *,
-        status: BackupStatus | None = None,
-        limit: int | None = None,
-        deleted: bool = True,
+        self, *, status: BackupStatus | None = None, limit: int | None = None
     ) -> builtins.list[BackupRecord]:
         """Rows, newest first."""
         where = SQL("WHERE status = {} ").format(status.value) if status else SQL("")
-        if not deleted and status is None:
-            where = SQL("WHERE status::text <> 'deleted' ")
         rest = where + SQL("ORDER BY created_at DESC, id LIMIT {}").format(limit)
         return self._do(lambda connection: rows.select(connection, rest, {}))
+
+    def page(self, query: Query) -> Page:
+        """Some of the rows, newest first, from one snapshot with their number."""
+        return self._do(lambda connection: rows.page(connection, query))
 
     def update(self, backup_id: UUID, **columns: Any) -> BackupRecord:
         """Set columns. CatalogError when this would take the row out of `completed` (or out of
@@ -195,6 +202,20 @@ class PostgresCatalog:
             "seen_lease": seen.lease_expires_at,
         }
         return self._do(lambda c: rows.change(c, seen.id, columns, unchanged, parameters))
+
+    # Schedules
+
+    def schedules(self) -> Sequence[BackupSchedule]:
+        """By name."""
+        return self._do(schedules.select)
+
+    def save_schedule(self, schedule: BackupSchedule) -> None:
+        """There afterwards, as it says."""
+        self._do(lambda c: schedules.save(c, schedule))
+
+    def delete_schedule(self, schedule_id: UUID) -> None:
+        """Gone afterwards."""
+        self._do(lambda c: schedules.delete(c, schedule_id))
 
     # Recipients
 
