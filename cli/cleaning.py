@@ -73,7 +73,7 @@ def cleanup(
     Without rules, those of CONVAULT_KEEP_* count. Kept always: the last good one of each kind, the
     last that a drill proved, pinned ones.
 
-    Example: convault cleanup --keep-daily 7 --keep-weekly 4 --keep-monthly 12 --dry-run
+    Example: convault cleanup --keep-daily 7 --keep-monthly 12 --dry-run
     """
     from convault.reconcile import reconcile
     from convault.retention import cleaning

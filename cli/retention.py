@@ -98,7 +98,7 @@ def pin(
 ) -> None:
     """Let a backup stay, whatever a policy says, until it is unpinned.
 
-    Example: convault pin latest --reason "before the new school year"
+    Example: convault pin latest --reason audit-2026
     """
     from convault.retention import operating
 
