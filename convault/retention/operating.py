@@ -50,13 +50,18 @@ def discard(
     check()
     if row.status is BackupStatus.COMPLETED:
         move_to_trash(repository, row.id)
-    changed = catalog.replace(row, status=BackupStatus.DELETED, deleted_at=catalog.now())
-    if changed is None:
-        # Somebody changed the row meanwhile (a reconcile, a drill): it follows what is there.
-        now = catalog.get(row.id)
-        if now.status is not BackupStatus.DELETED:
-            changed = catalog.replace(now, status=BackupStatus.DELETED, deleted_at=catalog.now())
-    return changed or catalog.get(row.id)
+    mark_deleted(catalog, row.id)
+    return catalog.get(row.id)
+
+
+def mark_deleted(catalog: Catalog, backup_id: UUID) -> None:
+    """Let the row say so, if there is one and it does not: also before a manifest leaves the trash,
+    whose deletion was killed before it came to the row. CatalogUnavailable."""
+    try:
+        if catalog.get(backup_id).status is not BackupStatus.DELETED:
+            _changed(catalog, backup_id, status=BackupStatus.DELETED, deleted_at=catalog.now())
+    except NotFoundError:
+        return  # the catalog was made anew
 
 
 def require_removable(

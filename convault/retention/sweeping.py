@@ -25,6 +25,7 @@ from convault.repository import Repository
 from convault.retention import marks
 from convault.retention.audited import Actor, audited
 from convault.retention.garbage import Garbage, survey
+from convault.retention.operating import mark_deleted
 from convault.trash import trashed
 
 LONGEST_BACKUP = timedelta(hours=6)
@@ -154,6 +155,8 @@ def _empty(
     """Remove their manifests for good, and copies in the trash of backups that were taken back."""
     there = set(repository.backup_ids())
     taken_back = [backup_id for backup_id in trashed(repository) if backup_id in there]
+    for backup_id in expired:
+        mark_deleted(catalog, backup_id)
     for backup_id in [*taken_back, *expired]:
         guard.check()
         repository.store.delete(layout.trash_key(backup_id))
@@ -209,6 +212,7 @@ def purge(repository: Repository, catalog: Catalog, backup_id: UUID, actor: Acto
             repository.require_same_writer()
             named = _named(repository, backup_id)
             garbage = survey(repository, catalog, without=[backup_id])
+            mark_deleted(catalog, backup_id)
             guard.check()
             repository.store.delete(layout.trash_key(backup_id))
             repository.store.flush()

@@ -10,6 +10,7 @@ import json
 import os
 import random
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,8 +45,9 @@ def act(vault: Vault, rng: random.Random) -> None:
     try:
         rng.choice(choices)()
     except ConvaultError as error:
-        # Such as a sweep while the lease of the victim before is not over.
-        if error.code not in {"busy", "sweep-refused", "not-found"}:
+        # Such as a sweep while the lease of the victim before is not over, or a deletion while the
+        # row of a backup that was killed behind its manifest says `processing`.
+        if error.code not in {"busy", "sweep-refused", "not-found", "removal-refused"}:
             raise
 
 
@@ -62,6 +64,9 @@ def main() -> None:
         if child == 0:
             try:
                 victim(json.loads(line))
+            except BaseException:
+                traceback.print_exc()
+                raise
             finally:
                 os._exit(1)
         print(child, flush=True)
