@@ -20,6 +20,7 @@ from cli import (
     backups,
     cleaning,
     demonstration,
+    doctor,
     drills,
     keys,
     listing,
@@ -46,6 +47,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("init")(setup.init)
+app.command("doctor")(doctor.doctor)
 app.command("demo")(demonstration.demo)
 app.command("backup")(backups.backup)
 app.command("list")(listing.list_)
