@@ -18,7 +18,7 @@ from api.access_log import hide_queries
 from api.auth import Guard, caller
 from api.hardening import LOOPBACK, Hardening
 from api.links import links_of
-from api.routes import backups, downloads, health, listing, metrics, runs, scheduler
+from api.routes import backups, downloads, health, listing, metrics, retention, runs, scheduler
 from convault import __version__
 from convault.catalog import open_catalog
 from convault.settings import Settings, load_settings
@@ -50,6 +50,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(health.router)
     app.include_router(downloads.router)  # by a link, or a key
     # Fixed paths before `/{id}`.
+    app.include_router(retention.router, dependencies=closed)
     app.include_router(metrics.router, dependencies=closed)
     app.include_router(scheduler.router, dependencies=closed)
     app.include_router(listing.router, dependencies=closed)

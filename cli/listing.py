@@ -55,6 +55,9 @@ def list_(
     limit: Annotated[
         int | None, typer.Option("--limit", metavar="N", min=1, help="Only the newest N.")
     ] = None,
+    deleted: Annotated[
+        bool, typer.Option("--deleted", help="Also those that were deleted.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """List the backups, newest first.
@@ -63,8 +66,9 @@ def list_(
     """
     settings = load_settings()
     installation = opened(settings)
-    records = installation.catalog.list()
-    unlisted = set(installation.repository.backup_ids()) - {record.id for record in records}
+    rows = installation.catalog.list()
+    records = [row for row in rows if deleted or row.status is not BackupStatus.DELETED]
+    unlisted = set(installation.repository.backup_ids()) - {row.id for row in rows}
     if as_json:
         shown = records[:limit]
         states = signatures(installation, [record.id for record in shown])
@@ -315,6 +319,12 @@ def _row_facts(record: BackupRecord, zone: tzinfo) -> Iterable[tuple[str, str]]:
     if record.error:
         yield "error", record.error
     yield "created", moment(record.created_at, zone)
+    if record.deleted_at is not None:
+        yield "deleted", moment(record.deleted_at, zone)
+    if record.pinned is not None:
+        yield "pinned", record.pinned
+    if record.acknowledged_at is not None:
+        yield "acknowledged", moment(record.acknowledged_at, zone)
     if record.status is BackupStatus.COMPLETED:
         yield "completed", moment(record.completed_at, zone)
     seconds = _seconds(record)

@@ -18,6 +18,7 @@ import typer
 from cli import (
     archives,
     backups,
+    cleaning,
     demonstration,
     doctor,
     drills,
@@ -26,6 +27,7 @@ from cli import (
     recovery,
     rekeying,
     restores,
+    retention,
     setup,
     verification,
 )
@@ -57,6 +59,15 @@ app.command("restore")(restores.restore)
 app.command("recovery-sheet")(recovery.recovery_sheet)
 app.command("verify")(verification.verify)
 app.command("drill")(drills.drill)
+app.command("delete")(retention.delete)
+app.command("undelete")(retention.undelete)
+app.command("pin")(retention.pin)
+app.command("unpin")(retention.unpin)
+app.command("acknowledge")(retention.acknowledge)
+app.command("cleanup")(cleaning.cleanup)
+app.command("sweep")(cleaning.sweep)
+app.command("adopt")(cleaning.adopt)
+app.command("audit")(cleaning.audit)
 app.add_typer(keys.app, name="keys")
 app.command("rekey")(rekeying.rekey)
 

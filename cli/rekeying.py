@@ -84,18 +84,23 @@ def _one(
     trust: bool,
 ) -> Rekeyed:
     from convault import rekey as rekeying
+    from convault.adoption import require_ours
     from convault.home import home
 
-    return rekeying.rekey(
-        installation.repository,
-        backup_id,
-        recipients,
-        identities=identities,
-        keys=installation.signing,
-        journals=home() / "rekey",
-        trust=trust,
-        workers=installation.settings.convault_workers,
-    )
+    repository, catalog = installation.repository, installation.catalog
+    require_ours(repository, catalog)
+    with catalog.guard(repository.repository_id) as guard:
+        return rekeying.rekey(
+            repository,
+            backup_id,
+            recipients,
+            identities=identities,
+            keys=installation.signing,
+            journals=home() / "rekey",
+            trust=trust,
+            workers=installation.settings.convault_workers,
+            guard=guard,
+        )
 
 
 def _recipients(installation: Installation) -> list[str]:

@@ -1,7 +1,8 @@
 """The commit protocol: how a backup comes to exist, all of it or nothing.
 
 Counts first (`check_counts`), then `commit`: every object of the manifest is looked up again, all
-is flushed to stable storage, the lease is proven, the manifest is written, the row follows. Killed
+is flushed to stable storage, the lease is proven (and with it that nobody may remove objects), the
+manifest is written, the row follows. Killed
 before the manifest, the old state stands, with objects that nothing names; killed after it, the
 new one, and `reconcile` mends the row. Each step may be repeated.
 """
@@ -252,7 +253,7 @@ def commit(
     gives the lease back.
 
     Before the manifest is written: IncompleteBackup when no reader would take it, ObjectMissing,
-    ObjectConflict, LeaseLost, StoreUnavailable; then there is no backup. After it only
+    ObjectConflict, LeaseLost, NotAdopted, StoreUnavailable; then there is no backup. After it only
     CatalogUnavailable, and then there is one: the row is mended by the next reconcile and must not
     be called failed (`record_failure` sees to that). May be repeated with the same manifest, also
     when a reconcile has completed the row meanwhile.
@@ -265,6 +266,7 @@ def commit(
         _begin(Step.FLUSH)
         repository.store.flush()
         _begin(Step.CHECK_LEASE)
+        repository.require_same_writer()
         lease.check()
         _begin(Step.PUT_MANIFEST)
         repository.put_manifest(manifest, keys)

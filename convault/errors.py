@@ -38,6 +38,10 @@ ConvaultError
 ├── SignatureError          a manifest is not what was signed
 ├── RestoreError            the target cannot take the backup
 │   └── RestoredWithFaults  it took all rows, but not every index or constraint
+├── PolicyError             rules of a clean-up are empty, malformed or contradict each other
+├── RemovalRefused          a backup must stay: pinned, the last good one, or still being made
+├── SweepRefused            what could be needed cannot be told for certain: nothing was removed
+├── NotAdopted              the repository belongs to another installation: it is only read
 ├── NotHealthy              `convault doctor` found what keeps backups or restores from working
 └── PrefectUnavailable      no Prefect server, or no deployment on it, to run a backup (transient)
 
@@ -307,3 +311,27 @@ class SignatureError(ConvaultError):
     """A manifest is not what was signed."""
 
     code, exit_code = "signature", 90
+
+
+class PolicyError(ConvaultError):
+    """Rules of a clean-up are empty, malformed, or contradict each other."""
+
+    code, exit_code, http_status = "policy", 65, 422
+
+
+class RemovalRefused(ConvaultError):
+    """A backup must stay: it is pinned, the last good one of its kind, or still being made."""
+
+    code, exit_code, http_status = "removal-refused", 66, 409
+
+
+class SweepRefused(ConvaultError):
+    """What backups need cannot be told for certain, so nothing was removed."""
+
+    code, exit_code, http_status = "sweep-refused", 67, 409
+
+
+class NotAdopted(ConvaultError):
+    """The repository belongs to another installation; this one may only read it."""
+
+    code, exit_code, http_status = "not-adopted", 68, 409

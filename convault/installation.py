@@ -8,9 +8,10 @@ new, empty one in its place.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from convault import layout
+from convault.adoption import FOREIGN
 from convault.catalog import Catalog, open_catalog
 from convault.encryption import Encryptor
 from convault.errors import CatalogError, ConfigurationError, ObjectMissing, RepositoryError
@@ -128,7 +129,8 @@ def initialise(settings: Settings, *, new_repository: bool = False) -> InitRepor
             repository = _create(store, known, new_repository)
         else:
             repository = Repository.open(store, None if new_repository else known)
-        catalog.register_repository(repository.repository_id, repository.installation_id, store.url)
+        ours = _identity(catalog, repository, known, created=created)
+        catalog.register_repository(repository.repository_id, ours, store.url)
     upgraded = repository.upgrade()
     changes = reconcile(repository, catalog, thorough=True)
     return InitReport(
@@ -136,8 +138,22 @@ def initialise(settings: Settings, *, new_repository: bool = False) -> InitRepor
         tuple(migrations),
         created,
         tuple(changes),
-        _in_words(repository, known, migrations, changes, created=created, upgraded=upgraded),
+        [
+            *_in_words(repository, known, migrations, changes, created=created, upgraded=upgraded),
+            *([] if ours == repository.installation_id else [FOREIGN]),
+        ],
     )
+
+
+def _identity(
+    catalog: Catalog, repository: Repository, known: UUID | None, *, created: bool
+) -> UUID:
+    """Who this catalog is to the repository. One that finds a repository which somebody else may be
+    writing to is a stranger to it until it adopts it."""
+    if created:
+        return repository.installation_id
+    before = catalog.installation_id() if known == repository.repository_id else None
+    return before or uuid4()
 
 
 def _store(url: str, known: UUID | None, new_repository: bool) -> Store:

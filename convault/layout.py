@@ -36,6 +36,10 @@ _PART_KEY = re.compile(
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _REVISED = re.compile(r"^[0-9a-f]{64}\.")
 DAMAGED = "damaged/"
+TRASH = "trash/"
+SWEEP = "sweep/"
+MARKS_KEY = "sweep/marks.json"
+_TRASH_KEY = re.compile(r"trash/([0-9a-f-]{36})/datapackage\.json")
 MAX_REVISION = 9999
 MAX_MANIFEST_BYTES = 512 * 1024 * 1024
 """A manifest is read into memory; this is what some 100,000 parts of 20 columns take (3 TB)."""
@@ -132,6 +136,17 @@ def backup_of(key: str) -> UUID | None:
     """The backup whose first manifest lies under `key`, or None when none does."""
     found = revision_of(key)
     return found[0] if found is not None and found[1] == 1 else None
+
+
+def trash_key(backup_id: UUID) -> str:
+    """Where the first manifest of a deleted backup waits."""
+    return f"{TRASH}{backup_id}/{MANIFEST_NAME}"
+
+
+def trashed_of(key: str) -> UUID | None:
+    """The deleted backup whose first manifest lies under `key`, or None when none does."""
+    found = _TRASH_KEY.fullmatch(key)
+    return None if found is None else backup_of(f"{BACKUPS}{found[1]}/{MANIFEST_NAME}")
 
 
 def is_part_key(key: str) -> bool:

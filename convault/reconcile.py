@@ -18,6 +18,7 @@ from convault.commit import completed_columns
 from convault.errors import NotFoundError, ObjectMissing, RepositoryError
 from convault.recipients import learn
 from convault.repository import Repository
+from convault.trash import trashed
 
 
 class ChangeKind(StrEnum):
@@ -29,6 +30,8 @@ class ChangeKind(StrEnum):
     """a row that said something else, and whose manifest exists"""
     REVISED = "revised"
     """a completed row of a manifest that a later revision superseded"""
+    DELETED = "deleted"
+    """a row whose manifest lies in the trash"""
     LOST = "lost"
     """a completed row whose manifest is gone: now failed"""
     INTERRUPTED = "interrupted"
@@ -53,6 +56,7 @@ class Change:
             ChangeKind.ADDED: "is in the repository and now listed",
             ChangeKind.COMPLETED: f"is complete; its row said {self.row and self.row.status}",
             ChangeKind.REVISED: "has a later revision, which its row follows now",
+            ChangeKind.DELETED: "lies in the trash; its row says so now",
             ChangeKind.LOST: "was completed, and its manifest is gone: now failed",
             ChangeKind.INTERRUPTED: "was interrupted: now failed",
             ChangeKind.UNREADABLE: f"cannot be read: {self.reason}",
@@ -67,8 +71,9 @@ def decide(
     *,
     repository_id: UUID,
     revisions: Mapping[UUID, int] | None = None,
+    trash: Collection[UUID] = (),
 ) -> list[Change]:
-    """What must change, by rows, then new manifests.
+    """What must change, by rows, then new manifests. `trash`: ids of manifests that lie there.
 
     `manifests`: ids of the backups that have one. `revisions`: the highest of each, where it is not
     the first. `abandoned`: `processing` rows whose lease is
@@ -81,6 +86,8 @@ def decide(
     for row in rows:
         rowless.discard(row.id)
         kind = _fate(row, row.id in manifests, row.id in abandoned, repository_id)
+        if kind is ChangeKind.LOST and row.id in trash:
+            kind = ChangeKind.DELETED
         if kind is None and _is_behind(row, (revisions or {}).get(row.id), repository_id):
             kind = ChangeKind.REVISED
         if kind is not None:
@@ -136,6 +143,8 @@ def reconcile(repository: Repository, catalog: Catalog, *, thorough: bool = Fals
         set(abandoned),
         repository_id=repository.repository_id,
         revisions=manifests,
+        # Behind the manifests: what is deleted meanwhile is in one of the two (`convault.trash`).
+        trash=trashed(repository),
     )
     if any(change.kind is ChangeKind.LOST for change in changes):
         # A disk that was unmounted since the repository was opened lists nothing, without an error.
@@ -177,6 +186,9 @@ def _apply(repository: Repository, catalog: Catalog, change: Change) -> Change |
     assert change.row is not None
     if _has_manifest(repository, change.backup_id):
         return None
+    if change.kind is ChangeKind.DELETED:
+        gone = {"status": BackupStatus.DELETED, "deleted_at": catalog.now()}
+        return change if catalog.replace(change.row, **gone) else None
     if change.kind is ChangeKind.LOST:
         why = (
             f"lost: there is no manifest in {repository.store.url}. If the store was put back from "
@@ -197,6 +209,9 @@ def _follow_manifest(repository: Repository, catalog: Catalog, change: Change) -
     columns = completed_columns(
         manifest, file_size=archive.size, completed_at=written, manifest_sha256=digest
     )
+    if change.row is not None and change.row.status is BackupStatus.DELETED:
+        columns["deleted_at"] = None
+        columns["completed_at"] = change.row.completed_at or written
     learn(catalog, manifest)
     if change.row is not None and change.row.manifest_sha256 is not None:
         # What was committed, not what lies there now: or a change to it would never show.

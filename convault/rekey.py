@@ -18,6 +18,7 @@ from uuid import UUID
 
 from convault import index, readme_encrypted
 from convault.age import SUFFIX, Identity
+from convault.catalog.base import Guard
 from convault.commit import look_up_objects
 from convault.encryption import Encryptor, Opener, unlocked
 from convault.errors import (
@@ -73,16 +74,18 @@ def rekey(
     journals: Path,
     trust: bool = False,
     workers: int = 2,
+    guard: Guard | None = None,
 ) -> Rekeyed:
     """Encrypt the backup to `recipients`, and to nobody else; also a plain one.
 
     `journals` is a folder of this machine, of mode 0700, where the work that is done is noted. Each
     of `workers` holds one part in memory at a time. A manifest that was not proven to be signed
-    is not signed anew, unless the caller was told to `trust` it.
+    is not signed anew, unless the caller was told to `trust` it. `guard` keeps sweeps out; without
+    one nobody may remove objects meanwhile.
 
     NotFoundError, EncryptionError (an identity is missing or is the wrong one), SignatureError,
-    IntegrityError, StoreError, BusyError (another rekey of it works here), ObjectConflict (another
-    one, elsewhere, was quicker). Then the backup is what it was.
+    IntegrityError, StoreError, BusyError (another rekey of it works here), LeaseLost,
+    ObjectConflict (another one, elsewhere, was quicker). Then the backup is what it was.
     """
     repository.require_current()
     manifest, data = repository.stored_manifest(backup_id)
@@ -99,6 +102,8 @@ def rekey(
         rewritten = _rewrite(repository, manifest, opener, journal, workers)
         new, index_bytes = _revised(repository, manifest, opener, journal.encryptor, rewritten)
         look_up_objects(repository, new)
+        if guard is not None:
+            guard.check()
         try:
             repository.put_manifest(new, signing)
         except ObjectConflict:

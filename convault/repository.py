@@ -16,6 +16,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from convault import index, layout
 from convault.errors import (
     ConvaultError,
+    NotAdopted,
     NotFoundError,
     ObjectConflict,
     ObjectMissing,
@@ -124,6 +125,24 @@ class Repository:
         self.store.replace(layout.REPOSITORY_KEY, _written(self._marker))
         self.store.flush()
         return True
+
+    def require_same_writer(self) -> None:
+        """NotAdopted when another installation has adopted the repository since it was opened:
+        what it removes, this one would not know of. StoreError, RepositoryError."""
+        marker = _read_marker(self.store.get(layout.REPOSITORY_KEY), self.store.url)
+        if marker.installation_id != self.installation_id:
+            raise NotAdopted(
+                f"Another installation has adopted {self.store.url} meanwhile. Nothing was "
+                "committed; see which one shall write there, and run `convault adopt` in it.",
+                store=self.store.url,
+            )
+
+    def adopt(self, installation_id: UUID) -> None:
+        """Let that installation be the one that writes. May be repeated."""
+        self._marker = self._marker.model_copy(update={"installation_id": installation_id})
+        self.installation_id = installation_id
+        self.store.replace(layout.REPOSITORY_KEY, _written(self._marker))
+        self.store.flush()
 
     def require_current(self) -> None:
         """RepositoryError unless the marker says this version's format: a version that knows only

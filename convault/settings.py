@@ -96,6 +96,22 @@ class Settings(BaseSettings):
     convault_lock_timeout: float = Field(default=30.0, gt=0)
     """seconds to wait for the tables' locks"""
 
+    convault_keep_last: int | None = None
+    """the rules of a clean-up that brings none of its own (`convault.retention.policy`)"""
+    convault_keep_hourly: int | None = None
+    convault_keep_daily: int | None = None
+    convault_keep_weekly: int | None = None
+    convault_keep_monthly: int | None = None
+    convault_keep_yearly: int | None = None
+    convault_keep_within: str | None = None
+    convault_keep_at_most: str | None = None
+    convault_keep_minimum: int | None = None
+    convault_trash_days: float = Field(default=7.0, ge=0, le=3650)
+    """days that a deleted backup can be taken back"""
+    convault_sweep_grace: float = Field(default=24.0, ge=6, le=24 * 365)
+    """hours for which no manifest must have named an object before it is removed; never shorter
+    than the longest backup that is allowed"""
+
     convault_drill_sql: Path | None = None
     """absolute path of a file of queries, each of which must return no row of a restored backup"""
     convault_drill_timeout: float = Field(default=60.0, gt=0, le=86400)

@@ -16,6 +16,7 @@ from tenacity import (
     wait_random,
 )
 
+from convault.adoption import require_ours
 from convault.catalog import BackupRecord, BackupStatus, Catalog, Lease, open_catalog
 from convault.commit import record_failure
 from convault.encryption import Encryptor
@@ -73,6 +74,7 @@ class Run:
             try:
                 self._installation = open_installation(self.settings)
                 self.installation.repository.require_current()
+                require_ours(self.installation.repository, self.catalog.content)
                 reconcile(self.installation.repository, self.catalog)
                 self._find_complete()
                 self._prepare()

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from convault.catalog.base import BackupRecord, BackupStatus, Catalog, Lease, Recipient
+from convault.catalog.base import AuditEntry, BackupRecord, BackupStatus, Catalog, Lease, Recipient
 from convault.catalog.postgres import PostgresCatalog
 
-__all__ = ["BackupRecord", "BackupStatus", "Catalog", "Lease", "Recipient", "open_catalog"]
+__all__ = [
+    "AuditEntry",
+    "BackupRecord",
+    "BackupStatus",
+    "Catalog",
+    "Lease",
+    "Recipient",
+    "open_catalog",
+]
 
 
 DATA_API = "supabase"

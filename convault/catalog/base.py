@@ -21,6 +21,8 @@ class BackupStatus(StrEnum):
     PROCESSING = "processing"
     COMPLETED = "completed"
     FAILED = "failed"
+    DELETED = "deleted"
+    """its manifest lies in the trash, or is gone for good"""
 
 
 class BackupRecord(BaseModel):
@@ -58,6 +60,11 @@ class BackupRecord(BaseModel):
     """when a drill restored it and no check failed; None when the last drill failed"""
     drill: dict[str, Any] | None = None
     """the report of the last drill"""
+    deleted_at: datetime | None = None
+    pinned: str | None = None
+    """why it must stay, whatever a policy says"""
+    acknowledged_at: datetime | None = None
+    """since when its rows count as usual, though a table shrank"""
     requested_by: str | None = None
     """API key or user that asked for it; None for a schedule or the command line"""
 
@@ -68,6 +75,7 @@ class Query(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     status: BackupStatus | None = None
+    """None: any but `deleted`"""
     format: str | None = None
     """of the options; rows of before there was a choice count as `json`"""
     requested_by: str | None = None
@@ -109,11 +117,40 @@ class Recipient(BaseModel):
         return self.retired_at is None
 
 
+class AuditEntry(BaseModel):
+    """A row of `backup_audit`: who did what, from where, and how it ended."""
+
+    model_config = ConfigDict(frozen=True)
+
+    at: datetime | None = None
+    """the database's time; set when it is written"""
+    actor: str
+    """a user of the machine, the name of a key, `user:` and an id, or `schedule`"""
+    origin: str
+    """`cli`, `api` or `flow`"""
+    action: str
+    """delete, undelete, purge, pin, unpin, acknowledge, retain, sweep, adopt"""
+    backup_id: UUID | None = None
+    result: str
+    """`done`, or the code of an error"""
+    detail: str = ""
+    """for people; holds no row's value"""
+
+
+class Guard(AbstractContextManager["Guard"], Protocol):
+    """The right to write objects of a repository, together with others, or to remove them, alone.
+    Ends with the block, or with its holder."""
+
+    def check(self) -> None:
+        """LeaseLost unless it is proven held now (asks the database)."""
+
+
 class Lease(AbstractContextManager["Lease"], Protocol):
     """The right of one run to commit one backup.
 
     Renewed in the background every 30 s; over 90 s after the last renewal, by the database's clock.
-    Leaving the block gives it back.
+    Leaving the block gives it back. While it is held, nobody removes objects of the repository
+    (`Catalog.guard`).
     """
 
     def check(self) -> None:
@@ -125,7 +162,7 @@ class Catalog(Protocol):
     """Where it is written down which backups there are. The manifests decide; this follows.
 
     Every method may be repeated after a CatalogUnavailable (the only transient error). A row never
-    leaves `completed` or `failed` except by `reconcile` (convault/reconcile.py).
+    leaves `completed`, `failed` or `deleted` except by `replace`.
     """
 
     def migrate(self) -> list[str]:
@@ -143,6 +180,23 @@ class Catalog(Protocol):
 
     def register_repository(self, repository_id: UUID, installation_id: UUID, url: str) -> None:
         """Remember it as the current one. `url` holds no credentials."""
+
+    def installation_id(self) -> UUID | None:
+        """Who this catalog is to the current repository: its marker names the one that may write
+        (`convault.adoption`). None while `init` has not run."""
+
+    def now(self) -> datetime:
+        """The database's time: the one clock that says how old something is."""
+
+    def guard(self, repository_id: UUID, *, alone: bool = False) -> Guard:
+        """Keep out, for a block, whoever would remove objects; or, `alone`, everybody who writes
+        some. BusyError."""
+
+    def audit(self, entry: AuditEntry) -> None:
+        """Write down who did what."""
+
+    def audited(self, limit: int = 100) -> Sequence[AuditEntry]:
+        """What was written down, newest first."""
 
     def add(self, record: BackupRecord, *, keep_times: bool = False) -> BackupRecord:
         """Insert a row (created_at and updated_at are the database's, unless the record's are to be
@@ -168,11 +222,12 @@ class Catalog(Protocol):
 
     def update(self, backup_id: UUID, **columns: Any) -> BackupRecord:
         """Set these columns (and updated_at). NotFoundError; CatalogError when this would take the
-        row out of `completed` or `failed` (a failed row may become `completed`)."""
+        row out of `completed`, `failed` or `deleted` (a failed one may become `completed`)."""
 
     def replace(self, seen: BackupRecord, **columns: Any) -> BackupRecord | None:
         """Set these columns if nobody changed the row since it was `seen`, whatever its status;
-        None, and nothing changed, when somebody did. For `reconcile`."""
+        None, and nothing changed, when somebody did. For `reconcile`, and for moves into the trash
+        and out of it."""
 
     def abandoned(self) -> Sequence[UUID]:
         """Ids of `processing` rows whose lease is over and whose lock is free."""

@@ -9,28 +9,23 @@ from __future__ import annotations
 from uuid import UUID
 
 from convault.catalog.connection import Connection, translated
-from convault.catalog.locks import unlock
+from convault.catalog.locks import HELD, unlock
 from convault.catalog.renewal import RenewedLease
 
-# A bigint key shows in pg_locks as its two halves, with objsubid 1 (the manual, "pg_locks"). Lock
-# and row are looked at in one statement, so that the answer is of one moment.
-_HELD = """EXISTS (
-    SELECT FROM pg_catalog.pg_locks
-    WHERE locktype = 'advisory' AND granted AND pid = pg_catalog.pg_backend_pid()
-      AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
-      AND classid::bigint = (%(key)s::bigint >> 32) & 4294967295
-      AND objid::bigint = %(key)s::bigint & 4294967295
-      AND objsubid = 1)"""
+# Locks and row are looked at in one statement, so that the answer is of one moment.
+_LOCKED = HELD.format(key="key", mode="ExclusiveLock")
+_SHARED = HELD.format(key="guard", mode="ShareLock")
 _RENEW = f"""
     UPDATE public.backups
     SET lease_expires_at = clock_timestamp() + make_interval(secs => %(seconds)s)
-    WHERE id = %(id)s AND status = 'processing' AND {_HELD} RETURNING true
+    WHERE id = %(id)s AND status = 'processing' AND {_LOCKED} AND {_SHARED} RETURNING true
 """
-_RELEASE = f"UPDATE public.backups SET lease_expires_at = NULL WHERE id = %(id)s AND {_HELD}"
+_RELEASE = f"UPDATE public.backups SET lease_expires_at = NULL WHERE id = %(id)s AND {_LOCKED}"
 
 
 class PostgresLease(RenewedLease):
-    """A lease on a session that already holds the lock `key`.
+    """A lease on a session that already holds the lock `key`, and shares the lock `guard`, which
+    keeps out whoever would remove objects.
 
     Owns `connection`. Lasts `seconds` by the database's clock each time it is renewed.
     """
@@ -41,12 +36,13 @@ class PostgresLease(RenewedLease):
         backup_id: UUID,
         *,
         key: int,
+        guard: int,
         seconds: float,
         renew_seconds: float,
     ) -> None:
         super().__init__(backup_id, renew_seconds=renew_seconds)
         self._connection = connection
-        self._parameters = {"id": backup_id, "key": key, "seconds": seconds}
+        self._parameters = {"id": backup_id, "key": key, "guard": guard, "seconds": seconds}
 
     def renew(self) -> bool:
         """Whether this session holds the lock and the row is `processing`; if so, it lasts longer

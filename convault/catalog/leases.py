@@ -1,6 +1,6 @@
 """Leases of those who come over the Data API (`public.backup_leases`), as runs over SQL see them.
 
-Whoever asks holds the advisory lock of that name, so nobody takes such a lease meanwhile.
+Whoever asks holds the advisory lock that those who take one look at, so nobody takes it meanwhile.
 """
 
 from __future__ import annotations
@@ -14,6 +14,16 @@ def is_held(connection: Connection, name: str) -> bool:
         "SELECT true FROM public.backup_leases"
         " WHERE name = %s AND holder IS NOT NULL AND expires_at > clock_timestamp()",
         [name],
+    ).fetchone()
+    return row is not None
+
+
+def is_any_held(connection: Connection, beginning: str) -> bool:
+    """Whether somebody has one now whose name begins so."""
+    row = connection.execute(
+        "SELECT true FROM public.backup_leases"
+        " WHERE starts_with(name, %s) AND holder IS NOT NULL AND expires_at > clock_timestamp()",
+        [beginning],
     ).fetchone()
     return row is not None
 

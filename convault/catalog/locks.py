@@ -12,6 +12,17 @@ import psycopg
 from convault.catalog.connection import Connection, connected
 from convault.errors import BusyError
 
+# A bigint key shows in pg_locks as its two halves, with objsubid 1 (the manual, "pg_locks").
+HELD = """EXISTS (
+    SELECT FROM pg_catalog.pg_locks
+    WHERE locktype = 'advisory' AND granted AND pid = pg_catalog.pg_backend_pid()
+      AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
+      AND mode = '{mode}'
+      AND classid::bigint = (%({key})s::bigint >> 32) & 4294967295
+      AND objid::bigint = %({key})s::bigint & 4294967295
+      AND objsubid = 1)"""
+"""SQL: whether this session has the lock of the parameter `key` in that `mode`"""
+
 
 def key_of(name: str) -> int:
     """A signed 64-bit key, the same everywhere. Two names sharing one is as likely as 1 in 2^64."""
@@ -27,6 +38,19 @@ def backup_key(backup_id: UUID) -> int:
 def try_lock(connection: Connection, key: int) -> bool:
     """Take the lock for this session unless another has it."""
     row = connection.execute("SELECT pg_try_advisory_lock(%s)", [key]).fetchone()
+    return row is not None and bool(row[0])
+
+
+def try_lock_shared(connection: Connection, key: int) -> bool:
+    """Take the lock for this session, together with others, unless somebody has it alone."""
+    row = connection.execute("SELECT pg_try_advisory_lock_shared(%s)", [key]).fetchone()
+    return row is not None and bool(row[0])
+
+
+def held(connection: Connection, key: int, *, alone: bool) -> bool:
+    """Whether this session has the lock, alone or shared."""
+    mode = "ExclusiveLock" if alone else "ShareLock"
+    row = connection.execute(f"SELECT {HELD.format(key='key', mode=mode)}", {"key": key}).fetchone()
     return row is not None and bool(row[0])
 
 

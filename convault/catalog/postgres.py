@@ -13,9 +13,18 @@ from uuid import UUID
 from psycopg.sql import SQL
 from psycopg.types.json import Jsonb
 
-from convault.catalog import leases, migrations, objects, recipients, rows, schedules
-from convault.catalog.base import BackupRecord, BackupStatus, Lease, Page, Query, Recipient
+from convault.catalog import audit, leases, migrations, objects, recipients, rows, schedules
+from convault.catalog.base import (
+    AuditEntry,
+    BackupRecord,
+    BackupStatus,
+    Lease,
+    Page,
+    Query,
+    Recipient,
+)
 from convault.catalog.connection import Connection, check_url, connect, connected, translated
+from convault.catalog.guard import PostgresGuard, guard_key, share
 from convault.catalog.lease import PostgresLease
 from convault.catalog.locks import backup_key, one_at_a_time, try_lock, unlock
 from convault.errors import BusyError, CatalogError, CatalogUnavailable
@@ -23,7 +32,7 @@ from convault.schedule import BackupSchedule
 
 _Result = TypeVar("_Result")
 
-_OVER = (BackupStatus.COMPLETED.value, BackupStatus.FAILED.value)
+_OVER = (BackupStatus.COMPLETED.value, BackupStatus.FAILED.value, BackupStatus.DELETED.value)
 
 
 class PostgresCatalog:
@@ -36,10 +45,12 @@ class PostgresCatalog:
         lease_seconds: float = 90.0,
         renew_seconds: float = 30.0,
         patience: float = 2.0,
+        guard_patience: float = 600.0,
         attempts: int = 3,
     ) -> None:
         """`patience`: seconds that `begin` waits for a lock before it is a BusyError, since a
-        session that was just closed may still be letting it go. A call is tried `attempts` times
+        session that was just closed may still be letting it go; `guard_patience`: seconds that who
+        writes objects waits for a sweep to end its phase. A call is tried `attempts` times
         while the database is unavailable; every call may be repeated.
         """
         check_url(url)
@@ -47,6 +58,7 @@ class PostgresCatalog:
         self._lease_seconds = lease_seconds
         self._renew_seconds = renew_seconds
         self._patience = patience
+        self._guard_patience = guard_patience
         self._attempts = attempts
 
     # Migrations and repositories
@@ -105,6 +117,43 @@ class PostgresCatalog:
             )
 
         self._do(write)
+
+    def installation_id(self) -> UUID | None:
+        """Who this catalog is to the current repository."""
+
+        def ask(connection: Connection) -> UUID | None:
+            row = connection.execute(
+                "SELECT installation_id FROM public.backup_repositories WHERE current"
+            ).fetchone()
+            return None if row is None else row[0]
+
+        return self._do(ask)
+
+    def now(self) -> datetime:
+        """The database's time."""
+
+        def ask(connection: Connection) -> datetime:
+            row = connection.execute("SELECT clock_timestamp()").fetchone()
+            assert row is not None
+            time: datetime = row[0]
+            return time
+
+        return self._do(ask)
+
+    def guard(self, repository_id: UUID, *, alone: bool = False) -> PostgresGuard:
+        """An advisory lock on a session of its own, shared or alone. BusyError."""
+        seconds = self._patience if alone else self._guard_patience
+        return PostgresGuard(self._url, repository_id, alone=alone, seconds=seconds)
+
+    # Audit
+
+    def audit(self, entry: AuditEntry) -> None:
+        """Add a row."""
+        self._do(lambda c: audit.write(c, entry))
+
+    def audited(self, limit: int = 100) -> Sequence[AuditEntry]:
+        """Newest first."""
+        return self._do(lambda c: audit.select(c, limit))
 
     # Rows
 
@@ -208,12 +257,15 @@ class PostgresCatalog:
         try:
             with translated():
                 self._lock(connection, backup_id, key)
+                repository_id = self._current(connection)
+                share(connection, repository_id, self._guard_patience)
                 with connection.transaction():
-                    self._take(connection, backup_id, options, flow_run_id)
+                    self._take(connection, backup_id, repository_id, options, flow_run_id)
             lease = PostgresLease(
                 connection,
                 backup_id,
                 key=key,
+                guard=guard_key(repository_id),
                 seconds=self._lease_seconds,
                 renew_seconds=self._renew_seconds,
             )
@@ -278,18 +330,23 @@ class PostgresCatalog:
                 )
             time.sleep(0.05)
 
+    def _current(self, connection: Connection) -> UUID:
+        row = connection.execute(
+            "SELECT repository_id FROM public.backup_repositories WHERE current"
+        ).fetchone()
+        if row is None:
+            raise CatalogError("The catalog knows no repository yet: run `convault init`.")
+        found: UUID = row[0]
+        return found
+
     def _take(
         self,
         connection: Connection,
         backup_id: UUID,
+        repository_id: UUID,
         options: dict[str, Any],
         flow_run_id: UUID | None,
     ) -> None:
-        repository = connection.execute(
-            "SELECT repository_id FROM public.backup_repositories WHERE current"
-        ).fetchone()
-        if repository is None:
-            raise CatalogError("The catalog knows no repository yet: run `convault init`.")
         taken = connection.execute(
             "INSERT INTO public.backups AS b"
             " (id, status, options, repository_id, flow_run_id, started_at, lease_expires_at)"
@@ -303,7 +360,7 @@ class PostgresCatalog:
             {
                 "id": backup_id,
                 "options": Jsonb(options),
-                "repository": repository[0],
+                "repository": repository_id,
                 "run": flow_run_id,
                 "seconds": self._lease_seconds,
             },

@@ -62,7 +62,10 @@ def page(connection: Connection, query: Query) -> Page:
         "to": "created_at < %(to)s",
     }
     where = SQL("WHERE ") + SQL(" AND ").join(
-        [SQL("true"), *(SQL(text) for name, text in conditions.items() if asked[name] is not None)]
+        [
+            SQL("true" if query.status else "status::text <> 'deleted'"),
+            *(SQL(text) for name, text in conditions.items() if asked[name] is not None),
+        ]
     )
     # The order of the index: created_at descending, then id ascending.
     behind = SQL(

@@ -8,7 +8,7 @@ from hashlib import sha256
 from uuid import UUID
 
 from convault import layout
-from convault.errors import NotFoundError, RepositoryError
+from convault.errors import NotFoundError, ObjectMissing, RepositoryError
 from convault.manifest import Manifest, PartEntry, TableEntry
 from convault.repository import Repository
 from convault.signature import Signature, SigningKeys
@@ -113,6 +113,45 @@ def _add_superseded(
         except (NotFoundError, RepositoryError):
             continue  # nothing counts on them any more
         found.superseded.update(manifest.objects())
+
+
+def add_trash(
+    found: Holdings,
+    repository: Repository,
+    backups: Iterable[UUID],
+    committed: Mapping[UUID, str | None],
+    revisions: Mapping[UUID, int],
+) -> None:
+    """What deleted `backups` need, which can be taken back from the trash; as `read_holdings`
+    tells it. Those that were taken back meanwhile exist, or were there before."""
+    for backup_id in backups:
+        key = layout.trash_key(backup_id)
+        try:
+            first = repository.store.get(key)
+            revision = repository.revision(backup_id)
+            data = first
+            if revision > 1:
+                data = repository.store.get(layout.manifest_key(backup_id, revision))
+            manifest = repository.read_manifest(backup_id, data, revision)
+        except ObjectMissing:
+            found.findings.append(
+                Finding(FindingKind.MISSING, key, "it was in the trash a moment ago", (backup_id,))
+            )
+            continue
+        except RepositoryError as error:
+            found.unreadable.add(backup_id)
+            found.findings.append(Finding(FindingKind.DAMAGED, key, error.message, (backup_id,)))
+            continue
+        _add(found, manifest)
+        _add_superseded(found, repository, backup_id, first, revision)
+        digest = sha256(first).hexdigest()
+        if (committed.get(backup_id) or digest) != digest:
+            why = "its bytes are not those that were committed"
+            found.findings.append(Finding(FindingKind.DAMAGED, key, why, (backup_id,)))
+        if revision < revisions.get(backup_id, 1):
+            lost = layout.manifest_key(backup_id, revisions[backup_id])
+            why = "this revision of a deleted backup was written, and is not there"
+            found.findings.append(Finding(FindingKind.MISSING, lost, why, (backup_id,)))
 
 
 def missing_manifest(repository: Repository, backup_id: UUID) -> Finding:

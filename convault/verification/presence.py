@@ -45,7 +45,9 @@ def strangers(
     for key in listing.keys() - holdings.needed.keys():
         revision = layout.revision_of(key)
         backup_id = layout.beside(key) if revision is None else revision[0]
-        if key == layout.REPOSITORY_KEY or key.startswith(layout.DAMAGED):
+        if key == layout.REPOSITORY_KEY or key.startswith((layout.DAMAGED, layout.SWEEP)):
+            continue
+        if layout.trashed_of(key) is not None:
             continue
         if backup_id in holdings.unreadable:
             continue

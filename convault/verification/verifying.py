@@ -8,14 +8,21 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
+from convault.adoption import require_ours
 from convault.catalog.base import BackupRecord, BackupStatus, Catalog
 from convault.errors import NotFoundError, VerificationFailed
 from convault.installation import Installation
 from convault.repository import Repository
 from convault.signature import SigningKeys
+from convault.trash import trashed
 from convault.verification import presence
 from convault.verification.findings import Finding, FindingKind, Unread, Verification
-from convault.verification.holdings import Holdings, missing_manifest, read_holdings
+from convault.verification.holdings import (
+    Holdings,
+    add_trash,
+    missing_manifest,
+    read_holdings,
+)
 from convault.verification.presence import Listing
 from convault.verification.reading import Subset, read_back
 from convault.verification.repairing import Repairing
@@ -59,13 +66,16 @@ def survey(
         )
     revisions = {row.id: row.revision for row in rows.values()}
     holdings = read_holdings(repository, chosen, committed, keys, revisions)
+    if backup_id is None:
+        deleted = set(trashed(repository)) - set(there)
+        add_trash(holdings, repository, deleted, committed, revisions)
     listing = {info.key: info for info in repository.store.list()}
     findings = holdings.findings + list(presence.faults(holdings, listing))
     if backup_id is None:
         findings += [
             missing_manifest(repository, row_id)
             for row_id in rows
-            if _completed(rows, row_id) and row_id not in there
+            if _completed(rows, row_id) and row_id not in there and row_id not in deleted
         ]
         # What became complete meanwhile needs some of what was listed, too.
         late = read_holdings(repository, set(repository.backup_ids()) - set(there), committed)
@@ -98,6 +108,8 @@ def read_some(repository: Repository, catalog: Catalog, seen: Survey, subset: Su
 def repair(installation: Installation, seen: Survey, *, put_back: bool) -> None:
     """Tell of each part that is damaged or missing whether the source still holds its rows; with
     `put_back`, put those back. StoreError, CatalogError."""
+    if put_back:
+        require_ours(installation.repository, installation.catalog)
     repairing = Repairing(
         installation.repository,
         installation.source,

@@ -52,6 +52,27 @@ BEGIN
 END
 $$;
 
+-- A lease with which objects of a repository are written, beside those of backups; as convault_take.
+-- Whoever removes objects (over SQL alone) takes the lock that this looks at, then looks for these.
+CREATE OR REPLACE FUNCTION public.convault_share_objects(
+    repository uuid, holder uuid, seconds double precision
+) RETURNS bigint
+LANGUAGE plpgsql SECURITY INVOKER SET search_path = '' AS $$
+BEGIN
+    IF NOT pg_catalog.pg_try_advisory_xact_lock_shared(
+        public.convault_lock_key('objects of ' || $1)
+    ) THEN
+        RETURN NULL;
+    END IF;
+    RETURN public.convault_take('objects of ' || $1 || ' by ' || $2, $2, $3);
+END
+$$;
+
+CREATE OR REPLACE FUNCTION public.convault_now() RETURNS timestamptz
+LANGUAGE sql SECURITY INVOKER SET search_path = '' AS $$
+    SELECT pg_catalog.clock_timestamp()
+$$;
+
 -- Whether the lease is held still; if so, it lasts longer now.
 CREATE OR REPLACE FUNCTION public.convault_renew(
     name text, holder uuid, number bigint, seconds double precision
@@ -94,8 +115,14 @@ BEGIN
         RETURN '{"outcome": "no-repository"}';
     END IF;
     SELECT b.status INTO there FROM public.backups b WHERE b.id = $1 FOR UPDATE;
-    IF there IN ('completed', 'failed') THEN
+    IF there IN ('completed', 'failed', 'deleted') THEN
         RETURN pg_catalog.jsonb_build_object('outcome', 'over', 'status', there);
+    END IF;
+    -- Free unless somebody removes objects; who wants to, sees the row that this leaves behind.
+    IF NOT pg_catalog.pg_try_advisory_xact_lock_shared(
+        public.convault_lock_key('objects of ' || repository)
+    ) THEN
+        RETURN '{"outcome": "busy"}';
     END IF;
     taken := public.convault_take('backup ' || $1, $2, $5);
     IF taken IS NULL THEN

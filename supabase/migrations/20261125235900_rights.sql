@@ -8,10 +8,10 @@
 DO $$
 DECLARE
     tables CONSTANT text[] := ARRAY[
-        'backups', 'backup_leases', 'backup_objects', 'backup_recipients', 'backup_repositories',
+        'backups', 'backup_audit', 'backup_leases', 'backup_objects', 'backup_recipients', 'backup_repositories',
         'backup_schedules', 'backup_verify_turns', 'convault_migrations'
     ];
-    hidden CONSTANT text[] := ARRAY['backup_leases', 'convault_migrations'];
+    hidden CONSTANT text[] := ARRAY['backup_audit', 'backup_leases', 'convault_migrations'];
     operator CONSTANT text := $condition$
         (SELECT nullif(pg_catalog.current_setting('request.jwt.claims', true), '')::jsonb
             -> 'app_metadata' ->> 'convault_role') IN ('operator', 'admin')
@@ -61,7 +61,8 @@ BEGIN
             'convault_lock_key', 'convault_take', 'convault_renew', 'convault_give_back',
             'convault_begin', 'convault_renew_backup', 'convault_end_backup', 'convault_abandoned',
             'convault_register', 'convault_record_read', 'convault_add_recipient',
-            'convault_retire_recipient', 'convault_remember_recipients'
+            'convault_retire_recipient', 'convault_remember_recipients', 'convault_share_objects',
+            'convault_now'
         )
     LOOP
         EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', one);

@@ -52,6 +52,9 @@ def test_a_row_comes_back_as_it_was_written(kept: Kept) -> None:
         stored_bytes=0,
         metrics={"seconds": 1.5},
         lease_expires_at=LONG_AGO,
+        deleted_at=LONG_AGO,
+        pinned="an exam",
+        acknowledged_at=LONG_AGO,
         started_at=LONG_AGO,
         completed_at=LONG_AGO,
     )
@@ -131,7 +134,7 @@ def test_an_error_of_any_text_can_be_kept(kept: Kept) -> None:
 
 
 def test_update_leaves_what_is_over(kept: Kept) -> None:
-    over = {BackupStatus.COMPLETED, BackupStatus.FAILED}
+    over = {BackupStatus.COMPLETED, BackupStatus.FAILED, BackupStatus.DELETED}
     for before, after in product(BackupStatus, BackupStatus):
         added = kept.catalog.add(record(status=before))
         if before in over and after not in {before, BackupStatus.COMPLETED}:

@@ -47,7 +47,9 @@ def sql(url: str, statement: str, *parameters: object) -> list[tuple[object, ...
 
 def end_sessions_with_locks(url: str) -> None:
     """What a failover or an administrator does to the session that holds a lease."""
-    assert sql(url, f"SELECT pg_terminate_backend(pid, 5000) {FROM_LOCKS}") == [(True,)]
+    # It holds two locks: its backup's, and a share of the repository's.
+    sessions = f"SELECT DISTINCT pid {FROM_LOCKS}"
+    assert sql(url, f"SELECT pg_terminate_backend(pid, 5000) FROM ({sessions}) s") == [(True,)]
 
 
 def row_of(catalog: Catalog, status: BackupStatus) -> BackupRecord:

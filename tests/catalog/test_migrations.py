@@ -94,6 +94,9 @@ def test_the_table_has_the_columns_that_users_know_and_those_beside_them(
         "manifest_sha256": "text",
         "verified_at": "timestamp with time zone",
         "drill": "jsonb",
+        "deleted_at": "timestamp with time zone",
+        "pinned": "text",
+        "acknowledged_at": "timestamp with time zone",
         "revision": "integer",
     }
     assert set(found) == set(BackupRecord.model_fields)

@@ -27,7 +27,8 @@ COMMANDS = {
 }
 EXPECTED = {
     "init", "demo", "backup", "list", "show", "download", "extract", "restore", "verify", "drill",
-    "recovery-sheet", "doctor", "migrations",
+    "recovery-sheet", "delete", "undelete", "pin", "unpin", "acknowledge", "cleanup", "sweep",
+    "adopt", "audit", "doctor", "migrations",
     "rekey", *(f"keys {name}" for name in ("new", "show", "add", "retire", "signing")),
 }  # fmt: skip
 

@@ -42,6 +42,7 @@ def test_the_schedules() -> None:
     slugs = {d["entrypoint"]: [s["slug"] for s in d["schedules"]] for d in DEPLOYED}
     assert slugs["flows/verify.py:verify"] == ["weekly"]
     assert slugs["flows/drill.py:drill"] == ["monthly"]
+    assert slugs["flows/cleanup.py:cleanup"] == ["daily"]
 
 
 @pytest.fixture

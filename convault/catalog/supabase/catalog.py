@@ -14,12 +14,21 @@ from uuid import UUID, uuid4
 from pydantic_core import to_jsonable_python
 
 from convault.catalog import migrations
-from convault.catalog.base import BackupRecord, BackupStatus, Lease, Page, Query, Recipient
+from convault.catalog.base import (
+    AuditEntry,
+    BackupRecord,
+    BackupStatus,
+    Guard,
+    Lease,
+    Page,
+    Query,
+    Recipient,
+)
 from convault.catalog.rows import SETTABLE, TIMES, check_settable, record_of, storable
 from convault.catalog.supabase import tables
 from convault.catalog.supabase.answers import RUN_THE_SQL
 from convault.catalog.supabase.api import DataApi
-from convault.catalog.supabase.lease import SupabaseLease, one_at_a_time
+from convault.catalog.supabase.lease import SupabaseGuard, SupabaseLease, one_at_a_time
 from convault.errors import (
     BusyError,
     CatalogError,
@@ -30,7 +39,7 @@ from convault.errors import (
 from convault.project import Project
 from convault.schedule import BackupSchedule
 
-_OVER = (BackupStatus.COMPLETED.value, BackupStatus.FAILED.value)
+_OVER = (BackupStatus.COMPLETED.value, BackupStatus.FAILED.value, BackupStatus.DELETED.value)
 _NOW = "now"
 """as Postgres reads it where a time is wanted: the time of the statement, by its own clock"""
 _OBJECTS = 2000
@@ -106,6 +115,59 @@ class SupabaseCatalog:
             "convault_register",
             {"repository": str(repository_id), "installation": str(installation_id), "url": url},
         )
+
+    def installation_id(self) -> UUID | None:
+        """Who this catalog is to the current repository."""
+        rows = self._api.retried(
+            lambda _: tables.rows_of(
+                self._api.client.from_("backup_repositories")
+                .select("installation_id")
+                .is_("current", True)
+                .execute()
+                .data
+            )
+        )
+        return UUID(rows[0]["installation_id"]) if rows else None
+
+    def now(self) -> datetime:
+        """The database's time."""
+        return datetime.fromisoformat(self._api.function("convault_now", {}))
+
+    def guard(self, repository_id: UUID, *, alone: bool = False) -> Guard:
+        """A lease beside those of backups. BusyError; CatalogError for `alone`: leases of others
+        end by a clock, and nothing may be removed that somebody late might still name."""
+        if alone:
+            raise CatalogError(
+                "Objects are removed only with a catalog over SQL, whose locks end with their "
+                "holder: set DATABASE_URL or CONVAULT_CATALOG_URL to the project's database, and "
+                "run this again. Backups go on over the Data API."
+            )
+        return SupabaseGuard(
+            self._api, repository_id, seconds=self._lease_seconds, renew_seconds=self._renew_seconds
+        )
+
+    # Audit
+
+    def audit(self, entry: AuditEntry) -> None:
+        """Add a row; perhaps twice, where the first answer was lost, rather than not at all."""
+        values = {name: _json(value) for name, value in entry.model_dump(exclude={"at"}).items()}
+        self._api.retried(lambda _: self._api.client.from_("backup_audit").insert(values).execute())
+
+    def audited(self, limit: int = 100) -> Sequence[AuditEntry]:
+        """Newest first."""
+        columns = ",".join(AuditEntry.model_fields)
+        rows = self._api.retried(
+            lambda _: tables.rows_of(
+                self._api.client.from_("backup_audit")
+                .select(columns)
+                .order("at", desc=True)
+                .order("id", desc=True)
+                .limit(limit)
+                .execute()
+                .data
+            )
+        )
+        return [AuditEntry.model_validate(row) for row in rows]
 
     # Rows
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Event, Thread
+from types import TracebackType
 from uuid import UUID, uuid4
 
 from convault.catalog.renewal import RenewedLease, log
@@ -50,6 +51,63 @@ class SupabaseLease(RenewedLease):
     def give_back(self) -> None:
         """Let the next one have it at once; nothing where another has it by now."""
         self._api.function("convault_end_backup", self._proof)
+
+
+class SupabaseGuard:
+    """Implements `convault.catalog.base.Guard`, together with others, as a lease of its own."""
+
+    def __init__(
+        self, api: DataApi, repository_id: UUID, *, seconds: float, renew_seconds: float
+    ) -> None:
+        """BusyError while somebody removes objects."""
+        self._api = api
+        self._seconds = seconds
+        self._over = Event()
+        holder = str(uuid4())
+        asked = {"repository": str(repository_id), "holder": holder, "seconds": seconds}
+        number = api.function("convault_share_objects", asked)
+        if number is None:
+            raise BusyError(
+                "Objects of the repository are being removed, and nothing may be written "
+                "meanwhile: try again in a few minutes."
+            )
+        name = f"objects of {repository_id} by {holder}"
+        self._proof = {"name": name, "holder": holder, "number": number}
+        self._thread = Thread(target=self._renew, args=[renew_seconds], name=name, daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> SupabaseGuard:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+        try:
+            self._api.function("convault_give_back", self._proof)
+        except CatalogError as failed:
+            log.info("the lease on the repository's objects will end by itself: %s", failed)
+
+    def check(self) -> None:
+        """LeaseLost unless it is held now; it lasts longer then."""
+        try:
+            held = self._api.function("convault_renew", {**self._proof, "seconds": self._seconds})
+            why = "it ran out"
+        except CatalogError as error:
+            held, why = False, f"it could not be proven ({error.code})"
+        if not held:
+            raise LeaseLost(f"The lock on the repository's objects is lost: {why}. Start again.")
+
+    def _renew(self, every: float) -> None:
+        while not self._over.wait(every):
+            try:
+                self._api.function("convault_renew", {**self._proof, "seconds": self._seconds})
+            except CatalogError as error:
+                log.warning("the lease on the repository's objects was not renewed: %s", error)
 
 
 @contextmanager

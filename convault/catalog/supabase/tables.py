@@ -80,6 +80,8 @@ def page(api: DataApi, query: Query) -> Page:
     def narrowed(asked: Any) -> Any:
         if query.status is not None:
             asked = asked.eq("status", query.status.value)
+        else:
+            asked = asked.neq("status", "deleted")
         if query.format is not None:
             quoted = query.format.replace("\\", "\\\\").replace('"', '\\"')
             named = f'options->>format.eq."{quoted}"'

@@ -1,0 +1,155 @@
+"""`/api/communication/backups`: delete a backup, clean up, and see who did what."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Query, Security
+from pydantic import BaseModel, ConfigDict, Field
+
+from api.auth import caller
+from api.body import json_body
+from api.caller import Caller, Scope
+from api.problems import (
+    BodyTooLarge,
+    InvalidRequest,
+    MalformedBody,
+    UnsupportedMediaType,
+    documented,
+)
+from api.routes.context import CLOSED, PREFIX, catalog_of, settings_of
+from convault.catalog.base import AuditEntry, BackupRecord, Catalog
+from convault.errors import NotFoundError, PolicyError, RemovalRefused
+from convault.installation import open_installation
+from convault.retention import cleaning, operating
+from convault.retention.audited import Actor
+from convault.retention.configured import policy_of
+from convault.settings import Settings
+
+router = APIRouter(prefix=PREFIX, tags=["retention"], responses=CLOSED)
+
+
+class DecisionAnswer(BaseModel):
+    """What became of one backup, and why."""
+
+    id: UUID
+    status: str
+    taken_at: str
+    group: str
+    goes: bool
+    reason: str
+
+
+class CleanupAnswer(BaseModel):
+    """What a clean-up decided; with `dryRun` nothing was changed."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    at: str
+    dry_run: bool = Field(alias="dryRun")
+    removed: list[UUID]
+    """moved to the trash, or what would be"""
+    decisions: list[DecisionAnswer]
+
+
+class CleanupRequest(BaseModel):
+    """Rules, and whether they are only to be tried."""
+
+    dry_run: bool
+    rules: dict[str, Any]
+
+
+def requested_cleanup(body: Annotated[object, Depends(json_body)]) -> CleanupRequest:
+    """PolicyError for what is no object of rules."""
+    if not isinstance(body, dict):
+        raise PolicyError('The body must be an object of rules, such as {"olderThan": "90d"}.')
+    rules = dict(body)
+    dry_run = rules.pop("dryRun", rules.pop("dry_run", False))
+    if not isinstance(dry_run, bool):
+        raise PolicyError("dryRun must be true or false.")
+    return CleanupRequest(dry_run=dry_run, rules=rules)
+
+
+_RULES: dict[str, Any] = {
+    "requestBody": {
+        "required": False,
+        "description": "Rules; without any, those of CONVAULT_KEEP_*. Names may be in snake_case.",
+        "content": {
+            "application/json": {
+                "schema": {"type": "object"},
+                "examples": {
+                    "original": {
+                        "value": {"olderThan": 90, "status": "failed", "keepCount": 5,
+                                  "dryRun": True}
+                    },
+                    "calendar": {"value": {"keepDaily": 7, "keepWeekly": 4, "keepAtMost": "1y"}},
+                },
+            }
+        },
+    }
+}  # fmt: skip
+
+
+@router.post(
+    "/cleanup",
+    summary="Move what no rule keeps to the trash",
+    openapi_extra=_RULES,
+    responses={
+        **documented(MalformedBody, "The body is not JSON in UTF-8."),
+        **documented(BodyTooLarge, "The body is larger than 1048576 bytes."),
+        **documented(UnsupportedMediaType, "Send `Content-Type: application/json`."),
+        **documented(PolicyError, "This policy cannot be used: it says nothing."),
+    },
+)
+def cleanup(
+    request: Annotated[CleanupRequest, Depends(requested_cleanup)],
+    settings: Annotated[Settings, Depends(settings_of)],
+    who: Annotated[Caller, Security(caller, scopes=[Scope.DELETE])],
+) -> CleanupAnswer:
+    """At most a third of a group's good backups go at once. Objects stay until a sweep, which the
+    deployment `cleanup/daily` makes."""
+    policy = policy_of(settings, request.rules)
+    installation = open_installation(settings)
+    repository, catalog = installation.repository, installation.catalog
+    found = cleaning.plan(
+        repository, catalog, policy, settings.convault_timezone,
+        unattended=True, dry_run=request.dry_run,
+    )  # fmt: skip
+    if not request.dry_run:
+        cleaning.apply(repository, catalog, found, Actor(who.name, "api"))
+    return CleanupAnswer.model_validate(found.to_json())
+
+
+@router.get(
+    "/audit",
+    summary="Who did what, newest first",
+    dependencies=[Security(caller, scopes=[Scope.ADMIN])],
+    responses={**documented(InvalidRequest, "limit: Input should be less than or equal to 1000.")},
+)
+def audit(
+    catalog: Annotated[Catalog, Depends(catalog_of)],
+    limit: Annotated[int, Query(ge=1, le=1000, description="entries at most")] = 100,
+) -> list[AuditEntry]:
+    """Deletions, clean-ups with the reason of each decision, pins, sweeps, adoptions."""
+    return list(catalog.audited(limit))
+
+
+@router.delete(
+    "/{backup_id}",
+    summary="Move a backup to the trash",
+    responses={
+        **documented(NotFoundError, "There is no such backup: `convault list` shows them."),
+        **documented(RemovalRefused, "The backup is the last good one of its group, so it stays."),
+        **documented(InvalidRequest, "backup_id: Input should be a valid UUID."),
+    },
+)
+def delete_backup(
+    backup_id: UUID,
+    settings: Annotated[Settings, Depends(settings_of)],
+    who: Annotated[Caller, Security(caller, scopes=[Scope.DELETE])],
+) -> BackupRecord:
+    """It can be taken back with `convault undelete` for CONVAULT_TRASH_DAYS days."""
+    installation = open_installation(settings)
+    actor = Actor(who.name, "api")
+    return operating.delete(installation.repository, installation.catalog, backup_id, actor)

@@ -1,0 +1,1 @@
+"""Which backups stay, which go, and why; and how what nobody needs is removed."""

@@ -1,0 +1,259 @@
+"""The sweep: what nobody needs is marked, and removed when it was not needed for long enough.
+
+All of it happens while nobody writes (`Catalog.guard`, alone): no backup is between reusing an
+object and writing the manifest that names it. The grace period is there for what a lock cannot see:
+a run that lost its session and does not know it yet, another machine with an older copy of the
+catalog.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from convault import layout
+from convault.adoption import require_ours
+from convault.catalog.base import AuditEntry, Catalog, Guard
+from convault.errors import ConfigurationError, NotFoundError, ObjectMissing, RepositoryError
+from convault.progress import report
+from convault.repository import Repository
+from convault.retention import marks
+from convault.retention.audited import Actor, audited
+from convault.retention.garbage import Garbage, survey
+from convault.retention.operating import mark_deleted
+from convault.trash import trashed
+
+LONGEST_BACKUP = timedelta(hours=6)
+"""that is allowed; a grace period is never shorter"""
+_BATCH = 200
+"""objects removed between two proofs that the lock is held"""
+_PHASE_SECONDS = 300.0
+"""after which the rest waits for the next sweep: backups that begin wait meanwhile"""
+_REMOVERS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What a sweep did, or would."""
+
+    dry_run: bool
+    expired: tuple[UUID, ...]
+    """backups that left the trash for good"""
+    marked: int
+    """objects that nothing names and that wait"""
+    removed: int
+    removed_bytes: int
+    left: int = 0
+    """that are due, and wait for the next sweep because this one took long enough"""
+
+    def to_json(self) -> dict[str, Any]:
+        """For programs."""
+        return {
+            "dryRun": self.dry_run,
+            "expired": [str(backup_id) for backup_id in self.expired],
+            "marked": self.marked,
+            "removedObjects": self.removed,
+            "removedBytes": self.removed_bytes,
+            "left": self.left,
+        }
+
+
+def require_grace(grace: timedelta) -> None:
+    """ConfigurationError for a grace period that a backup could outlast."""
+    if grace < LONGEST_BACKUP:
+        raise ConfigurationError(
+            f"CONVAULT_SWEEP_GRACE is shorter than the longest backup that is allowed "
+            f"({LONGEST_BACKUP.total_seconds() / 3600:g} h): what it stores could be swept away."
+        )
+
+
+def sweep(
+    repository: Repository,
+    catalog: Catalog,
+    actor: Actor,
+    *,
+    grace: timedelta,
+    trash: timedelta,
+    dry_run: bool = False,
+) -> Swept:
+    """Empty the trash of what lies there for longer than `trash`, mark what nothing names, and
+    remove what was marked for longer than `grace`. Killed anywhere, nothing that is needed is gone,
+    and the next sweep goes on. SweepRefused, NotAdopted, BusyError, LeaseLost, StoreError,
+    CatalogError."""
+    with audited(catalog, actor, "sweep") as note:
+        require_ours(repository, catalog)
+        with catalog.guard(repository.repository_id, alone=True) as guard:
+            repository.require_same_writer()
+            garbage = survey(repository, catalog)
+            expired = _expired(repository, catalog, garbage.now, trash)
+            if not dry_run:
+                _empty(repository, catalog, guard, expired, actor)
+                if expired:
+                    garbage = survey(repository, catalog)
+            marked = marks.renewed(marks.read(repository), garbage)
+            due = marks.due(marked, garbage.now, grace)
+            done: Sequence[str] = due
+            if not dry_run:
+                marks.write(repository, marked)
+                done = remove(repository, guard, due)
+                _remove_probes(repository, garbage)
+        found = Swept(
+            dry_run,
+            tuple(expired),
+            len(marked) - len(due),
+            len(done),
+            sum(garbage.listing[key].size for key in done),
+            len(due) - len(done),
+        )
+        note.detail = (
+            f"{'would remove' if dry_run else 'removed'} {found.removed} objects of "
+            f"{found.removed_bytes} bytes, {found.marked} wait, {len(expired)} left the trash"
+        )
+        return found
+
+
+def remove(repository: Repository, guard: Guard, keys: Sequence[str]) -> Sequence[str]:
+    """Delete objects, proving the lock before each batch; those that it came to."""
+    begun = time.monotonic()
+    done: list[str] = []
+    with ThreadPoolExecutor(_REMOVERS, thread_name_prefix="remove") as pool:
+        while len(done) < len(keys) and time.monotonic() - begun < _PHASE_SECONDS:
+            guard.check()
+            batch = keys[len(done) : len(done) + _BATCH]
+            list(pool.map(repository.store.delete, batch))
+            done += batch
+            report("sweep", batch[-1], done=len(done), total=len(keys), unit="objects")
+    return done
+
+
+def _expired(
+    repository: Repository, catalog: Catalog, now: datetime, trash: timedelta
+) -> list[UUID]:
+    """Backups whose time in the trash is over, by the later of the two clocks that tell when they
+    came there; not those that are pinned, or exist."""
+    rows = {row.id: row for row in catalog.list()}
+    there = set(repository.backup_ids())
+    found = []
+    for backup_id, since in trashed(repository).items():
+        row = rows.get(backup_id)
+        if backup_id in there or (row is not None and row.pinned is not None):
+            continue
+        deleted = row.deleted_at if row is not None and row.deleted_at is not None else since
+        if now - max(since, deleted) >= trash:
+            found.append(backup_id)
+    return sorted(found)
+
+
+def _empty(
+    repository: Repository, catalog: Catalog, guard: Guard, expired: Sequence[UUID], actor: Actor
+) -> None:
+    """Remove their manifests for good, and copies in the trash of backups that were taken back."""
+    there = set(repository.backup_ids())
+    taken_back = [backup_id for backup_id in trashed(repository) if backup_id in there]
+    for backup_id in expired:
+        mark_deleted(catalog, backup_id)
+    for backup_id in [*taken_back, *expired]:
+        guard.check()
+        repository.store.delete(layout.trash_key(backup_id))
+    repository.store.flush()
+    for backup_id in expired:
+        catalog.audit(
+            AuditEntry(
+                actor=actor.name, origin=actor.origin, action="purge", backup_id=backup_id,
+                result="done", detail="its time in the trash was over",
+            )
+        )  # fmt: skip
+
+
+def _remove_probes(repository: Repository, garbage: Garbage) -> None:
+    """Objects that a run asked the store's clock with, and was killed."""
+    for key in garbage.listing:
+        if key.startswith(f"{layout.SWEEP}clock-"):
+            repository.store.delete(key)
+
+
+@dataclass(frozen=True, slots=True)
+class Purged:
+    """What a purge erased, and what of the backup is still there."""
+
+    backup_id: UUID
+    store: str
+    erased: tuple[str, ...]
+    """keys"""
+    erased_bytes: int
+    shared: tuple[str, ...]
+    """objects of the backup that others need: same bytes, so the same rows"""
+
+    def to_json(self) -> dict[str, Any]:
+        """For programs."""
+        return {
+            "backup": str(self.backup_id),
+            "store": self.store,
+            "erased": list(self.erased),
+            "erasedBytes": self.erased_bytes,
+            "stillNeededByOthers": list(self.shared),
+        }
+
+
+def purge(repository: Repository, catalog: Catalog, backup_id: UUID, actor: Actor) -> Purged:
+    """Erase a deleted backup at once: its manifests, then every object that only it names, damaged
+    copies of them too. Killed after the manifests, what is left is garbage for the next sweeps.
+
+    NotFoundError when it is not in the trash; SweepRefused, NotAdopted, BusyError, LeaseLost,
+    StoreError, CatalogError."""
+    with audited(catalog, actor, "purge", backup_id) as note:
+        require_ours(repository, catalog)
+        with catalog.guard(repository.repository_id, alone=True) as guard:
+            repository.require_same_writer()
+            named = _named(repository, backup_id)
+            garbage = survey(repository, catalog, without=[backup_id])
+            mark_deleted(catalog, backup_id)
+            guard.check()
+            repository.store.delete(layout.trash_key(backup_id))
+            repository.store.flush()
+            alone = sorted(key for key in garbage.unneeded if _is_of(key, backup_id, named))
+            copies = [
+                key for key in garbage.listing for mine in alone
+                if key.startswith(f"{layout.DAMAGED}{mine}/")
+            ]  # fmt: skip
+            done = remove(repository, guard, [*alone, *copies])
+        note.detail = f"erased {len(done)} objects and the manifest"
+        return Purged(
+            backup_id,
+            repository.store.url,
+            (layout.trash_key(backup_id), *done),
+            sum(garbage.listing[key].size for key in done),
+            tuple(sorted(named & garbage.listing.keys() - set(done))),
+        )
+
+
+def _named(repository: Repository, backup_id: UUID) -> set[str]:
+    """Keys that any revision of a deleted backup's manifest names."""
+    if backup_id in repository.backup_ids() or backup_id not in trashed(repository):
+        raise NotFoundError(
+            f"Backup {backup_id} is not in the trash of {repository.store.url}: it exists, or is "
+            "gone for good.",
+            backup=backup_id,
+        )
+    found: set[str] = set()
+    for number in range(1, repository.revision(backup_id) + 1):
+        key = layout.trash_key(backup_id) if number == 1 else layout.manifest_key(backup_id, number)
+        try:
+            data = repository.store.get(key)
+            found.update(repository.read_manifest(backup_id, data, number).objects())
+        except (ObjectMissing, RepositoryError):
+            # A number that was left out; or one that nobody can read, whose objects become garbage
+            # that the next sweeps find.
+            continue
+    return found
+
+
+def _is_of(key: str, backup_id: UUID, named: set[str]) -> bool:
+    revision = layout.revision_of(key)
+    beside = layout.beside(key) if revision is None else revision[0]
+    return key in named or beside == backup_id
