@@ -32,6 +32,8 @@ from convault.errors import (
     RepositoryError,
     StoreError,
 )
+from convault.files.entries import FileEntry, StorageFacts
+from convault.files.faults import FEATURE as FILES
 from convault.manifest import (
     FORMAT,
     EncryptionFacts,
@@ -126,6 +128,8 @@ def build_manifest(
     selection: Selection | None = None,
     digests: Mapping[TableName, str | None] | None = None,
     encryption: EncryptionFacts | None = None,
+    files: Sequence[FileEntry] = (),
+    storage: StorageFacts | None = None,
 ) -> Manifest:
     """The manifest of these receipts: tables as in the dataset, parts and ranges in the order of
     their pages, parts numbered per table; `digests` are of the tables' rows
@@ -174,6 +178,9 @@ def build_manifest(
         selection=selection,
         absent=dataset.absent,
         encryption=encryption,
+        files=tuple(files),
+        storage=storage,
+        features=() if storage is None else (FILES,),
     )
 
 

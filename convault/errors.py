@@ -37,6 +37,9 @@ ConvaultError
 ├── SignatureError          a manifest is not what was signed
 ├── RestoreError            the target cannot take the backup
 │   └── RestoredWithFaults  it took all rows, but not every index or constraint
+├── FilesError              the Storage whose files are copied refused or failed
+│   ├── FilesUnavailable    it cannot be reached, or answered that it is busy (transient)
+│   └── FilesMissing        more of the files that rows point at are missing than may be
 └── PrefectUnavailable      no Prefect server, or no deployment on it, to run a backup (transient)
 
 Messages say what happened and what to do next. They never hold a secret or a row's value: Postgres
@@ -245,6 +248,24 @@ class PrefectUnavailable(ConvaultError):
     """There is no Prefect server, or no deployment on it, that would run the backup."""
 
     code, exit_code, http_status, transient = "prefect-unavailable", 70, 503, True
+
+
+class FilesError(ConvaultError):
+    """The Storage that files are copied from, or put back into, refused or failed."""
+
+    code, exit_code, http_status = "files", 75, 502
+
+
+class FilesUnavailable(FilesError):
+    """That Storage cannot be reached or is busy."""
+
+    code, exit_code, http_status, transient = "files-unavailable", 76, 503, True
+
+
+class FilesMissing(FilesError):
+    """Files that rows point at are not there, and more of them than may be."""
+
+    code, exit_code = "files-missing", 77
 
 
 class EncryptionError(ConvaultError):

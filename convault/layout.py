@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from convault.age import SUFFIX as ENCRYPTED
+from convault.files.faults import fault_of_files
 from convault.models import MAX_PART_BYTES, TableName
 from convault.names import table_path
 
@@ -32,6 +33,7 @@ _PART_KEY = re.compile(
     r"data/(?:[a-z0-9=_-]+/){1,2}[0-9a-f]{64}(?:" + "|".join(map(re.escape, SUFFIXES)) + ")"
 )
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_FILE_KEY = re.compile(r"files/[0-9a-f]{64}(?:" + re.escape(ENCRYPTED) + ")?")
 _REVISED = re.compile(r"^[0-9a-f]{64}\.")
 DAMAGED = "damaged/"
 MAX_REVISION = 9999
@@ -55,6 +57,18 @@ def part_key(table: TableName, sha256: str, suffix: str) -> str:
     if suffix not in SUFFIXES:
         raise ValueError(f"not the suffix of a part: {suffix!r}")
     return f"data/{table_path(table)}/{sha256}{suffix}"
+
+
+def file_key(sha256: str, *, encrypted: bool) -> str:
+    """Key of the Storage file with that digest (of its stored bytes)."""
+    if not _SHA256.fullmatch(sha256):
+        raise ValueError(f"not a SHA-256 in lower-case hex: {sha256!r}")
+    return f"files/{sha256}{ENCRYPTED if encrypted else ''}"
+
+
+def is_file_key(key: str) -> bool:
+    """Whether a Storage file may lie under `key`."""
+    return _FILE_KEY.fullmatch(key) is not None
 
 
 def damaged_key(key: str, sha256: str) -> str:
@@ -148,6 +162,13 @@ def fault_of(manifest: Manifest) -> str | None:
         or _fault_of_parts(manifest)
         or _fault_of_encryption(manifest)
         or next(filter(None, map(_fault_of_table, manifest.tables)), None)
+        or fault_of_files(
+            manifest.files,
+            manifest.storage,
+            manifest.features,
+            frozenset(names),
+            {key.id for key in manifest.encryption.digest_keys} if manifest.encryption else (),
+        )
     )
 
 

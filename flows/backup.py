@@ -12,7 +12,9 @@ from flows.running import Run
 from tasks.boundary import contained
 from tasks.carry import Work
 from tasks.chunk import chunk
+from tasks.copy_files import copy_files
 from tasks.count import count
+from tasks.find_files import find_files
 from tasks.load import Load
 from tasks.record import record
 
@@ -43,6 +45,7 @@ def backup(
                             chunk_bytes=settings.convault_chunk_bytes,
                             workers=settings.convault_workers,
                         ).content
+                    files = find_files(snapshot, run.files_wanted)
                     repository = run.installation.repository
                     tally.plan(plan.chunks)
                     work = Work(
@@ -53,11 +56,14 @@ def backup(
                     with tally.timed("count"):
                         tables = snapshot.content.dataset.tables
                         counts = {table.name: count(snapshot, table) for table in tables}
+                with tally.timed("files"):
+                    copied = copy_files(files, run.file_work, tally)
                 with tally.timed("record"):
                     run.record = record(
                         run.backup_id, options, repository, run.catalog, run.lease, snapshot,
                         counts, Load("parts", parts), Load("keys", plan.keys),
                         Load("metrics", tally.metrics()), run.encryptor, run.installation.signing,
+                        copied,
                     )  # fmt: skip
     assert run.record is not None
     publish(run.record, run.installation.repository)

@@ -11,6 +11,8 @@ from prefect import task
 from convault import commit
 from convault.catalog.base import BackupRecord, Catalog, Lease
 from convault.encryption import Encryptor
+from convault.files.outcomes import FileReceipts
+from convault.manifest import EncryptionFacts
 from convault.models import BackupOptions, Part, RangeKey, TableName
 from convault.repository import Repository
 from convault.row_digest import Counted
@@ -36,6 +38,7 @@ def record(
     metrics: Load[dict[str, Any]],
     encryptor: Encryptor | None = None,
     signing: SigningKeys = SigningKeys(),  # noqa: B008  it cannot be changed
+    files: Load[FileReceipts] | None = None,
 ) -> BackupRecord:
     """Commit (see `convault.commit`); the row as it is then. Every step of it may be repeated.
 
@@ -45,6 +48,7 @@ def record(
     commit.check_counts(rows, parts.content)
     commit.check_keys(keys.content, parts.content)
     seen = snapshot.content
+    copied = None if files is None else files.content
     members = commit.write_members(
         repository,
         backup_id,
@@ -69,9 +73,17 @@ def record(
         members=members,
         selection=seen.selection,
         index=commit.write_index(repository, backup_id, seen.dataset, parts.content, encryptor),
-        encryption=None if encryptor is None else encryptor.facts,
+        encryption=_encryption(encryptor, copied),
+        files=() if copied is None else copied.entries,
+        storage=None if copied is None else copied.facts,
     )
     return commit.commit(
         repository, catalog.content, lease.content, manifest,
         metrics=metrics.content, keys=signing,
     )  # fmt: skip
+
+
+def _encryption(encryptor: Encryptor | None, files: FileReceipts | None) -> EncryptionFacts | None:
+    if files is not None:
+        return files.encryption(encryptor)
+    return None if encryptor is None else encryptor.facts

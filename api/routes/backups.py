@@ -34,6 +34,7 @@ from convault.errors import (
     OptionsError,
     RecipientMissing,
 )
+from convault.files.wanted import files_wanted
 from convault.installation import source_of
 from convault.models import BackupOptions
 from convault.recipients import require_recipient
@@ -136,6 +137,7 @@ def create_backup(
     to, write the row as `pending`, hand the run to Prefect, and answer without waiting for it."""
     repository_id = _repository_id(catalog)
     source_of(settings, options).check()
+    files_wanted(settings, options)
     require_recipient(settings.convault_encryption, catalog)
     record = _start(catalog, _add_row(catalog, repository_id, options), options)
     response.headers["Location"] = f"{PREFIX}/{record.id}"

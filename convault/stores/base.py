@@ -24,9 +24,9 @@ class Store(Protocol):
 
     - Keys are relative, `/`-separated, ASCII; a key with `..`, an empty segment or a control
       character is a ValueError.
-    - `put` and `put_file` are atomic and create-only. It may be called twice with the same bytes: an object that is
-      already there counts as stored if its size agrees, and is an ObjectConflict otherwise. After
-      an error the object may or may not be there.
+    - `put` and `put_file` are atomic and create-only. They may be called twice with the same bytes:
+      an object that is already there counts as stored if its size agrees, and is an ObjectConflict
+      otherwise. After an error the object may or may not be there.
     - `replace` is atomic too: whoever reads `key` finds the old bytes or the new ones, never none
       and never some, and a kill leaves the one or the other. It may be called for an absent object,
       and twice; of two at once either may be last. After an error the old or the new bytes are

@@ -76,9 +76,7 @@ class StorageApi:
     def upload(self, path: str, doing: str, data: Payload, headers: Mapping[str, str]) -> None:
         """Send an object's bytes in one request, trying again. Refused, StoreUnavailable."""
         sized = {"Content-Length": str(data.size), **headers}
-        self.retried(
-            lambda: self._ask("POST", path, doing, content=data.slices(), headers=sized)
-        )
+        self.retried(lambda: self._ask("POST", path, doing, content=data.slices(), headers=sized))
 
     @contextmanager
     def download(
