@@ -155,6 +155,10 @@ class Opener:
         except age.CannotOpen:
             raise _damaged(name, "what is behind its age header was changed or cut off") from None
 
+    def hasher(self, entry: FileEntry) -> Digest:
+        """What makes the entry's `plain_sha256` of the file's bytes."""
+        return self._digest(entry)
+
     def file(self, entry: FileEntry, pieces: Iterable[bytes], target: Sink) -> None:
         """Write a Storage file as it was into `target`, from the `pieces` of its object; nothing in
         `target` is to be used before this returns. IntegrityError, DamagedHeader, and what the

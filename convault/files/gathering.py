@@ -19,11 +19,9 @@ def gather(snapshot: Snapshot, references: References) -> None:
         rows = 0
         with closing(snapshot.column_values(table, column.columns)) as batches:  # type: ignore[type-var]
             for batch in batches:
-                values = batch.column(0).to_pylist()
-                beside = (
-                    batch.column(1).to_pylist() if batch.num_columns > 1 else [None] * len(values)
-                )
-                references.add(number, zip(values, beside, strict=True))
+                values = [found.to_pylist() for found in batch.columns]
+                buckets = values[1] if len(values) > 1 else [None] * batch.num_rows
+                references.add(number, zip(values[0], buckets, strict=True))
                 rows += batch.num_rows
                 report("references", str(column), done=rows, unit="rows")
 
@@ -40,9 +38,9 @@ def gather_listed(storage: FileStorage, references: References) -> tuple[str, ..
     if unknown:
         named = ", ".join(unknown[:3]) + (f" and {len(unknown) - 3} more" if unknown[3:] else "")
         raise FilesError(
-            f"Files of the backup are in {named}, and {storage.url} has no such bucket. Nothing was "
-            "committed. Check that SUPABASE_URL is the project of these rows; if rows name buckets "
-            "that never were, name those that count in CONVAULT_FILE_BUCKETS."
+            f"Files of the backup are in {named}, and {storage.url} has no such bucket. Nothing "
+            "was committed. Check that SUPABASE_URL is the project of these rows; if rows name "
+            "buckets that never were, name those that count in CONVAULT_FILE_BUCKETS."
         )
     for bucket in references.listed:
         refused = references.add_listed(bucket, storage.names(bucket))

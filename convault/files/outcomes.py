@@ -1,4 +1,4 @@
-"""From what became of each file to what the manifest says of it; and whether that is enough. Pure."""
+"""From what became of each file to what the manifest says, and whether that is enough. Pure."""
 
 from __future__ import annotations
 

@@ -58,11 +58,11 @@ def files_wanted(settings: Settings, options: BackupOptions) -> FilesWanted | No
     except ConfigurationError as error:
         raise ConfigurationError(
             f"{name} copies files out of the Storage of a Supabase project, so it needs "
-            f"SUPABASE_URL and SUPABASE_SERVICE_ROLE_KEY. {error.message} A database that is no Supabase project "
-            f"has no such files: leave {name} out."
+            f"SUPABASE_URL and SUPABASE_SERVICE_ROLE_KEY. {error.message} A database that is no "
+            f"Supabase project has no such files: leave {name} out."
         ) from None
     allowed = listed(settings.convault_file_buckets)
-    own = _own(settings, opened.url)
+    own = own_place(settings, opened.url)
     borders = Borders(hosts_of(opened.url, listed(settings.convault_file_hosts)), allowed, own)
     for bucket in buckets:
         if allowed and bucket not in allowed:
@@ -86,7 +86,7 @@ def files_wanted(settings: Settings, options: BackupOptions) -> FilesWanted | No
     )
 
 
-def _own(settings: Settings, project_url: str) -> Address | None:
+def own_place(settings: Settings, project_url: str) -> Address | None:
     """Where in this project the store keeps backups, by either of Storage's protocols."""
     from convault.stores import buckets
     from convault.stores.services import SERVICES
