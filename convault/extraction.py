@@ -149,7 +149,6 @@ def _write_all(
     members = members_of(manifest, data)
     parts = {part.path: part for table in manifest.tables for part in table.parts}
     files = {file.member: file for file in manifest.stored_files if file.encrypted}
-    plain = {file.member for file in manifest.stored_files if not file.encrypted}
     written.write(MANIFEST_NAME, [data])
     for member in members[1:]:
         header = reader.header()
@@ -159,7 +158,7 @@ def _write_all(
         body = reader.body(member.size, member.path)
         if member.path in files:
             _write_file(files[member.path], body, opener, written)
-        elif member.path.endswith(age.SUFFIX) and member.path not in plain:
+        elif member.path.endswith(age.SUFFIX):
             _write_decrypted(member, parts.get(member.path), b"".join(body), opener, written)
         elif written.write(member.path, body) != member.sha256:
             raise _refused(f"{member.path} does not have the digest in SHA256SUMS", member.path)

@@ -124,10 +124,8 @@ def is_for(manifest: Manifest, recipients: Sequence[str]) -> bool:
         return False
     sets = [facts.recipients, *(key.recipients for key in facts.digest_keys)]
     parts = [part for table in manifest.tables for part in table.parts]
-    objects = (*parts, *manifest.stored_files)
-    return all(set(those) == set(recipients) for those in sets) and all(
-        found.encrypted for found in objects
-    )
+    sealed = all(p.encrypted for p in parts) and all(f.encrypted for f in manifest.stored_files)
+    return sealed and all(set(those) == set(recipients) for those in sets)
 
 
 def left_behind(repository: Repository) -> int:
