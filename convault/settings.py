@@ -54,6 +54,14 @@ class Settings(BaseSettings):
     """a file that holds the passphrase of identity files"""
     convault_mask_key: SecretStr | None = None
     """what `maskColumns` hashes with; whoever has it can try values until a mask agrees"""
+    convault_api_hosts: str = ""
+    """names, with commas between, that requests to the API may be for, beside those of loopback"""
+    convault_api_docs: bool = True
+    """whether the API serves /docs and /openapi.json, which are open"""
+    convault_failed_sign_ins: int = Field(default=20, ge=1)
+    """wrong keys or tokens of one address in a minute, after which it is blocked"""
+    convault_allow_live_restore: bool = False
+    """whether the API may start restores that change rows of live tables, or go into the source"""
     convault_timezone: ZoneInfo = ZoneInfo("UTC")
 
     convault_root_table: str = "conversations"

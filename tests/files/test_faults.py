@@ -30,7 +30,7 @@ from tests.supabase_stack import SupabaseStack
 
 pytestmark = pytest.mark.xdist_group("supabase")
 
-HASTY = Patience(connect=5, request=10, retries=2, retrying=5)
+HASTY = Patience(connect=5, request=10, retries=2, retrying=5, pause=0.02)
 DATA = random.Random(3).randbytes(300_000)
 Plan = Callable[[Request, int], Fault | int | None]
 Through = Callable[[Plan], AbstractContextManager[tuple[Between, FileStorage]]]
