@@ -20,6 +20,8 @@ from convault.layout import file_key
 from convault.repository import Repository, Stored
 from convault.stores.failures import translated
 
+_TOGETHER = 1000
+"""files that wait for their turn at a time: each costs some memory"""
 READS = 3
 """how often a file that changes while it is read is read"""
 
@@ -60,14 +62,18 @@ class Copier:
         error ends it. FilesError, FilesUnavailable, StoreError."""
         left = [address for address in addresses if address not in self.done]
         with ThreadPoolExecutor(workers, thread_name_prefix="files") as pool:
-            futures = {pool.submit(self.copy, address): address for address in left}
-            try:
-                for future in as_completed(futures):
-                    self.done[futures[future]] = future.result()
-                    tell(future.result())
-            except BaseException:
-                pool.shutdown(wait=True, cancel_futures=True)
-                raise
+            for first in range(0, len(left), _TOGETHER):
+                futures = {
+                    pool.submit(self.copy, address): address
+                    for address in left[first : first + _TOGETHER]
+                }
+                try:
+                    for future in as_completed(futures):
+                        self.done[futures[future]] = future.result()
+                        tell(future.result())
+                except BaseException:
+                    pool.shutdown(wait=True, cancel_futures=True)
+                    raise
         return {address: self.done[address] for address in addresses}
 
     def copy(self, address: Address) -> Copied:

@@ -12,7 +12,7 @@ from convault.files.columns import FileColumn
 MAX_HOSTS = 1000
 """other hosts that are told apart: whoever writes messages can name any number"""
 
-Value = tuple[str | None, str | None]
+Value = tuple[object, object]
 """what points, and the bucket beside it"""
 
 
@@ -33,12 +33,15 @@ class References:
         """What stands in rows of the column of that number; NULL and nothing point at nothing."""
         this = self.columns[column]
         for value, beside in values:
-            if not value:
+            if value in (None, ""):
                 continue
-            bucket = beside if this.bucket is None else this.bucket
-            place = (
-                self.borders.of_path(bucket, value) if this.is_path else self.borders.of_url(value)
-            )
+            text = str(value)  # whatever the type of a column that a setting named
+            if not this.is_path:
+                place = self.borders.of_url(text)
+            elif this.bucket is None and beside is not None:
+                place = self.borders.of_path(str(beside), text)
+            else:
+                place = self.borders.of_path(this.bucket, text)
             if isinstance(place, Address):
                 self.files.setdefault(place, Counter())[column] += 1
             else:

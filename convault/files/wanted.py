@@ -46,9 +46,9 @@ class FilesWanted:
 
 
 def files_wanted(settings: Settings, options: BackupOptions) -> FilesWanted | None:
-    """What is asked for; None when no files are. ConfigurationError without SUPABASE_URL or its
-    key: files are in a project's Storage. OptionsError for a bucket that may not be copied.
-    Nothing is connected."""
+    """What is asked for; None when no files are. OptionsError without SUPABASE_URL or its key,
+    because files are in a project's Storage, and for a bucket that may not be copied. Nothing is
+    connected."""
     buckets = tuple(dict.fromkeys(options.buckets or ()))
     if not options.include_attachments and not buckets:
         return None
@@ -56,7 +56,7 @@ def files_wanted(settings: Settings, options: BackupOptions) -> FilesWanted | No
     try:
         opened = project()
     except ConfigurationError as error:
-        raise ConfigurationError(
+        raise OptionsError(
             f"{name} copies files out of the Storage of a Supabase project, so it needs "
             f"SUPABASE_URL and SUPABASE_SERVICE_ROLE_KEY. {error.message} A database that is no "
             f"Supabase project has no such files: leave {name} out."

@@ -8,7 +8,7 @@ import pytest
 
 from convault.catalog import BackupStatus
 from convault.drill.drilling import drill
-from convault.errors import ConfigurationError, FilesError, OptionsError
+from convault.errors import FilesError, OptionsError
 from convault.files.wanted import files_wanted
 from convault.models import BackupOptions
 from convault.settings import Settings
@@ -53,7 +53,7 @@ def test_what_cannot_be_is_refused_before_anything_is_started(
     settings = Settings(convault_store_url="supabase://media/backups")
     monkeypatch.delenv("SUPABASE_URL", raising=False)
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ConfigurationError, match=r"SUPABASE_URL.*leave includeAttachments out"):
+    with pytest.raises(OptionsError, match=r"SUPABASE_URL.*leave includeAttachments out"):
         files_wanted(settings, options)
     assert files_wanted(settings, BackupOptions()) is None
     monkeypatch.setenv("SUPABASE_URL", "https://abc.supabase.co")
