@@ -110,8 +110,8 @@ _SELECIONADAS = _Selected(
     "Conversas encontradas: {}. Como estavam num mesmo instante:",
     "NADA FOI ENCONTRADO: esta cópia está completa, e não tem linhas. Como estava no instante:",
 )
-_INDEX = "  index.parquet     where in the files the rows of each conversation lie\n"
-_INDICE = "  index.parquet     onde, nos arquivos, estão as linhas de cada conversa\n"
+_INDEX = "  index*.parquet    where in the files the rows of each conversation lie\n"
+_INDICE = "  index*.parquet    onde, nos arquivos, estão as linhas de cada conversa\n"
 _ATTACHED = """\
 files/ holds files of Storage, files/<bucket>/<path>, as they are: photos, recordings, documents.
 datapackage.json lists each under convault.files with its own name, its type, and what became of it.

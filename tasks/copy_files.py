@@ -41,8 +41,7 @@ class FileWork:
         if self._copier is None:
             repository, catalog = self._installation.repository, self._installation.catalog
             latest = catalog.list(status=BackupStatus.COMPLETED, limit=_LATEST)
-            ids = [row.id for row in latest if row.repository_id == repository.repository_id]
-            held = held_of(repository, ids, self.storage.url)
+            held = held_of(repository, latest, self.storage.url, self._installation.signing)
             self._copier = Copier(self.storage, repository, held, self._encryptor)
         return self._copier
 

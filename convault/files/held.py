@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from uuid import UUID
 
+from convault.catalog.base import BackupRecord
 from convault.errors import NotFoundError, ObjectMissing, RepositoryError
 from convault.files.addresses import Address
 from convault.files.entries import FileEntry
 from convault.files.storage import RemoteFile
 from convault.manifest import DigestKey, Manifest
+from convault.parent import proven
 from convault.repository import Repository
+from convault.signature import SigningKeys
 
 BACKUPS = 3
 """newest ones with files that are looked at: a filtered one may hold few"""
@@ -42,24 +44,29 @@ class Held:
         return entry if key is not None and set(key.recipients) == set(recipients) else None
 
 
-def held_of(repository: Repository, backups: Iterable[UUID], project: str) -> Held:
-    """What the newest of these backups (the newest first) hold of the project's files. One whose
-    manifest cannot be read is passed over: it costs that files are read again."""
+def held_of(
+    repository: Repository, backups: Iterable[BackupRecord], project: str, keys: SigningKeys
+) -> Held:
+    """What the newest of these backups (the newest first) hold of the project's files. Only a
+    manifest that is proven is believed, as for rows: what it names goes into another one, which is
+    signed. One that is not is passed over: it costs that files are read again. StoreUnavailable."""
     entries: dict[Address, FileEntry] = {}
-    keys: dict[str, DigestKey] = {}
+    digest_keys: dict[str, DigestKey] = {}
     seen = 0
-    for backup_id in backups:
+    for record in backups:
+        if record.repository_id != repository.repository_id:
+            continue
         try:
-            manifest = repository.manifest(backup_id)
+            manifest = proven(repository, record, keys)
         except (NotFoundError, RepositoryError):
             continue
         if manifest.storage is None or manifest.storage.project != project:
             continue
-        _add(manifest, entries, keys)
+        _add(manifest, entries, digest_keys)
         seen += 1
         if seen == BACKUPS:
             break
-    return Held(entries, keys)
+    return Held(entries, digest_keys)
 
 
 def is_there(repository: Repository, entry: FileEntry) -> bool:

@@ -6,13 +6,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from convault.encryption import Encryptor
 from convault.errors import FilesMissing
 from convault.files.addresses import Address, Elsewhere
 from convault.files.columns import FileColumn
 from convault.files.entries import ColumnEntry, FileEntry, Referrer, StorageFacts
 from convault.files.references import References
-from convault.manifest import DigestKey, EncryptionFacts
+from convault.manifest import DigestKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +22,6 @@ class FileReceipts:
     facts: StorageFacts
     digest_keys: tuple[DigestKey, ...] = ()
     """of earlier backups, with which files that were held already are encrypted"""
-
-    def encryption(self, encryptor: Encryptor | None) -> EncryptionFacts | None:
-        """What the manifest says of encryption."""
-        if encryptor is None:
-            return None
-        facts = encryptor.facts
-        return facts.model_copy(update={"digest_keys": (*facts.digest_keys, *self.digest_keys)})
 
 
 def receipts(

@@ -14,8 +14,10 @@ import psycopg
 
 from convault.manifest import FileEntry, Manifest
 from convault.models import BackupOptions
-from tasks.chunk import chunk, ranges_of
+from convault.parent import Parentage
+from tasks.chunk import plan
 from tasks.copy_files import FileWork, copy_files
+from tasks.count import counted_in, digests
 from tasks.find_files import find_files
 from tasks.load import Load
 from tasks.record import record
@@ -103,28 +105,34 @@ class World:
         encryptor, tally, backup_id = installation.encryptor(), Tally(), uuid4()
         files = installation.files(wanted)
         work = None if files is None else Load("", FileWork(files, installation, encryptor))
-        recipients = encryptor.recipients if encryptor else ()
         with catalog.begin(backup_id, wanted.to_json()) as lease:
             with installation.source(wanted).snapshot() as taken:
                 snapshot = Load("", taken)
-                plan = chunk.fn(
-                    snapshot, wanted, recipients=recipients, range_pages=2048,
-                    chunk_bytes=1 << 26, workers=1,
-                ).content  # fmt: skip
+                planned = plan(
+                    taken, wanted, Parentage(None, "of a test"), repository,
+                    recipients=encryptor.recipients if encryptor else (), range_pages=2048,
+                    chunk_bytes=1 << 26, part_bytes=1 << 20, workers=1,
+                )  # fmt: skip
                 found = find_files.fn(snapshot, files and Load("", files))
                 parts = [
                     part
+                    for each in planned.chunks
+                    for range_ in each.ranges
+                    for part in _store(
+                        repository, taken, taken.dataset.table(range_.table), range_, wanted,
+                        1 << 20, encryptor,
+                    )
+                ]  # fmt: skip
+                planned = planned.with_keys(tuple(digests(taken, planned.keys, 1)))
+                counts = {
+                    table.name: counted_in(taken, table, planned.keys_of(table))
                     for table in taken.dataset.tables
-                    for range_ in ranges_of(table, taken, 2048)
-                    if taken.pages(range_) != 0
-                    for part in _store(repository, taken, table, range_, wanted, 1 << 20, encryptor)
-                ]
-                counts = {table.name: taken.counted(table) for table in taken.dataset.tables}
+                }
             copied = copy_files.fn(found, work, tally)
             row = record.fn(
                 backup_id, wanted, repository, Load("", catalog), Load("", lease), snapshot,
-                counts, Load("", parts), Load("", plan.keys), Load("", tally.metrics()),
-                encryptor, installation.signing, copied,
+                counts, Load("", parts), Load("", planned), Load("", tally), encryptor,
+                installation.signing, copied,
             )  # fmt: skip
         assert row.metrics is not None
         return repository.manifest(backup_id), row.metrics
