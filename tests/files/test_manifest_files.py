@@ -4,7 +4,9 @@ on a store in memory."""
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Callable
+from dataclasses import replace
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
@@ -15,17 +17,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convault.archive import Archive
+from convault.catalog import BackupRecord, BackupStatus
 from convault.encryption import unlocked
 from convault.errors import IntegrityError, OptionsError, RepositoryError
 from convault.extraction import extract
+from convault.files.addresses import Address
 from convault.files.columns import FileColumn, file_columns, parse_paths, parse_urls
+from convault.files.held import Held, held_of
+from convault.files.storage import RemoteFile
 from convault.manifest import Manifest
 from convault.models import BackupOptions, Column, Dataset, Table, TableName
 from convault.names import file_path
 from convault.rekey import rekey
 from convault.signature import SigningKeys
 from tests.encryption.keys import new_key
-from tests.handmade import new_backup, new_repository
+from tests.handmade import TAKEN, new_backup, new_repository
 
 FILES = {("media", "a.jpg"): b"one", ("media", "B/ç"): b"two", ("other", "a.jpg"): b"one"}
 Change = Callable[[dict[str, Any]], object]
@@ -210,3 +216,33 @@ def test_one_digest_for_one_file() -> None:
     manifest = new_backup(new_repository(), files=FILES)
     keys = [entry.key for entry in manifest.stored_files]
     assert keys[0] == keys[2] == f"files/{sha256(b'one').hexdigest()}"
+
+
+def test_only_a_proven_manifest_tells_what_is_held() -> None:
+    """Whoever can write to the store must not get objects of their own into the next backup."""
+    repository = new_repository()
+    manifest = new_backup(repository, files=FILES)
+    repository.put_manifest(manifest)
+    committed = sha256(manifest.to_bytes()).hexdigest()
+    record = BackupRecord(
+        id=manifest.backup_id, status=BackupStatus.COMPLETED, options={}, created_at=TAKEN,
+        updated_at=TAKEN, repository_id=repository.repository_id, manifest_sha256=committed,
+    )  # fmt: skip
+    project, no_keys = "https://abc.supabase.co", SigningKeys()
+
+    def held(record: BackupRecord, project: str, keys: SigningKeys) -> Held:
+        return held_of(repository, [record], project, keys)
+
+    known = held(record, project, no_keys)
+    assert set(known.entries) == set(FILES)
+    remote = RemoteFile(3, '"x"', TAKEN.isoformat(), "", "image/png", "")
+    address = Address("media", "a.jpg")
+    assert known.same(address, remote, None) is not None
+    for other in (replace(remote, size=4), replace(remote, etag='"y"'), replace(remote, etag=""),
+                  replace(remote, modified="2026-01-01T00:00:00Z")):  # fmt: skip
+        assert known.same(address, other, None) is None
+    assert known.same(address, remote, ["age1somebody"]) is None
+    assert not held(record, "https://other.supabase.co", no_keys).entries
+    assert not held(record, project, SigningKeys.parse(secrets.token_hex(32))).entries
+    forged = record.model_copy(update={"manifest_sha256": "0" * 64})
+    assert not held(forged, project, no_keys).entries
