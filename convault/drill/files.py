@@ -43,7 +43,8 @@ def file_checks(
     yield _objects(manifest, store)
     lost = [entry for entry in manifest.files if entry.outcome in ("missing", "changed")]
     if lost:
-        yield not_verified("files", "", f"{len(lost)} were missing when the backup was made")
+        why = f"{len(lost)} were missing when the backup was made"
+        yield not_verified("files", "not in the backup", why)
 
 
 def _references(
