@@ -65,8 +65,7 @@ def backup(
                             table.name: count(snapshot, table, Load("ranges", plan.keys_of(table)))
                             for table in snapshot.content.dataset.tables
                         }
-                with tally.timed("files"):
-                    copied = copy_files(files, run.file_work, tally)
+                copied = copy_files(files, run.file_work, tally)
                 with tally.timed("record"):
                     run.record = record(
                         run.backup_id, options, repository, run.catalog, run.lease, snapshot,

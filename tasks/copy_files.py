@@ -58,7 +58,13 @@ def copy_files(
     """
     if references is None or work is None:
         return None
-    doing, found = work.content, references.content
+    with tally.timed("files"):
+        made = _copied(references.content, work.content, tally)
+    require_enough(made.entries, work.content.wanted.missing_percent)
+    return Load(f"{len(made.entries)} files", made)
+
+
+def _copied(found: References, doing: FileWork, tally: Tally) -> FileReceipts:
     public = gathering.gather_listed(doing.storage, found)
     copier = doing.copier
     wanted = sorted(found.files)
@@ -75,5 +81,4 @@ def copy_files(
         copier.held.digest_keys,
     )
     tally.conclude_files(counted(made.entries))
-    require_enough(made.entries, doing.wanted.missing_percent)
-    return Load(f"{len(made.entries)} files", made)
+    return made
