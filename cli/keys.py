@@ -71,8 +71,7 @@ def new(
             f"{path} is there already, and may hold a key that backups need: it was left as it is. "
             "Name another file with --output."
         )
-    catalog = settings.convault_catalog_url or settings.database_url
-    installation = opened(settings) if add and catalog is not None else None
+    installation = opened(settings) if add and settings.has_catalog else None
     secret = new_passphrase(settings, path) if passphrase else None
     public_key = identities.write_new(path, label=label, passphrase=secret)
     say(f"The secret key is in {path}. {_KEEP.format(file='it')}")

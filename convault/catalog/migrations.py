@@ -6,6 +6,7 @@ Each file may be applied again without harm, so a file whose text changed is app
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +18,8 @@ from convault.errors import CatalogError, ConfigurationError
 
 FOLDER = Path(__file__).resolve().parents[2] / "supabase" / "migrations"
 """Convault runs from its checkout (`pip install -e .`), and they lie beside the package there."""
+RIGHTS = "20261125235900_rights"
+"""who may do what over the Data API; it comes after every other file, whatever is applied again"""
 
 
 class Migration(NamedTuple):
@@ -46,7 +49,30 @@ def missing(connection: Connection, folder: Path = FOLDER) -> list[Migration]:
     if row is not None and row[0] is not None:
         rows = connection.execute("SELECT name, sha256 FROM public.convault_migrations").fetchall()
         applied = dict(rows)
-    return [m for m in migrations(folder) if applied.get(m.name) != m.sha256]
+    names = names_missing(applied, folder)
+    return [m for m in migrations(folder) if m.name in names]
+
+
+def names_missing(applied: Mapping[str, str], folder: Path = FOLDER) -> list[str]:
+    """Names of the files that are not among `applied` (SHA-256 by name), oldest first."""
+    return [m.name for m in migrations(folder) if applied.get(m.name) != m.sha256]
+
+
+def script(folder: Path = FOLDER) -> str:
+    """All files as one SQL script that also writes down that they are applied, for whoever applies
+    them otherwise than `migrate`; it may be run again without harm."""
+    lines = [
+        "-- The tables of Convault's catalog, with everything that they need. May be run again.\n"
+    ]
+    for migration in sorted(migrations(folder), key=lambda m: (m.name == RIGHTS, m.name)):
+        # Names and digests are made of letters, digits and `_`: see the test of the layout.
+        lines.append(
+            f"-- {migration.name}\n\n{migration.sql.decode().rstrip()}\n\n"
+            "INSERT INTO public.convault_migrations (name, sha256)\n"
+            f"VALUES ('{migration.name}', '{migration.sha256}')\n"
+            "ON CONFLICT (name) DO UPDATE SET sha256 = excluded.sha256, applied_at = now();\n"
+        )
+    return "\n".join(lines)
 
 
 def migrate(url: str, folder: Path = FOLDER) -> list[str]:
@@ -59,7 +85,21 @@ def migrate(url: str, folder: Path = FOLDER) -> list[str]:
         for migration in missing(connection, folder):
             _apply(connection, migration)
             done.append(migration.name)
+        if done != [] or _roles_came_since(connection):
+            rights = [m for m in migrations(folder) if m.name == RIGHTS]
+            # A file that was applied again takes rights away, and a new table has none yet.
+            for migration in rights:
+                if done[-1:] != [RIGHTS]:
+                    _apply(connection, migration)
     return done
+
+
+def _roles_came_since(connection: Connection) -> bool:
+    row = connection.execute(
+        "SELECT EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.rolname = 'service_role'"
+        " AND NOT has_table_privilege(r.oid, 'public.backups', 'INSERT'))"
+    ).fetchone()
+    return row is not None and bool(row[0])
 
 
 def _apply(connection: Connection, migration: Migration) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import builtins
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
@@ -13,7 +13,7 @@ from uuid import UUID
 from psycopg.sql import SQL
 from psycopg.types.json import Jsonb
 
-from convault.catalog import migrations, objects, recipients, rows, schedules
+from convault.catalog import leases, migrations, objects, recipients, rows, schedules
 from convault.catalog.base import BackupRecord, BackupStatus, Lease, Page, Query, Recipient
 from convault.catalog.connection import Connection, check_url, connect, connected, translated
 from convault.catalog.lease import PostgresLease
@@ -61,7 +61,18 @@ class PostgresCatalog:
 
     def exclusive(self) -> AbstractContextManager[None]:
         """One `convault init` at a time; the others wait. BusyError after two minutes."""
-        return one_at_a_time(self._url, "convault init")
+        return self._alone()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        with one_at_a_time(self._url, "convault init"):
+            # From here on nobody begins over the Data API; who had begun is waited for.
+            deadline = time.monotonic() + 120
+            while self._do(lambda c: leases.is_held(c, "convault init")):
+                if time.monotonic() > deadline:
+                    raise BusyError("Another convault init has been running for 120 s: try later.")
+                time.sleep(0.5)
+            yield
 
     def repository_id(self) -> UUID | None:
         """The current repository."""
@@ -297,6 +308,12 @@ class PostgresCatalog:
                 "seconds": self._lease_seconds,
             },
         ).fetchone()
+        if not leases.fence(connection, f"backup {backup_id}"):
+            raise BusyError(
+                f"Another run is working on backup {backup_id}, over the Data API. Wait until "
+                "it is over, or start a new backup.",
+                backup=backup_id,
+            )
         if taken is None:
             there = rows.select_one(connection, backup_id)
             raise CatalogError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -15,10 +15,10 @@ from convault.catalog.base import BackupRecord, BackupStatus, Page, Query
 from convault.catalog.connection import Connection
 from convault.errors import CatalogError, NotFoundError
 
-_COLUMNS = tuple(BackupRecord.model_fields)
-_TIMES = frozenset({"created_at", "updated_at"})
-_SETTABLE = frozenset(_COLUMNS) - {"id"} - _TIMES
-_SELECT = SQL(", ").join(map(Identifier, _COLUMNS))
+COLUMNS = tuple(BackupRecord.model_fields)
+TIMES = frozenset({"created_at", "updated_at"})
+SETTABLE = frozenset(COLUMNS) - {"id"} - TIMES
+_SELECT = SQL(", ").join(map(Identifier, COLUMNS))
 _JSON = frozenset({"options", "metrics", "drill"})
 
 
@@ -28,7 +28,7 @@ def select(
     """The rows of `SELECT ... FROM public.backups` and `rest`."""
     query = SQL("SELECT {} FROM public.backups ").format(_SELECT) + rest
     with connection.cursor(row_factory=dict_row) as cursor:
-        return [_record(row) for row in cursor.execute(query, parameters)]
+        return [record_of(row) for row in cursor.execute(query, parameters)]
 
 
 def select_one(connection: Connection, backup_id: UUID) -> BackupRecord:
@@ -80,7 +80,7 @@ def page(connection: Connection, query: Query) -> Page:
 
 def insert(connection: Connection, record: BackupRecord, *, keep_times: bool) -> None:
     """Insert the row unless one with its id is there."""
-    names = sorted(_SETTABLE | _TIMES if keep_times else _SETTABLE)
+    names = sorted(SETTABLE | TIMES if keep_times else SETTABLE)
     values = {name: _parameter(name, getattr(record, name)) for name in ["id", *names]}
     query = SQL("INSERT INTO public.backups ({}) VALUES ({}) ON CONFLICT (id) DO NOTHING").format(
         SQL(", ").join(map(Identifier, values)), SQL(", ").join(map(Placeholder, values))
@@ -97,9 +97,7 @@ def change(
 ) -> BackupRecord | None:
     """Set the columns where the condition holds; None where it does not, or there is no row.
     ValueError for a name that is not a column, or not the caller's to set."""
-    unknown = sorted(set(columns) - _SETTABLE)
-    if unknown:
-        raise ValueError(f"not columns of backups that can be set: {', '.join(unknown)}")
+    check_settable(columns)
     values = {name: _parameter(name, value) for name, value in columns.items()}
     assignments = [SQL("{} = {}").format(Identifier(name), Placeholder(name)) for name in values]
     query = SQL("UPDATE public.backups SET {} WHERE id = %(id)s AND {} RETURNING {}").format(
@@ -107,10 +105,18 @@ def change(
     )
     with connection.cursor(row_factory=dict_row) as cursor:
         row = cursor.execute(query, {**values, **parameters, "id": backup_id}).fetchone()
-    return None if row is None else _record(row)
+    return None if row is None else record_of(row)
 
 
-def _record(row: dict[str, Any]) -> BackupRecord:
+def check_settable(columns: Iterable[str]) -> None:
+    """ValueError for a name that is not a column, or not the caller's to set."""
+    unknown = sorted(set(columns) - SETTABLE)
+    if unknown:
+        raise ValueError(f"not columns of backups that can be set: {', '.join(unknown)}")
+
+
+def record_of(row: Mapping[str, Any]) -> BackupRecord:
+    """The row as a record. CatalogError names the columns that cannot be understood."""
     try:
         return BackupRecord.model_validate(row)
     except ValidationError as error:
@@ -126,6 +132,10 @@ def _parameter(name: str, value: Any) -> Any:
     if isinstance(value, BackupStatus):
         return value.value
     if isinstance(value, str):
-        # Postgres' text holds neither NUL nor half of a surrogate pair; an error's text may.
-        return value.replace("\0", "").encode("utf-8", "replace").decode()
+        return storable(value)
     return value
+
+
+def storable(text: str) -> str:
+    """Without what Postgres' text cannot hold, but an error's may: NUL, half a surrogate pair."""
+    return text.replace("\0", "").encode("utf-8", "replace").decode()

@@ -18,9 +18,10 @@ import psycopg
 import pytest
 
 from convault.catalog import postgres
-from convault.catalog.base import BackupRecord, BackupStatus, Lease
+from convault.catalog.base import BackupRecord, BackupStatus, Catalog, Lease
 from convault.catalog.postgres import PostgresCatalog
 from convault.errors import BusyError, CatalogError, LeaseLost
+from tests.catalog.conftest import Kept
 from tests.catalog.lease_times import LEASE_SECONDS
 
 FROM_LOCKS = (
@@ -49,44 +50,44 @@ def end_sessions_with_locks(url: str) -> None:
     assert sql(url, f"SELECT pg_terminate_backend(pid, 5000) {FROM_LOCKS}") == [(True,)]
 
 
-def row_of(catalog: PostgresCatalog, status: BackupStatus) -> BackupRecord:
+def row_of(catalog: Catalog, status: BackupStatus) -> BackupRecord:
     now = datetime.now(UTC)
     return catalog.add(
         BackupRecord(id=uuid4(), status=status, options={}, created_at=now, updated_at=now)
     )
 
 
-def test_begin_makes_the_row(catalog: PostgresCatalog, repository_id: UUID) -> None:
+def test_begin_makes_the_row(kept: Kept, repository_id: UUID) -> None:
     backup_id, run_id = uuid4(), uuid4()
-    with catalog.begin(backup_id, {"compressionLevel": 1}, run_id) as lease:
+    with kept.catalog.begin(backup_id, {"compressionLevel": 1}, run_id) as lease:
         lease.check()
-        row = catalog.get(backup_id)
+        row = kept.catalog.get(backup_id)
         assert row.status is BackupStatus.PROCESSING
         assert row.options == {"compressionLevel": 1}
         assert (row.flow_run_id, row.repository_id) == (run_id, repository_id)
         assert row.started_at is not None
         assert row.lease_expires_at is not None
-    assert catalog.get(backup_id).lease_expires_at is None
+    assert kept.catalog.get(backup_id).lease_expires_at is None
 
 
-def test_begin_takes_a_pending_row(catalog: PostgresCatalog) -> None:
-    row = row_of(catalog, BackupStatus.PENDING)
+def test_begin_takes_a_pending_row(kept: Kept) -> None:
+    row = row_of(kept.catalog, BackupStatus.PENDING)
     run_id = uuid4()
-    catalog.update(row.id, flow_run_id=run_id)
-    with catalog.begin(row.id, {"a": 1}):
-        taken = catalog.get(row.id)
+    kept.catalog.update(row.id, flow_run_id=run_id)
+    with kept.catalog.begin(row.id, {"a": 1}):
+        taken = kept.catalog.get(row.id)
     assert taken.status is BackupStatus.PROCESSING
     assert taken.created_at == row.created_at
     assert taken.flow_run_id == run_id
 
 
 @pytest.mark.parametrize("status", [BackupStatus.COMPLETED, BackupStatus.FAILED])
-def test_begin_leaves_what_is_over(catalog: PostgresCatalog, status: BackupStatus) -> None:
-    row = row_of(catalog, status)
+def test_begin_leaves_what_is_over(kept: Kept, status: BackupStatus) -> None:
+    row = row_of(kept.catalog, status)
     for _ in range(2):  # and does not keep the lock
         with pytest.raises(CatalogError, match=f"already {status}"):
-            catalog.begin(row.id, {})
-    assert catalog.get(row.id) == row
+            kept.catalog.begin(row.id, {})
+    assert kept.catalog.get(row.id) == row
 
 
 def test_begin_wants_a_repository(database: str) -> None:
@@ -97,24 +98,24 @@ def test_begin_wants_a_repository(database: str) -> None:
     assert catalog.list() == []
 
 
-def test_a_second_run_is_refused_until_the_first_is_over(catalog: PostgresCatalog) -> None:
+def test_a_second_run_is_refused_until_the_first_is_over(kept: Kept) -> None:
     backup_id = uuid4()
-    with catalog.begin(backup_id, {}) as lease:
+    with kept.catalog.begin(backup_id, {}) as lease:
         with pytest.raises(BusyError, match="Another run"):
-            catalog.begin(backup_id, {})
-        with catalog.begin(uuid4(), {}):  # another backup is another lease
+            kept.catalog.begin(backup_id, {})
+        with kept.catalog.begin(uuid4(), {}):  # another backup is another lease
             lease.check()
-    with catalog.begin(backup_id, {}) as lease:
+    with kept.catalog.begin(backup_id, {}) as lease:
         lease.check()
 
 
-def test_of_many_that_begin_at_once_one_gets_it(catalog: PostgresCatalog) -> None:
+def test_of_many_that_begin_at_once_one_gets_it(kept: Kept) -> None:
     backup_id, start = uuid4(), threading.Barrier(6)
 
     def begin(_: int) -> Lease | None:
         start.wait()
         try:
-            return catalog.begin(backup_id, {})
+            return kept.catalog.begin(backup_id, {})
         except BusyError:
             return None
 
@@ -126,23 +127,23 @@ def test_of_many_that_begin_at_once_one_gets_it(catalog: PostgresCatalog) -> Non
         leases[0].check()
 
 
-def test_is_renewed_while_it_is_held(catalog: PostgresCatalog) -> None:
+def test_is_renewed_while_it_is_held(kept: Kept) -> None:
     backup_id = uuid4()
-    with catalog.begin(backup_id, {}) as lease:
-        first = catalog.get(backup_id).lease_expires_at
+    with kept.catalog.begin(backup_id, {}) as lease:
+        first = kept.catalog.get(backup_id).lease_expires_at
         assert first is not None
 
         def renewed() -> bool:
-            now = catalog.get(backup_id).lease_expires_at
+            now = kept.catalog.get(backup_id).lease_expires_at
             return now is not None and (now - first).total_seconds() > LEASE_SECONDS
 
         assert eventually(renewed)
-        assert catalog.abandoned() == []
+        assert kept.catalog.abandoned() == []
         lease.check()
 
 
-def test_cannot_be_checked_once_given_back(catalog: PostgresCatalog) -> None:
-    with catalog.begin(uuid4(), {}) as lease:
+def test_cannot_be_checked_once_given_back(kept: Kept) -> None:
+    with kept.catalog.begin(uuid4(), {}) as lease:
         pass
     with pytest.raises(LeaseLost, match="given back"):
         lease.check()
@@ -180,11 +181,9 @@ def test_whoever_lost_it_does_not_disturb_who_has_it(
         "DELETE FROM public.backups",
     ],
 )
-def test_is_lost_when_the_row_is_somebody_elses(
-    catalog: PostgresCatalog, database: str, statement: str
-) -> None:
-    with catalog.begin(uuid4(), {}) as lease:
-        sql(database, statement)
+def test_is_lost_when_the_row_is_somebody_elses(kept: Kept, statement: str) -> None:
+    with kept.catalog.begin(uuid4(), {}) as lease:
+        sql(kept.database_url, statement)
         with pytest.raises(LeaseLost, match="took the backup over"):
             lease.check()
 
@@ -273,26 +272,26 @@ def test_a_stopped_run_is_not_abandoned_and_goes_on(
 
 
 def test_a_row_without_a_time_is_abandoned_when_nobody_holds_its_lock(
-    catalog: PostgresCatalog,
+    kept: Kept,
 ) -> None:
-    row = row_of(catalog, BackupStatus.PROCESSING)
-    row_of(catalog, BackupStatus.PENDING)
-    assert catalog.abandoned() == [row.id]
+    row = row_of(kept.catalog, BackupStatus.PROCESSING)
+    row_of(kept.catalog, BackupStatus.PENDING)
+    assert kept.catalog.abandoned() == [row.id]
 
 
-def test_asking_for_the_abandoned_keeps_nobody_from_beginning(catalog: PostgresCatalog) -> None:
-    row = row_of(catalog, BackupStatus.PROCESSING)
+def test_asking_for_the_abandoned_keeps_nobody_from_beginning(kept: Kept) -> None:
+    row = row_of(kept.catalog, BackupStatus.PROCESSING)
     stop = threading.Event()
 
     def ask() -> None:
         while not stop.is_set():
-            catalog.abandoned()
+            kept.catalog.abandoned()
 
     with ThreadPoolExecutor(2) as pool:
         asking = [pool.submit(ask) for _ in range(2)]
         try:
             for _ in range(5):
-                with catalog.begin(row.id, {}) as lease:
+                with kept.catalog.begin(row.id, {}) as lease:
                     lease.check()
         finally:
             stop.set()

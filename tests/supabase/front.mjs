@@ -3,7 +3,8 @@
 // Resumable uploads are taken by @tus/server, the server that Supabase Storage itself uses. What was
 // uploaded whole becomes an object of lite's, under the caller's own key and `x-upsert`.
 // Listings (`list-v2`, and `list` by folder) are read from the tables that lite keeps, in the shape
-// of Supabase's answers.
+// of Supabase's answers. A range of an object is answered with 206, as Supabase's Storage does; lite
+// answers 200 with all of it (its own address still does, so that both are tested).
 //
 //     PGHOST=... PGUSER=... node front.mjs PORT LITE_URL FOLDER
 
@@ -122,9 +123,28 @@ async function listing(request, response, how, bucket) {
   response.writeHead(seen.status, { 'content-type': 'application/json' }).end(JSON.stringify(answer))
 }
 
+// The bytes from `first` to `last`, which are there, of an answer that has all of them.
+async function part(answer, response, first, last) {
+  const whole = Buffer.concat(await Array.fromAsync(answer))
+  const bytes = whole.subarray(first, last + 1)
+  const { 'transfer-encoding': _, ...headers } = answer.headers
+  if (first >= whole.length)
+    return response.writeHead(416, { 'content-range': `bytes */${whole.length}` }).end()
+  response
+    .writeHead(206, {
+      ...headers,
+      'content-length': bytes.length,
+      'content-range': `bytes ${first}-${first + bytes.length - 1}/${whole.length}`,
+    })
+    .end(bytes)
+}
+
 function passOn(request, response) {
   const onward = http.request(lite + request.url, { method: request.method, headers: request.headers })
   onward.on('response', (answer) => {
+    const range = request.headers.range?.match(/^bytes=(\d+)-(\d+)$/)
+    if (answer.statusCode === 200 && range && /^\/storage\/v1\/object\//.test(request.url))
+      return part(answer, response, Number(range[1]), Number(range[2]))
     response.writeHead(answer.statusCode, answer.headers)
     answer.pipe(response)
   })
