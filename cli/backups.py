@@ -105,6 +105,22 @@ def backup(
             help="Keep id and email of the rows of auth.users that the backup references.",
         ),
     ] = False,
+    attachments: Annotated[
+        bool,
+        typer.Option("--attachments", help="Copy the Storage files that rows point at."),
+    ] = False,
+    strict_attachments: Annotated[
+        bool,
+        typer.Option("--strict-attachments", help="The same, and let not one of them be missing."),
+    ] = False,
+    bucket: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Copy every file of this bucket, also those that no row points at; may be "
+            "repeated.",
+        ),
+    ] = None,
     full: Annotated[
         bool,
         typer.Option(
@@ -126,11 +142,14 @@ def backup(
         include_messages=False if no_messages else None, tables=tables,
         include_users=True if include_users else None, full=True if full else None,
         exclude_tables=exclude_table, exclude_columns=exclude_column, mask_columns=mask_column,
+        include_attachments=True if attachments or strict_attachments else None,
+        strict_attachments=True if strict_attachments else None, buckets=bucket,
     )  # fmt: skip
     settings = load_settings()
     settings.source_url()
     installation = opened(settings)  # refused here, rather than when Prefect has started
     installation.source(wanted).check()
+    installation.files(wanted)
     installation.encryptor()
     with progress.shown():
         record = run_flow(load_flow(), wanted)

@@ -222,6 +222,26 @@ def print_contents(manifest: Manifest) -> None:
     )  # fmt: skip
     columns = ("table", "rows", "parts", "plain", "stored", "ratio")
     print_table(columns, rows, right=columns[1:])
+    if manifest.storage is not None:
+        print()
+        print(files_in_words(files_as_object(manifest), manifest.storage.project))
+
+
+def files_as_object(manifest: Manifest) -> dict[str, int]:
+    """What became of Storage files: their number by outcome, of `external` rows; bytes."""
+    from convault.files.outcomes import counted
+
+    return counted(manifest.files)
+
+
+def files_in_words(counts: dict[str, int], project: str) -> str:
+    """The same for people."""
+    lost = f", {number(counts['missing'])} missing" if counts["missing"] else ""
+    lost += f", {number(counts['changed'])} changed while read" if counts["changed"] else ""
+    others = counts["external_rows"]
+    outside = f"; {number(others)} rows point elsewhere" if others else ""
+    files, bytes_ = number(counts["stored"]), size(counts["bytes"])
+    return f"Storage files of {project}: {files} ({bytes_}){lost}{outside}."
 
 
 def contents(manifest: Manifest) -> dict[str, Any]:
@@ -275,6 +295,7 @@ def contents(manifest: Manifest) -> dict[str, Any]:
             }
             for table in manifest.tables
         ],
+        "files": None if manifest.storage is None else files_as_object(manifest),
         **left_out_as_object(manifest),
     }
 
@@ -398,6 +419,8 @@ def _key(repository: Repository, manifest: Manifest) -> str:
 def _metric(name: str, value: Any) -> str:
     if name == "seconds" and isinstance(value, dict):
         return steps(value)
+    if name == "files" and isinstance(value, dict):
+        return ", ".join(f"{key.replace('_', ' ')} {_metric(key, n)}" for key, n in value.items())
     if isinstance(value, list):
         return ", ".join(map(str, value))
     if isinstance(value, int):

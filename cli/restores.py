@@ -108,6 +108,18 @@ def restore(
             help="Run no code of the archive: no functions, triggers, policies, checks, defaults.",
         ),
     ] = False,
+    files: Annotated[
+        bool,
+        typer.Option(
+            "--files",
+            help="Put the Storage files back first, into the project of SUPABASE_URL; --mode says "
+            "what becomes of those that are there.",
+        ),
+    ] = False,
+    files_bucket: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="All of them into this bucket instead of their own."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Tell what would be done, and change nothing.")
     ] = False,
@@ -155,6 +167,8 @@ def restore(
         "missing_users": missing_users,
         "tolerate_constraints": tolerate_constraints,
         "data_only": data_only,
+        "files": files,
+        "files_bucket": files_bucket,
         "dry_run": dry_run,
     }
     options = RestoreOptions.parse(given)
@@ -203,13 +217,21 @@ def _restore(
     trusted = admit(source.manifest, signature, options, trust=trust, confirm=confirm)
     identities = identities_of(settings, identity) if source.manifest.encryption else ()
     with progress.shown():
+        put = None
+        if options.files:
+            from convault.files.restoring import put_back
+
+            put = put_back(settings, source.store, source.manifest, identities, options)
         result = restore_from(
             source.store, source.manifest, url, options,
             identities=identities, trusted=trusted, confirm=confirm,
         )  # fmt: skip
     if as_json:
-        print_json({**result_as_json(source.manifest, result), "signature": signature})
+        told = {} if put is None else {"files": put.to_json()}
+        print_json({**result_as_json(source.manifest, result), **told, "signature": signature})
     else:
+        for line in () if put is None else put.lines():
+            say(line)
         tell(source.manifest, result)
     if not result.complete:
         raise RestoredWithFaults(

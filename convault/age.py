@@ -119,7 +119,7 @@ def encrypt(data: bytes, recipients: Sequence[str]) -> bytes:
 
 def decrypt(data: bytes, identities: Sequence[Identity]) -> bytes:
     """What was encrypted to one of the identities. NoMatch, BadHeader, BadBody."""
-    _check_header(data)
+    check_header(data)
     try:
         found: bytes = pyrage.decrypt(data, [identity.secret for identity in identities])
     except pyrage.DecryptError as error:
@@ -138,7 +138,7 @@ def encrypt_with_passphrase(data: bytes, passphrase: str) -> bytes:
 
 def decrypt_with_passphrase(data: bytes, passphrase: str) -> bytes:
     """BadPassphrase, TooMuchWork, BadHeader, BadBody; NoMatch when it was encrypted otherwise."""
-    _check_header(data)
+    check_header(data)
     try:
         found: bytes = _passphrase.decrypt(data, passphrase)
     except pyrage.DecryptError as error:
@@ -151,7 +151,7 @@ def decrypt_with_passphrase(data: bytes, passphrase: str) -> bytes:
     return found
 
 
-def _check_header(data: bytes) -> None:
+def check_header(data: bytes) -> None:
     """BadHeader when there is none that ends where one of MAX_RECIPIENTS does at the latest: a
     forged one could keep its reader busy for hours. TooMuchWork."""
     start = data[:_MAX_HEADER_BYTES]

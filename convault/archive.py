@@ -51,6 +51,11 @@ def members_of(manifest: Manifest, stored: bytes | None = None) -> list[Member]:
         for table in manifest.tables
         for part in table.parts
     ]
+    rest += [
+        Member(file.member, file.stored_bytes, file.sha256, file.key)
+        for file in manifest.files
+        if file.key is not None and file.sha256 is not None
+    ]
     sums = sums_of((m.path, m.sha256) for m in (*first, *rest))
     return [*first, Member(SUMS_NAME, len(sums), sha256(sums).hexdigest(), sums), *rest]
 

@@ -33,6 +33,8 @@ from convault.errors import (
     RepositoryError,
     StoreError,
 )
+from convault.files.entries import FileEntry, StorageFacts
+from convault.files.faults import FEATURE as FILES
 from convault.layout import SHARED_INDEXES
 from convault.manifest import (
     FORMAT,
@@ -131,6 +133,8 @@ def build_manifest(
     selection: Selection | None = None,
     digests: Mapping[TableName, str | None] | None = None,
     encryption: EncryptionFacts | None = None,
+    files: Sequence[FileEntry] = (),
+    storage: StorageFacts | None = None,
     reuse: ReuseFacts | None = None,
 ) -> Manifest:
     """The manifest of these receipts: tables as in the dataset, parts and ranges in the order of
@@ -178,10 +182,15 @@ def build_manifest(
         members=tuple(members),
         index=index,
         indexes=tuple(indexes),
-        features=() if index is None or is_beside(index) else (SHARED_INDEX,),
+        features=(
+            *(() if index is None or is_beside(index) else (SHARED_INDEX,)),
+            *(() if storage is None else (FILES,)),
+        ),
         selection=selection,
         absent=dataset.absent,
         encryption=encryption,
+        files=tuple(files),
+        storage=storage,
         reuse=reuse,
     )
 

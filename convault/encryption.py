@@ -17,8 +17,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
 from typing import Protocol
 
-from convault import age
+from convault import age, age_streams
 from convault.age import Identity
+from convault.age_streams import Sink
 from convault.errors import (
     DamagedHeader,
     EncryptionError,
@@ -26,6 +27,7 @@ from convault.errors import (
     IntegrityError,
     WrongIdentity,
 )
+from convault.files.entries import FileEntry
 from convault.formats import compression
 from convault.manifest import DigestKey, EncryptionFacts, Manifest, PartEntry
 
@@ -33,7 +35,9 @@ KEY_BYTES = 32
 """of a digest key"""
 
 
-class _Digest(Protocol):
+class Digest(Protocol):
+    """Of `hashlib` or `hmac`."""
+
     def update(self, data: bytes, /) -> None: ...
     def hexdigest(self) -> str: ...
 
@@ -96,6 +100,10 @@ class Encryptor:
         """HMAC-SHA256 of plain bytes (whole, or in pieces) under the digest key, hex."""
         return _hmac(self._key, plain).hexdigest()
 
+    def hasher(self) -> Digest:
+        """The same for what comes piece by piece."""
+        return _hmac(self._key, b"")
+
     def encrypt(self, data: bytes) -> bytes:
         """An age file. Other bytes every time."""
         return age.encrypt(data, self.recipients)
@@ -147,14 +155,46 @@ class Opener:
         try:
             return age.decrypt(data, self._identities)
         except (age.NoMatch, age.BadHeader):
-            raise DamagedHeader(
-                f"{name} is damaged: its age header, which says who may open it, is not the one "
-                "that was written. Nothing was read from it; put the object back from a copy of "
-                "the repository, or use another backup.",
-                key=name,
-            ) from None
+            raise _damaged_header(name) from None
         except age.CannotOpen:
             raise _damaged(name, "what is behind its age header was changed or cut off") from None
+
+    def hasher(self, entry: FileEntry) -> Digest:
+        """What makes the entry's `plain_sha256` of the file's bytes."""
+        return self._digest(entry)
+
+    def file(self, entry: FileEntry, pieces: Iterable[bytes], target: Sink) -> None:
+        """Write a Storage file as it was into `target`, from the `pieces` of its object; nothing in
+        `target` is to be used before this returns. IntegrityError, DamagedHeader, and what the
+        pieces raise."""
+        name = str(entry.key)
+        stored, size = sha256(), 0
+
+        def watched() -> Iterator[bytes]:
+            nonlocal size
+            for piece in pieces:
+                stored.update(piece)
+                size += len(piece)
+                yield piece
+
+        counted = _Counted(target, self._digest(entry))
+        try:
+            if entry.encrypted:
+                age_streams.decrypt(watched(), counted, self._identities)
+            else:
+                for piece in watched():
+                    counted.write(piece)
+        except (age.NoMatch, age.BadHeader):
+            raise _damaged_header(name) from None
+        except age.CannotOpen:
+            raise _damaged(name, "what is behind its age header was changed or cut off") from None
+        if (size, stored.hexdigest()) != (entry.stored_bytes, entry.sha256):
+            raise _damaged(name, "its bytes are not those that were stored")
+        plain = counted.digest.hexdigest()
+        if counted.size != entry.plain_bytes or not hmac.compare_digest(
+            plain, str(entry.plain_sha256)
+        ):
+            raise _damaged(name, "its content is not that which was stored")
 
     def plain(self, part: PartEntry, opened: bytes) -> Iterator[bytes]:
         """The plain bytes of a part, in pieces, from what `opened` gave; IntegrityError behind the
@@ -167,7 +207,7 @@ class Opener:
         if not hmac.compare_digest(digest.hexdigest(), part.plain_sha256):
             raise _damaged(part.key, "its content is not that which was stored")
 
-    def _digest(self, part: PartEntry) -> _Digest:
+    def _digest(self, part: PartEntry | FileEntry) -> Digest:
         return sha256() if part.digest_key is None else _hmac(self._keys[part.digest_key], b"")
 
 
@@ -229,7 +269,33 @@ def _damaged(name: str, what: str) -> IntegrityError:
     )
 
 
-def _hmac(key: bytes, plain: bytes | Iterable[bytes]) -> _Digest:
+class _Counted:
+    """A file that digests what is written into it."""
+
+    def __init__(self, file: Sink, digest: Digest) -> None:
+        self._file = file
+        self.digest = digest
+        self.size = 0
+
+    def write(self, data: bytes, /) -> int:
+        self.digest.update(data)
+        self.size += len(data)
+        return self._file.write(data)
+
+    def flush(self) -> None:
+        self._file.flush()
+
+
+def _damaged_header(name: str) -> DamagedHeader:
+    return DamagedHeader(
+        f"{name} is damaged: its age header, which says who may open it, is not the one that was "
+        "written. Nothing was read from it; put the object back from a copy of the repository, or "
+        "use another backup.",
+        key=name,
+    )
+
+
+def _hmac(key: bytes, plain: bytes | Iterable[bytes]) -> Digest:
     found = hmac.new(key, digestmod=sha256)
     for piece in (plain,) if isinstance(plain, bytes) else plain:
         found.update(piece)

@@ -42,6 +42,9 @@ ConvaultError
 ├── RemovalRefused          a backup must stay: pinned, the last good one, or still being made
 ├── SweepRefused            what could be needed cannot be told for certain: nothing was removed
 ├── NotAdopted              the repository belongs to another installation: it is only read
+├── FilesError              the Storage whose files are copied refused or failed
+│   ├── FilesUnavailable    it cannot be reached, or answered that it is busy (transient)
+│   └── FilesMissing        more of the files that rows point at are missing than may be
 ├── NotHealthy              `convault doctor` found what keeps backups or restores from working
 └── PrefectUnavailable      no Prefect server, or no deployment on it, to run a backup (transient)
 
@@ -257,6 +260,24 @@ class PrefectUnavailable(ConvaultError):
     """There is no Prefect server, or no deployment on it, that would run the backup."""
 
     code, exit_code, http_status, transient = "prefect-unavailable", 70, 503, True
+
+
+class FilesError(ConvaultError):
+    """The Storage that files are copied from, or put back into, refused or failed."""
+
+    code, exit_code, http_status = "files", 75, 502
+
+
+class FilesUnavailable(FilesError):
+    """That Storage cannot be reached or is busy."""
+
+    code, exit_code, http_status, transient = "files-unavailable", 76, 503, True
+
+
+class FilesMissing(FilesError):
+    """Files that rows point at are not there, and more of them than may be."""
+
+    code, exit_code = "files-missing", 77
 
 
 class NotHealthy(ConvaultError):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -21,6 +22,7 @@ from convault.age import Identity
 from convault.archive import SUMS_NAME, Member, members_of, sums_of
 from convault.encryption import Opener, unlocked
 from convault.errors import ConfigurationError, IntegrityError, NotFoundError
+from convault.files.entries import FileEntry
 from convault.layout import MANIFEST_NAME, MAX_MANIFEST_BYTES
 from convault.manifest import Manifest, PartEntry
 from convault.signature import Signature, SigningKeys
@@ -146,6 +148,7 @@ def _write_all(
     opener = unlocked(manifest, identities)
     members = members_of(manifest, data)
     parts = {part.path: part for table in manifest.tables for part in table.parts}
+    files = {file.member: file for file in manifest.stored_files if file.encrypted}
     written.write(MANIFEST_NAME, [data])
     for member in members[1:]:
         header = reader.header()
@@ -153,7 +156,9 @@ def _write_all(
             raise _refused(f"it ends before {member.path}", member.path)
         _check_member(header, member)
         body = reader.body(member.size, member.path)
-        if member.path.endswith(age.SUFFIX):
+        if member.path in files:
+            _write_file(files[member.path], body, opener, written)
+        elif member.path.endswith(age.SUFFIX):
             _write_decrypted(member, parts.get(member.path), b"".join(body), opener, written)
         elif written.write(member.path, body) != member.sha256:
             raise _refused(f"{member.path} does not have the digest in SHA256SUMS", member.path)
@@ -190,6 +195,16 @@ def _write_decrypted(
         for _ in opener.plain(part, opened):
             pass  # to the end, where its digest is checked
     written.write(member.path.removesuffix(age.SUFFIX), [opened])
+    written.decrypted += 1
+
+
+def _write_file(entry: FileEntry, body: Iterator[bytes], opener: Opener, written: _Written) -> None:
+    """A Storage file, which may be larger than memory."""
+    with tempfile.TemporaryFile(dir=written.folder) as spool:
+        opener.file(entry, body, spool)
+        spool.seek(0)
+        pieces = iter(lambda: spool.read(PIECE_BYTES), b"")
+        written.write(entry.member.removesuffix(age.SUFFIX), pieces)
     written.decrypted += 1
 
 

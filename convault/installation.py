@@ -15,6 +15,7 @@ from convault.adoption import FOREIGN
 from convault.catalog import Catalog, open_catalog
 from convault.encryption import Encryptor
 from convault.errors import CatalogError, ConfigurationError, ObjectMissing, RepositoryError
+from convault.files.wanted import FilesWanted, files_wanted
 from convault.manifest import FORMAT
 from convault.models import BackupOptions
 from convault.recipients import encryptor_of
@@ -58,6 +59,10 @@ class Installation:
     def source(self, options: BackupOptions) -> Source:
         """Where the rows of such a backup come from; see `source_of`."""
         return source_of(self.settings, options)
+
+    def files(self, options: BackupOptions) -> FilesWanted | None:
+        """Which Storage files such a backup holds; see `files_wanted`."""
+        return files_wanted(self.settings, options)
 
 
 @dataclass(frozen=True, slots=True)

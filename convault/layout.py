@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from convault.age import SUFFIX as ENCRYPTED
+from convault.files.faults import fault_of_files
 from convault.models import MAX_PART_BYTES, TableName
 from convault.names import table_path
 
@@ -34,6 +35,7 @@ _PART_KEY = re.compile(
     r"data/(?:[a-z0-9=_-]+/){1,2}[0-9a-f]{64}(?:" + "|".join(map(re.escape, SUFFIXES)) + ")"
 )
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_FILE_KEY = re.compile(r"files/[0-9a-f]{64}(?:" + re.escape(ENCRYPTED) + ")?")
 _REVISED = re.compile(r"^[0-9a-f]{64}\.")
 DAMAGED = "damaged/"
 TRASH = "trash/"
@@ -78,6 +80,18 @@ def index_path(number: int, encrypted: bool) -> str:
 def parts_of(table: TableName) -> str:
     """The folder of the table's parts."""
     return f"data/{table_path(table)}/"
+
+
+def file_key(sha256: str, *, encrypted: bool) -> str:
+    """Key of the Storage file with that digest (of its stored bytes)."""
+    if not _SHA256.fullmatch(sha256):
+        raise ValueError(f"not a SHA-256 in lower-case hex: {sha256!r}")
+    return f"files/{sha256}{ENCRYPTED if encrypted else ''}"
+
+
+def is_file_key(key: str) -> bool:
+    """Whether a Storage file may lie under `key`."""
+    return _FILE_KEY.fullmatch(key) is not None
 
 
 def damaged_key(key: str, sha256: str) -> str:
@@ -182,6 +196,13 @@ def fault_of(manifest: Manifest) -> str | None:
         or _fault_of_parts(manifest)
         or _fault_of_encryption(manifest)
         or next(filter(None, map(_fault_of_table, manifest.tables)), None)
+        or fault_of_files(
+            manifest.files,
+            manifest.storage,
+            manifest.features,
+            frozenset(names),
+            {key.id for key in manifest.encryption.digest_keys} if manifest.encryption else (),
+        )
     )
 
 

@@ -15,6 +15,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from convault import row_digest
 from convault.age import SUFFIX as ENCRYPTED
 from convault.errors import RepositoryError
+from convault.files.entries import FileEntry, StorageFacts
+from convault.files.faults import FEATURE as FILES
 from convault.formats.registry import format_of_name
 from convault.layout import fault_of
 from convault.layout import part_path as part_path
@@ -34,7 +36,7 @@ FORMAT = 1
 SHARED_INDEX = "shared-index"
 """an index may lie where backups share it, and there may be further ones"""
 
-FEATURES: frozenset[str] = frozenset({SHARED_INDEX})
+FEATURES: frozenset[str] = frozenset({SHARED_INDEX, FILES})
 """What a manifest may ask its reader to know beyond format 1. Fields that are not known are passed
 over; so whatever would be misread without a new field goes along with the name of a feature."""
 
@@ -207,8 +209,10 @@ class Manifest(_Stored):
     """what a reader must know beyond the format (`FEATURES`)"""
     revision: Annotated[int, Field(ge=1, le=9999)] = 1
     """1 as the backup was made; a higher one supersedes those below it"""
-    files: tuple[()] = ()
-    """reserved for Storage files"""
+    files: tuple[FileEntry, ...] = ()
+    """Storage files, each with its outcome; with the feature `files`"""
+    storage: StorageFacts | None = None
+    """which Storage they are of; None in a backup without files"""
     erasures: tuple[()] = ()
     """reserved for rows that were taken out later"""
     encryption: EncryptionFacts | None = None
@@ -238,6 +242,11 @@ class Manifest(_Stored):
         return sum(sizes.values())
 
     @property
+    def stored_files(self) -> tuple[FileEntry, ...]:
+        """Those whose bytes the backup holds."""
+        return tuple(file for file in self.files if file.stored)
+
+    @property
     def plain_bytes(self) -> int:
         """Of all parts, before compression."""
         return sum(part.plain_bytes for table in self.tables for part in table.parts)
@@ -252,6 +261,7 @@ class Manifest(_Stored):
         sizes = {p.key: p.stored_bytes for t in self.tables for p in t.parts}
         sizes.update({member.key: member.bytes for member in self.members})
         sizes.update({index.key: index.bytes for index in self.all_indexes})
+        sizes.update({file.key: file.stored_bytes for file in self.files if file.key})
         return sizes
 
     def digests(self) -> dict[str, str]:
@@ -259,6 +269,7 @@ class Manifest(_Stored):
         found = {p.key: p.sha256 for t in self.tables for p in t.parts}
         found.update({member.key: member.sha256 for member in self.members})
         found.update({index.key: index.sha256 for index in self.all_indexes})
+        found.update({file.key: file.sha256 for file in self.files if file.key and file.sha256})
         return found
 
     def to_bytes(self) -> bytes:

@@ -112,6 +112,8 @@ TablePattern = Annotated[str, AfterValidator(_table_pattern), Field(max_length=2
 """`table` or `schema.table`, of schema `public` unless told; `*` stands for any characters"""
 ColumnName = Annotated[str, AfterValidator(_column_name), Field(max_length=300)]
 """`table.column` or `schema.table.column`, of schema `public` unless told"""
+BucketName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_!.*'() &$@=;:+,?-]{1,100}$")]
+"""of Storage"""
 Mask = Literal["null", "hash"]
 """What is kept of a column's values: nothing, or a keyed hash that keeps equality."""
 
@@ -127,8 +129,13 @@ class BackupOptions(BaseModel):
 
     include_messages: StrictBool = True
     """false leaves out the table of messages, and what belongs to conversations only through it"""
-    include_attachments: Literal[False] = False
-    """Storage files; the rows that describe attachments are part of the dataset either way."""
+    include_attachments: StrictBool = False
+    """copy the Storage files that rows point at; the rows that describe attachments are part of the
+    dataset either way"""
+    strict_attachments: StrictBool = False
+    """let not one of the files be missing"""
+    buckets: Annotated[tuple[BucketName, ...], Field(max_length=100)] | None = None
+    """copy every file of these buckets, whether rows point at it or not"""
     format: BackupFormat = BackupFormat.JSON
     compression_level: int = Field(default=3, ge=0, le=22)
     """zstd's level; 0 stores plain."""
@@ -173,6 +180,15 @@ class BackupOptions(BaseModel):
         if value is not None:
             parsed(value)
         return value
+
+    @model_validator(mode="after")
+    def _strict_about_something(self) -> Self:
+        if self.strict_attachments and not (self.include_attachments or self.buckets):
+            raise ValueError(
+                "strictAttachments is about files, and none are asked for: add includeAttachments"
+                " or buckets"
+            )
+        return self
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

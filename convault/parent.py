@@ -77,7 +77,7 @@ def find_parent(
         return Parentage(None, "there is no earlier backup with the same options")
     name = f"backup {record.id}"
     try:
-        manifest = _proven(repository, record, keys)
+        manifest = proven(repository, record, keys)
         if _recipients(manifest) != (None if encryptor is None else encryptor.recipients):
             return Parentage(None, f"{name} is encrypted to others")
     except ConvaultError as error:
@@ -88,8 +88,10 @@ def find_parent(
 
 
 def same_kind(one: BackupOptions, other: BackupOptions) -> bool:
-    """Whether two backups hold the same of a source, in the same form."""
-    update = {"full": False}
+    """Whether two backups hold the same rows of a source, in the same form."""
+    update = {
+        "full": False, "include_attachments": False, "strict_attachments": False, "buckets": None
+    }  # fmt: skip
     return one.model_copy(update=update) == other.model_copy(update=update)
 
 
@@ -107,8 +109,9 @@ def _like(
             yield record
 
 
-def _proven(repository: Repository, record: BackupRecord, keys: SigningKeys) -> Manifest:
-    """RepositoryError, NotFoundError, StoreError."""
+def proven(repository: Repository, record: BackupRecord, keys: SigningKeys) -> Manifest:
+    """The manifest of the backup, which is what was committed and, where there are `keys`, signed.
+    RepositoryError, NotFoundError, StoreError."""
     manifest, data = repository.stored_manifest(record.id)
     first = repository.superseded(manifest)
     committed = data if first is None else first

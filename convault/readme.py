@@ -27,6 +27,7 @@ def text(
     in_english, in_portuguese = ENGLISH[options.format], PORTUGUESE[options.format]
     missing = left_out(dataset)
     shown = dataset.root or next(t.name for t in dataset.tables if t.kind == "r")
+    attached = options.include_attachments or bool(options.buckets)
     facts = {
         "id": str(backup_id),
         "time": f"{created_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC",
@@ -40,11 +41,13 @@ def text(
         _filled(
             _ENGLISH, in_english,
             {**facts, "index": _INDEX if has_index else "", "missing": english(missing),
+             "attached": _ATTACHED if attached else "",
              "rows": _selected(_SELECTED, filters.ENGLISH, options, selection)},
         ),
         _filled(
             _PORTUGUESE, in_portuguese,
             {**facts, "index": _INDICE if has_index else "", "missing": portuguese(missing),
+             "attached": _ANEXOS if attached else "",
              "rows": _selected(_SELECIONADAS, filters.PORTUGUESE, options, selection)},
         ),
     )  # fmt: skip
@@ -109,6 +112,16 @@ _SELECIONADAS = _Selected(
 )
 _INDEX = "  index*.parquet    where in the files the rows of each conversation lie\n"
 _INDICE = "  index*.parquet    onde, nos arquivos, estão as linhas de cada conversa\n"
+_ATTACHED = """\
+files/ holds files of Storage, files/<bucket>/<path>, as they are: photos, recordings, documents.
+datapackage.json lists each under convault.files with its own name, its type, and what became of it.
+
+"""
+_ANEXOS = """\
+files/ contém arquivos do Storage, files/<bucket>/<caminho>, como são: fotos, gravações, documentos.
+datapackage.json lista cada um em convault.files com seu nome, seu tipo, e o que houve com ele.
+
+"""
 
 _ENGLISH = """\
 Convault backup {id}
@@ -128,7 +141,7 @@ WHAT IS HERE
 In the names of folders, =xx stands for the byte with that hexadecimal number: capitals and special
 characters are written so.
 
-{missing}HOW TO OPEN IT, WITHOUT CONVAULT
+{attached}{missing}HOW TO OPEN IT, WITHOUT CONVAULT
   Unpack, and check that nothing is damaged:
     tar xf backup_{id}.tar
     sha256sum -c SHA256SUMS
@@ -168,7 +181,7 @@ O QUE HÁ AQUI
 Nos nomes das pastas, =xx é o byte com esse número hexadecimal: assim se escrevem maiúsculas e
 caracteres especiais.
 
-{missing}COMO ABRIR, SEM O CONVAULT
+{attached}{missing}COMO ABRIR, SEM O CONVAULT
   Extrair, e conferir que nada está danificado:
     tar xf backup_{id}.tar
     sha256sum -c SHA256SUMS

@@ -42,6 +42,7 @@ from convault.manifest import (
 )
 from convault.models import TableName
 from convault.progress import report
+from convault.rekey_files import is_there, rekeyed, rewrite_files
 from convault.rekey_journal import Journal, Rewritten, journal_of
 from convault.repository import Repository
 from convault.signature import VARIABLE, Signature, SigningKeys, judged
@@ -100,7 +101,10 @@ def rekey(
     opener = unlocked(manifest, identities)
     with journal_of(journals, backup_id).opened(data, wanted) as journal:
         rewritten = _rewrite(repository, manifest, opener, journal, workers)
-        new, index_bytes = _revised(repository, manifest, opener, journal.encryptor, rewritten)
+        files = rewrite_files(repository, manifest, opener, journal)
+        new, index_bytes = _revised(
+            repository, manifest, opener, journal.encryptor, rewritten, files
+        )
         look_up_objects(repository, new)
         if guard is not None:
             guard.check()
@@ -114,7 +118,8 @@ def rekey(
                 backup=backup_id,
             ) from None
         journal.done()
-    written = sum(part.stored_bytes for part in rewritten.values()) + index_bytes
+    written = sum(made.stored_bytes for made in (*rewritten.values(), *files.values()))
+    written += index_bytes
     return Rekeyed(backup_id, new.revision, True, found, bool(signing), written)
 
 
@@ -125,7 +130,8 @@ def is_for(manifest: Manifest, recipients: Sequence[str]) -> bool:
         return False
     sets = [facts.recipients, *(key.recipients for key in facts.digest_keys)]
     parts = [part for table in manifest.tables for part in table.parts]
-    return all(set(those) == set(recipients) for those in sets) and all(p.encrypted for p in parts)
+    sealed = all(p.encrypted for p in parts) and all(f.encrypted for f in manifest.stored_files)
+    return sealed and all(set(those) == set(recipients) for those in sets)
 
 
 def left_behind(repository: Repository) -> int:
@@ -193,7 +199,7 @@ def _rewrite(
 
     def one(name: TableName, part: PartEntry) -> Rewritten:
         before = journal.find(part.key)
-        if before is not None and _is_there(repository, before):
+        if before is not None and is_there(repository, before):
             return before
         made = _rewritten(repository, name, part, opener, journal.encryptor)
         journal.add(part.key, made)
@@ -226,19 +232,13 @@ def _rewritten(
     return Rewritten(key, digest, len(data), plain_digest)
 
 
-def _is_there(repository: Repository, part: Rewritten) -> bool:
-    try:
-        return repository.store.head(part.key).size == part.stored_bytes
-    except ObjectMissing:
-        return False  # swept meanwhile, as nothing named it
-
-
 def _revised(
     repository: Repository,
     manifest: Manifest,
     opener: Opener,
     encryptor: Encryptor,
     rewritten: dict[str, Rewritten],
+    files: dict[str, Rewritten],
 ) -> tuple[Manifest, int]:
     """The next revision, with all that it names stored; and the bytes of its index."""
     entry = _index(repository, manifest, opener, encryptor, rewritten)
@@ -250,6 +250,7 @@ def _revised(
             "tables": tuple(_table(t, rewritten, encryptor) for t in manifest.tables),
             "members": tuple(_member(repository, manifest, m) for m in manifest.members),
             "index": entry,
+            "files": tuple(rekeyed(file, files, encryptor) for file in manifest.files),
             "indexes": (),
             "features": tuple(f for f in manifest.features if f != SHARED_INDEX),
         }

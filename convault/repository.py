@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from enum import Enum
 from hashlib import sha256 as digest
-from typing import Annotated, Any
+from typing import Annotated, Any, BinaryIO
 from uuid import UUID, uuid4
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
@@ -346,6 +347,34 @@ class Repository:
         self._is_stored(layout.damaged_key(key, found), damaged)
         self.store.flush()
         self.store.replace(key, data)
+        return Stored.REPAIRED
+
+    def put_file(self, sha256: str, file: BinaryIO, *, encrypted: bool) -> Stored:
+        """Store a Storage file, encrypted or as it is, under the digest of its bytes in `file`.
+
+        What is there already is read and held against its digest, as `put_part` does. Damaged bytes
+        are kept under `layout.damaged_key` before the good ones take their place; killed in
+        between, the object is missing until the same file is stored again.
+        """
+        key = layout.file_key(sha256, encrypted=encrypted)
+        try:
+            if self.store.put_file(key, file):
+                return Stored.WRITTEN
+            if self._digest(key) == sha256:
+                return Stored.FOUND
+        except ObjectConflict:
+            pass  # another size is there
+        with tempfile.TemporaryFile() as damaged:
+            found = digest()
+            for piece in self.store.stream(key):
+                found.update(piece)
+                damaged.write(piece)
+            if found.hexdigest() == sha256:
+                return Stored.FOUND  # another writer was quicker
+            self.store.put_file(layout.damaged_key(key, found.hexdigest()), damaged)
+        self.store.flush()
+        self.store.delete(key)
+        self.store.put_file(key, file)
         return Stored.REPAIRED
 
     def put_manifest(self, manifest: Manifest, keys: SigningKeys = _NO_KEYS) -> None:

@@ -16,6 +16,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from convault.declared import DeclaredRelation, parse_column, parse_relations
 from convault.errors import ConfigurationError, NotFoundError
+from convault.files.addresses import is_bucket, is_host
+from convault.files.columns import Told, parse_paths, parse_urls
 from convault.models import MAX_PART_BYTES, TableName
 from convault.quota import parse_quota
 from convault.signature import SigningKeys
@@ -81,6 +83,20 @@ class Settings(BaseSettings):
     convault_participants_column: str = ""
     """`table.column` that participantIds are looked for in; '' lets it be found"""
 
+    convault_file_paths: str = ""
+    """columns of paths of Storage files: `table.column@bucket_column` or `table.column@=bucket`,
+    with commas between; '' lets them be found by their names"""
+    convault_file_urls: str = ""
+    """columns of URLs of Storage files: `table.column`, with commas between; '' as above"""
+    convault_file_buckets: str = ""
+    """buckets that files may be copied from, with commas between; '': any but the store's own"""
+    convault_file_hosts: str = ""
+    """further names of the project in URLs, such as a domain of one's own, with commas between"""
+    convault_file_missing_percent: float = Field(default=5.0, ge=0, le=100)
+    """of the files: more may not be missing"""
+    convault_file_workers: int = Field(default=4, ge=1, le=32)
+    """files copied at the same time"""
+
     convault_workers: int = Field(default=2, ge=1, le=32)
     """chunks carried at the same time"""
     convault_range_pages: int = Field(default=1024, ge=1)
@@ -145,6 +161,32 @@ class Settings(BaseSettings):
         parse_relations(value)
         return value
 
+    @field_validator("convault_file_paths")
+    @classmethod
+    def _file_paths(cls, value: str) -> str:
+        parse_paths(value)
+        return value
+
+    @field_validator("convault_file_urls")
+    @classmethod
+    def _file_urls(cls, value: str) -> str:
+        parse_urls(value)
+        return value
+
+    @field_validator("convault_file_buckets")
+    @classmethod
+    def _file_buckets(cls, value: str) -> str:
+        if not all(map(is_bucket, listed(value))):
+            raise ValueError("not names of buckets, with commas between")
+        return value
+
+    @field_validator("convault_file_hosts")
+    @classmethod
+    def _file_hosts(cls, value: str) -> str:
+        if not all(map(is_host, listed(value))):
+            raise ValueError("not names of hosts (files.example.com), with commas between")
+        return value
+
     @field_validator("convault_participants_column")
     @classmethod
     def _participants(cls, value: str) -> str:
@@ -167,6 +209,16 @@ class Settings(BaseSettings):
         """Table and column of CONVAULT_PARTICIPANTS_COLUMN."""
         named = self.convault_participants_column
         return parse_column(named) if named else None
+
+    @cached_property
+    def file_paths(self) -> tuple[Told, ...]:
+        """CONVAULT_FILE_PATHS, read."""
+        return parse_paths(self.convault_file_paths)
+
+    @cached_property
+    def file_urls(self) -> tuple[Told, ...]:
+        """CONVAULT_FILE_URLS, read."""
+        return parse_urls(self.convault_file_urls)
 
     @cached_property
     def root_table(self) -> TableName:
@@ -242,6 +294,11 @@ def load_settings() -> Settings:
             for e in error.errors(include_input=False, include_url=False)
         )
         raise ConfigurationError(f"These settings cannot be used: {reasons}.") from None
+
+
+def listed(text: str) -> tuple[str, ...]:
+    """What stands between commas."""
+    return tuple(filter(None, (part.strip() for part in text.split(","))))
 
 
 def environment(variable: str) -> str | None:

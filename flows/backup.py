@@ -12,7 +12,9 @@ from flows.running import Run
 from tasks.boundary import contained
 from tasks.carry import Work
 from tasks.chunk import chunk
+from tasks.copy_files import copy_files
 from tasks.count import count, digest
+from tasks.find_files import find_files
 from tasks.load import Load
 from tasks.record import record
 
@@ -48,6 +50,7 @@ def backup(
                             part_bytes=settings.convault_part_bytes,
                             workers=settings.convault_workers,
                         ).content
+                    files = find_files(snapshot, run.files_wanted)
                     tally.plan(plan.chunks, plan.taking)
                     work = Work(
                         snapshot.content, repository, options, settings.convault_part_bytes, tally,
@@ -62,11 +65,13 @@ def backup(
                             table.name: count(snapshot, table, Load("ranges", plan.keys_of(table)))
                             for table in snapshot.content.dataset.tables
                         }
+                copied = copy_files(files, run.file_work, tally)
                 with tally.timed("record"):
                     run.record = record(
                         run.backup_id, options, repository, run.catalog, run.lease, snapshot,
                         counts, Load("parts", parts), Load("plan", plan),
                         Load("tally", tally), run.encryptor, run.installation.signing,
+                        copied,
                     )  # fmt: skip
     assert run.record is not None
     publish(run.record, run.installation.repository)

@@ -15,6 +15,7 @@ from tasks.deserialize import deserialize
 from tasks.download import download
 from tasks.load import Load
 from tasks.load_rows import load
+from tasks.put_files import put_files
 
 TargetName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,62}$")]
 """NAME of CONVAULT_TARGET_<NAME>_URL: Prefect keeps and shows parameters, so never a URL"""
@@ -36,10 +37,13 @@ def restore(
     target is as it was.
     """
     given = Given(backup_id, target)
+    trusted = admitted(given, options, trust=trust, agree=agree)
+    if options.files:
+        put_files(Load(f"files of backup {backup_id}", given), options)
     with Restoration(
         given.store, given.manifest, given.target_url, options,
         identities=given.identities,
-        trusted=admitted(given, options, trust=trust, agree=agree),
+        trusted=trusted,
         confirm=lambda question: agree,
     ) as restoration:  # fmt: skip
         restoration.prepare()

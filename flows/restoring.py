@@ -21,7 +21,7 @@ class Given:
     def __init__(self, backup_id: UUID, target: str) -> None:
         """Opens the store; the catalog is not asked. ConfigurationError, NotFoundError,
         RepositoryError, StoreError; those of identity files for an encrypted backup."""
-        settings = load_settings()
+        self.settings = settings = load_settings()
         self.target_url = settings.target_url(target)
         repository = Repository.open(open_store(settings.store_url()))
         self.store = repository.store

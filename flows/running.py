@@ -21,6 +21,7 @@ from convault.catalog import BackupRecord, BackupStatus, Catalog, Lease, open_ca
 from convault.commit import record_failure
 from convault.encryption import Encryptor
 from convault.errors import ConvaultError, LeaseLost, SnapshotLost, SourceUnavailable
+from convault.files.wanted import FilesWanted
 from convault.installation import Installation, open_installation
 from convault.models import BackupOptions
 from convault.parent import Parentage, Policy
@@ -29,6 +30,7 @@ from convault.settings import load_settings
 from convault.sources.base import Snapshot
 from tasks.begin import begin
 from tasks.boundary import unexpected
+from tasks.copy_files import FileWork
 from tasks.find_parent import find_parent
 from tasks.load import Load
 from tasks.reconcile import reconcile
@@ -51,6 +53,9 @@ class Run:
         self.lease: Load[Lease]
         self.encryptor: Encryptor | None = None
         """set by `recorded`; None for a plain backup"""
+        self.files_wanted: Load[FilesWanted] | None = None
+        self.file_work: Load[FileWork] | None = None
+        """set by `recorded`, as the one before; None for a backup without files"""
         self._installation: Installation | None = None
 
     @property
@@ -149,6 +154,11 @@ class Run:
             return
         self._installation = self.installation.limited()
         self.encryptor = self.installation.encryptor()
+        wanted = self.installation.files(self.options)
+        if wanted is not None:
+            self.files_wanted = Load("files", wanted)
+            work = FileWork(wanted, self.installation, self.encryptor)
+            self.file_work = Load("files", work)
         for warning in unsecured(self.installation, self.encryptor):
             self.tally.warn(warning)
             get_run_logger().warning("%s", warning)

@@ -11,7 +11,8 @@ from prefect import get_run_logger, task
 from convault import commit
 from convault.catalog.base import BackupRecord, Catalog, Lease
 from convault.encryption import Encryptor
-from convault.manifest import EncryptionFacts, Manifest
+from convault.files.outcomes import FileReceipts
+from convault.manifest import DigestKey, EncryptionFacts, Manifest
 from convault.models import BackupOptions, Part, RangeKey, TableName
 from convault.repository import Repository
 from convault.reuse import Taking, reuse_facts
@@ -40,6 +41,7 @@ def record(
     tally: Load[Tally],
     encryptor: Encryptor | None = None,
     signing: SigningKeys = SigningKeys(),  # noqa: B008  it cannot be changed
+    files: Load[FileReceipts] | None = None,
 ) -> BackupRecord:
     """Commit (see `convault.commit`); the row as it is then. Every step of it may be repeated.
     `parts` are those that were read; those of ranges that were taken over come with the `plan`.
@@ -50,7 +52,7 @@ def record(
         keys = lasting(plan.content.keys, snapshot.content, tally.content.warn)
     manifest = composed(
         backup_id, options, repository, snapshot.content, counts, parts.content, plan.content,
-        keys, encryptor,
+        keys, encryptor, None if files is None else files.content,
     )  # fmt: skip
     assert manifest.reuse is not None
     tally.content.reuse(manifest.reuse)
@@ -71,6 +73,7 @@ def composed(
     backup_id: UUID, options: BackupOptions, repository: Repository, seen: Snapshot,
     counts: Mapping[TableName, Counted], parts: Sequence[Part], plan: Plan,
     keys: Sequence[RangeKey], encryptor: Encryptor | None = None,
+    files: FileReceipts | None = None,
 ) -> Manifest:  # fmt: skip
     """The manifest, with what lies beside it stored; see `record`. `keys` are those that it tells
     (`lasting`)."""
@@ -108,7 +111,9 @@ def composed(
         ),
         indexes=taking.indexes,
         parent_id=None if taking.parent is None else taking.parent.backup_id,
-        encryption=encryption(encryptor, taking),
+        encryption=encryption(encryptor, taking, () if files is None else files.digest_keys),
+        files=() if files is None else files.entries,
+        storage=None if files is None else files.facts,
         reuse=reuse_facts(
             taking, whole, range_pages=plan.range_pages, taken_at=seen.facts.taken_at
         ),
@@ -130,11 +135,15 @@ def lasting(
     return [replace(k, key=None, reason=why) if k.key is not None else k for k in listed]
 
 
-def encryption(encryptor: Encryptor | None, taking: Taking) -> EncryptionFacts | None:
-    """With the digest keys of the parts that were taken over."""
+def encryption(
+    encryptor: Encryptor | None, taking: Taking, of_files: Iterable[DigestKey] = ()
+) -> EncryptionFacts | None:
+    """With the digest keys of the parts and files that were taken over."""
     if encryptor is None:
         return None
     facts = None if taking.parent is None else taking.parent.encryption
     needed = {part.digest_key for part in taking.parts}
-    others = () if facts is None else facts.digest_keys
-    return encryptor.facts_with(key for key in others if key.id in needed)
+    of_parts = () if facts is None else facts.digest_keys
+    others = {key.id: key for key in of_parts if key.id in needed}
+    others |= {key.id: key for key in of_files}
+    return encryptor.facts_with(others.values())

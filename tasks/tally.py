@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from convault.files.copying import Copied
 from convault.manifest import ReuseFacts
 from convault.models import Chunk, Range, StepSeconds
 from convault.progress import report
@@ -38,6 +39,9 @@ class Tally:
         self._repaired = 0
         self.replans = 0
         """how often the snapshot was lost"""
+        self._files: dict[str, int] = {}
+        self._planned_files = 0
+        self._files_done = 0
         self._not_included: list[str] | None = None
         self._seen_warnings: list[str] | None = None
         self._own_warnings: list[str] = []
@@ -78,6 +82,31 @@ class Tally:
             done = self._done[step]
         total = self._planned if step == "carry" else None
         report(step, str(range_), done=done, total=total, unit=unit)
+
+    def plan_files(self, files: int) -> None:
+        """So many Storage files are to be copied; what was told of them before counts no more."""
+        with self._lock:
+            self._files = {"read": 0, "held": 0, "new_bytes": self._files.get("new_bytes", 0)}
+            self._planned_files, self._files_done = files, 0
+        report("files", f"{files} files", done=0, total=files, unit="files")
+
+    def add_file(self, copied: Copied) -> None:
+        """A file is stored, held already, or not there."""
+        with self._lock:
+            self._files["read"] += copied.read
+            self._files["held"] += copied.entry.stored and not copied.read
+            self._files["new_bytes"] += copied.new_bytes
+            self._files_done += 1
+            done = self._files_done
+        report(
+            "files", f"{self._planned_files} files", done=done, total=self._planned_files,
+            unit="files",
+        )  # fmt: skip
+
+    def conclude_files(self, counts: dict[str, int]) -> None:
+        """What became of all of them."""
+        with self._lock:
+            self._files = {**counts, **self._files}
 
     def add_upload(self, uploaded: Uploaded) -> None:
         """A part is stored; an object that two parts share takes its place once."""
@@ -126,6 +155,7 @@ class Tally:
                 "not_included": self._not_included,
                 "warnings": self._all_warnings(),
                 "repaired": self._repaired,
+                **({"files": dict(self._files)} if self._files else {}),
                 **self._reused(),
                 "seconds": {
                     **{step: round(seconds, 3) for step, seconds in self._seconds.items()},

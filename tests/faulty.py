@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from enum import StrEnum
 from threading import Lock
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 from convault.errors import StoreUnavailable
 from convault.stores.base import ObjectInfo, Store
@@ -78,6 +78,9 @@ class FaultyStore:
     def put(self, key: str, data: bytes) -> bool:
         return self._change("put", key, lambda: self._inner.put(key, data))
 
+    def put_file(self, key: str, file: BinaryIO) -> bool:
+        return self._change("put", key, lambda: self._inner.put_file(key, file))
+
     def replace(self, key: str, data: bytes) -> None:
         self._change("replace", key, lambda: self._inner.replace(key, data))
 
@@ -135,6 +138,9 @@ class RetryingStore:
 
     def put(self, key: str, data: bytes) -> bool:
         return self._try(lambda: self._inner.put(key, data))
+
+    def put_file(self, key: str, file: BinaryIO) -> bool:
+        return self._try(lambda: self._inner.put_file(key, file))
 
     def replace(self, key: str, data: bytes) -> None:
         self._try(lambda: self._inner.replace(key, data))

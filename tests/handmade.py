@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -12,8 +13,10 @@ from obstore.store import MemoryStore
 
 from convault import readme
 from convault.encryption import Encryptor
+from convault.files.entries import ColumnEntry, FileEntry, Referrer, StorageFacts
 from convault.formats import ndjson
 from convault.formats.registry import format_of
+from convault.layout import file_key
 from convault.manifest import FORMAT, Manifest, PartEntry, TableEntry, part_path
 from convault.models import (
     BackupFormat,
@@ -116,10 +119,11 @@ def new_backup(
     backup_id: UUID = BACKUP,
     format: BackupFormat = BackupFormat.JSON,
     encryptor: Encryptor | None = None,
+    files: dict[tuple[str, str], bytes] | None = None,
 ) -> Manifest:
     """Store everything of a backup but its manifest, which is returned. `contents`: the plain bytes
     of each table's parts; by default three tables, of which two share an object and one is empty.
-    """
+    `files` of Storage by bucket and path; one that is missing and one elsewhere come along."""
     if contents is None:
         contents = {
             CONVERSATIONS: [rows(0, 20)],
@@ -171,4 +175,39 @@ def new_backup(
         statements=(Statement("table", "public.conversations", "CREATE TABLE x ()", False),),
         members=members,
         encryption=None if encryptor is None else encryptor.facts,
+        files=() if files is None else put_files(repository, files, encryptor),
+        storage=None if files is None else StorageFacts(
+            project="https://abc.supabase.co",
+            hosts=("abc.supabase.co",),
+            columns=(ColumnEntry(table=MESSAGES, column="title", rows=len(files) + 2),),
+        ),
+        features=() if files is None else ("files",),
+    )  # fmt: skip
+
+
+def put_files(
+    repository: Repository, files: dict[tuple[str, str], bytes], encryptor: Encryptor | None
+) -> tuple[FileEntry, ...]:
+    """Store these, and tell of two that are not stored."""
+    by = (Referrer(table=MESSAGES, column="title", rows=1),)
+    entries = []
+    for (bucket, path), plain in files.items():
+        stored = plain if encryptor is None else encryptor.encrypt(plain)
+        digest = sha256(stored).hexdigest()
+        repository.put_file(digest, io.BytesIO(stored), encrypted=encryptor is not None)
+        entries.append(
+            FileEntry(
+                outcome="stored", bucket=bucket, path=path, referrers=by,
+                key=file_key(digest, encrypted=encryptor is not None),
+                sha256=digest, stored_bytes=len(stored), plain_bytes=len(plain),
+                plain_sha256=sha256(plain).hexdigest() if encryptor is None
+                else encryptor.digest(plain),
+                digest_key=None if encryptor is None else encryptor.digest_key.id,
+                content_type="image/png", etag='"x"', modified=TAKEN.isoformat(),
+            )
+        )  # fmt: skip
+    return (
+        *entries,
+        FileEntry(outcome="missing", bucket="media", path="gone", referrers=by),
+        FileEntry(outcome="external", reason="other host", host="a.example", referrers=by),
     )

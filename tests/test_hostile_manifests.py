@@ -22,7 +22,9 @@ from convault.verification.reading import read_back
 from tests.handmade import BACKUP, new_backup, new_repository
 
 REPOSITORY = new_repository()
-MANIFEST = new_backup(REPOSITORY)
+MANIFEST = new_backup(
+    REPOSITORY, files={("media", "a.jpg"): b"one", ("media", "B/ç"): b"two", ("a", "b"): b"one"}
+)
 DATA = json.loads(MANIFEST.to_bytes())
 OBJECTS = {info.key: REPOSITORY.store.get(info.key) for info in REPOSITORY.store.list()}
 
@@ -31,7 +33,9 @@ HOSTILE = st.sampled_from(
      "", ".", "C:\\x", "con", "\u202e", "é" * 300, "x" * 100_000, "9" * 400, 0, -1, 2**31, 2**32,
      2**53, 2**63 - 1, 2**63, 2**64, 10**100, 0.5, 1e300, True, None, [], {}, [[]], [None] * 50]
 )  # fmt: skip
-SAFE_KEY = re.compile(r"(?:data|backups)/[a-z0-9=_-]+(?:/[a-zA-Z0-9=_-]+)?/[a-zA-Z0-9_.-]+")
+SAFE_KEY = re.compile(
+    r"(?:data|backups)/[a-z0-9=_-]+(?:/[a-zA-Z0-9=_-]+)?/[a-zA-Z0-9_.-]+|files/[0-9a-f]{64}"
+)
 
 
 @st.composite

@@ -32,6 +32,7 @@ from convault.errors import (
     OptionsError,
     RecipientMissing,
 )
+from convault.files.wanted import files_wanted
 from convault.installation import source_of
 from convault.models import BackupOptions
 from convault.recipients import require_recipient
@@ -130,6 +131,7 @@ def create_backup(
             "begun, or cancel some."
         )
     source_of(settings, options).check()
+    files_wanted(settings, options)
     require_recipient(settings.convault_encryption, catalog)
     row = _add_row(catalog, repository_id, backup_id, options, who)
     record = _start(catalog, row, options)

@@ -24,6 +24,7 @@ from api.problems import (
 from api.routes.context import CLOSED, PREFIX, catalog_of, settings_of
 from convault.catalog.base import BackupRecord, BackupStatus, Catalog
 from convault.errors import BusyError, NotFoundError, OptionsError, PrefectUnavailable
+from convault.project import project
 from convault.restore import RestoreOptions
 from convault.restore.options import Mode
 from convault.settings import Settings
@@ -117,6 +118,8 @@ def restore_backup(
     asked = parsed(RestoreBody, body)
     asked.options.check()
     _require_allowed(settings, asked)
+    if asked.options.files:
+        project()
     with impatient():
         run = start_restore(
             record.id, asked.target, asked.options, trust=asked.trust, agree=asked.agree
@@ -203,12 +206,14 @@ def _require_allowed(settings: Settings, asked: RestoreBody) -> None:
     into_source = settings.database_url is not None and _place(target) == _place(
         settings.source_url()
     )
-    live = asked.options.mode is not Mode.FAIL or (
-        into_source and asked.options.into_schema is None
+    live = (
+        asked.options.mode is not Mode.FAIL
+        or (into_source and asked.options.into_schema is None)
+        or asked.options.files  # they go into the project of SUPABASE_URL, which lives
     )
     if live and not asked.options.dry_run and not settings.convault_allow_live_restore:
         raise LiveRestoreForbidden(
-            "This would change live tables, which the API may not here. Set "
+            "This would change live tables or files, which the API may not here. Set "
             "CONVAULT_ALLOW_LIVE_RESTORE=1 for it, restore into a database of its own or another "
             "schema (intoSchema), look with dryRun first, or use `convault restore`."
         )

@@ -17,6 +17,7 @@ from api.problems import BodyTooLarge, MalformedBody, UnsupportedMediaType, docu
 from api.routes.context import CLOSED, PREFIX, catalog_of, settings_of
 from convault.catalog.base import BackupRecord, BackupStatus, Catalog, Query
 from convault.errors import BusyError, NotFoundError, OptionsError, PrefectUnavailable
+from convault.files.wanted import files_wanted
 from convault.installation import source_of
 from convault.models import BackupOptions
 from convault.schedule import (
@@ -252,6 +253,7 @@ def _options(settings: Settings, asked: object) -> dict[str, Any]:
     """Options that a backup can be made with. OptionsError, and what the source says of them."""
     options = BackupOptions.parse(asked)
     source_of(settings, options).check()
+    files_wanted(settings, options)
     return dict(options.to_json())
 
 

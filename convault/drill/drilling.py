@@ -16,6 +16,7 @@ from convault.age import Identity
 from convault.catalog.base import BackupStatus, Catalog
 from convault.drill.assertions import Assertion, assertion_checks, read_assertions
 from convault.drill.borrowed import borrowed
+from convault.drill.files import file_checks
 from convault.drill.references import reference_checks
 from convault.drill.rehearsal import Rehearsal, rehearse
 from convault.drill.report import Check, DrillReport, Outcome, not_verified
@@ -31,6 +32,7 @@ from convault.settings import Settings
 from convault.signature import judged
 from convault.sources import session
 from convault.sources.failures import translated
+from convault.stores.base import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,8 @@ class Plan:
     assertions: tuple[Assertion, ...]
     timeout: float
     """seconds for each assertion"""
+    store: Store
+    """where the backup lies"""
     identities: tuple[Identity, ...] = ()
     """that open it, if it is encrypted"""
 
@@ -70,9 +74,11 @@ def plan(
     judged(data, installation.signing, what=f"backup {wanted}", superseded=superseded)
     unlocked(manifest, identities)
     timeout = settings.convault_drill_timeout
+    store = installation.repository.store
     return Plan(
-        manifest, url, folder or home() / "drill", tuple(assertions), timeout, tuple(identities)
-    )
+        manifest, url, folder or home() / "drill", tuple(assertions), timeout, store,
+        tuple(identities),
+    )  # fmt: skip
 
 
 def newest(catalog: Catalog) -> UUID:
@@ -107,7 +113,7 @@ def _checks(
     yield from row_checks(connection, there)
     yield from reference_checks(connection, whole, left_out, rehearsal.stand_ins)
     yield from sequence_checks(connection, there)
-    yield not_verified("files", "", "this backup holds no files")
+    yield from file_checks(connection, whole, planned.store, left_out)
     if planned.assertions:
         queries, timeout = planned.assertions, planned.timeout
         yield from assertion_checks(connection, queries, whole.root, timeout=timeout)

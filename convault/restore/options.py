@@ -8,6 +8,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from pydantic.alias_generators import to_camel
 
 from convault.errors import OptionsError
+from convault.files.addresses import is_bucket
 
 
 class Mode(StrEnum):
@@ -63,6 +64,10 @@ class RestoreOptions(BaseModel):
     data_only: bool = False
     """make tables, types and keys, but run no code of the backup: no functions, triggers,
     policies, checks, defaults"""
+    files: bool = False
+    """put the backup's Storage files back, before the rows"""
+    files_bucket: str | None = Field(default=None, min_length=1, max_length=100)
+    """a bucket for all of them, instead of those they were in"""
     dry_run: bool = False
     """tell what would be done, and leave the target as it is"""
 
@@ -104,6 +109,15 @@ class RestoreOptions(BaseModel):
         if self.into_schema is not None and self.mode is not Mode.FAIL:
             raise OptionsError(
                 "--schema makes new tables, in which nothing can be in the way: leave --mode out."
+            )
+        if self.files_bucket is not None and not self.files:
+            raise OptionsError("--files-bucket says where --files puts files: give that as well.")
+        if self.files_bucket is not None and not is_bucket(self.files_bucket):
+            raise OptionsError("What follows --files-bucket is not the name of a bucket.")
+        if self.files and self.selects:
+            raise OptionsError(
+                "--files puts back every file of the backup, so it cannot go with --table, "
+                "--conversation, --since or --until. Restore the rows alone, or everything."
             )
         if self.since and self.until and self.since >= self.until:
             raise OptionsError("--since must be before --until: no conversation is between them.")

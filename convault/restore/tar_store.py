@@ -75,6 +75,10 @@ class TarStore:
         """StoreError: an archive is read only."""
         raise self._read_only(key)
 
+    def put_file(self, key: str, file: BinaryIO) -> bool:
+        """StoreError: an archive is read only."""
+        raise self._read_only(key)
+
     def replace(self, key: str, data: bytes) -> None:
         """StoreError: an archive is read only."""
         raise self._read_only(key)

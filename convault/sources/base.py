@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol, runtime_checkable
 
@@ -56,6 +56,11 @@ class Snapshot(Protocol):
         be closed.
         Raises SourceUnavailable (transient), SnapshotLost.
         """
+
+    def column_values(self, table: Table, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """These columns, in that order, of all the table's rows that `read` gives, and with the
+        same values: what is masked is masked. Errors are those of `read`. An iterator that is left
+        early must be closed."""
 
     def count(self, table: Table) -> int:
         """count(*) in the snapshot, without page ranges; of a filtered backup, of the rows that

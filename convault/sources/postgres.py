@@ -371,6 +371,14 @@ class PostgresSnapshot:
         condition = self._condition(table)
         return self._readers.read(table, range_, skip_rows, extra, rows, condition)
 
+    def column_values(self, table: Table, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """See `sources.base.Snapshot`."""
+        by_name = {column.name: column for column in table.columns}
+        narrow = replace(table, columns=tuple(by_name[name] for name in columns))
+        rows = None if self._selected is None else self._selected.of(table)
+        whole = Range(table.name, 0, None)
+        return self._readers.read(narrow, whole, 0, None, rows, self._condition(table))
+
     def _condition(self, table: Table) -> str | None:
         """SQL for which of the table's rows are part of the backup; None for all of them, or where
         they are selected one by one."""

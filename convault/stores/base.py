@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import BinaryIO, NamedTuple, Protocol, runtime_checkable
 
 
 class ObjectInfo(NamedTuple):
@@ -24,9 +24,9 @@ class Store(Protocol):
 
     - Keys are relative, `/`-separated, ASCII; a key with `..`, an empty segment or a control
       character is a ValueError.
-    - `put` is atomic and create-only. It may be called twice with the same bytes: an object that is
-      already there counts as stored if its size agrees, and is an ObjectConflict otherwise. After
-      an error the object may or may not be there.
+    - `put` and `put_file` are atomic and create-only. They may be called twice with the same bytes:
+      an object that is already there counts as stored if its size agrees, and is an ObjectConflict
+      otherwise. After an error the object may or may not be there.
     - `replace` is atomic too: whoever reads `key` finds the old bytes or the new ones, never none
       and never some, and a kill leaves the one or the other. It may be called for an absent object,
       and twice; of two at once either may be last. After an error the old or the new bytes are
@@ -44,6 +44,10 @@ class Store(Protocol):
 
     def put(self, key: str, data: bytes) -> bool:
         """Store `data` under `key`; True if this call wrote it, False if it was already there."""
+
+    def put_file(self, key: str, file: BinaryIO) -> bool:
+        """As `put`, with the bytes of a file that may be larger than memory: all of it, from its
+        beginning. It must be seekable, and its place is moved."""
 
     def replace(self, key: str, data: bytes) -> None:
         """Store `data` under `key`, whatever is there."""

@@ -14,6 +14,7 @@ from convault.errors import ObjectConflict, ObjectMissing, StoreUnavailable
 from convault.stores.answers import RangeIgnored, answered, container_missing
 from convault.stores.keys import check_key
 from convault.stores.objects import PIECE_BYTES, ObjectStore
+from convault.stores.payload import Payload
 from convault.stores.services import Service
 
 ONE_REQUEST_BYTES = 40 * 1024 * 1024
@@ -60,13 +61,13 @@ class BucketStore(ObjectStore):
         """Nothing to do: these services answer a put only when the object is on stable storage,
         and there is no later moment that they would tell of."""
 
-    def _create(self, key: str, data: bytes) -> bool:
+    def _create(self, key: str, data: Payload) -> bool:
         # Asked first also where the condition is honoured: it saves sending what is there.
         if self._size(key) is not None:
             return False
         try:
-            if len(data) <= ONE_REQUEST_BYTES:
-                obstore.put(self._backend, key, data, mode="create", use_multipart=False)
+            if data.size <= ONE_REQUEST_BYTES:
+                obstore.put(self._backend, key, data.whole(), mode="create", use_multipart=False)
             else:
                 self._put_in_pieces(key, data)
         except AlreadyExistsError:
@@ -74,9 +75,9 @@ class BucketStore(ObjectStore):
         except FileNotFoundError:
             raise container_missing(self._url, self._service) from None
         stored = self._there(key)
-        if stored != len(data):
+        if stored != data.size:
             raise ObjectConflict(
-                f"{self._url} was given {key} with {len(data)} bytes and now holds {stored}: "
+                f"{self._url} was given {key} with {data.size} bytes and now holds {stored}: "
                 "somebody else writes there. Let only one installation use it, and try again.",
                 key=key,
             )
@@ -88,15 +89,15 @@ class BucketStore(ObjectStore):
             if len(data) <= ONE_REQUEST_BYTES:
                 super()._overwrite(key, data)
             else:
-                self._put_in_pieces(key, data)
+                self._put_in_pieces(key, Payload(data))
         except FileNotFoundError:
             raise container_missing(self._url, self._service) from None
 
-    def _put_in_pieces(self, key: str, data: bytes) -> None:
+    def _put_in_pieces(self, key: str, data: Payload) -> None:
         obstore.put(
             self._backend,
             key,
-            data,
+            data.open(),
             use_multipart=True,
             chunk_size=MULTIPART_BYTES,
             max_concurrency=MULTIPART_REQUESTS,

@@ -63,7 +63,7 @@ def open_bucket(url: str, patience: Patience = Patience()) -> BucketStore:  # no
     is asked of it yet. ConfigurationError says what is wrong, and repeats no secret."""
     address = parse(url)
     service, given = address.service, address.parameters
-    endpoint = _endpoint(service, given)
+    endpoint = endpoint_of(service, given)
     config: dict[str, Any] = {
         name: value
         for variable, name in service.variables.items()
@@ -133,7 +133,7 @@ def _check(service: Service, parameters: Mapping[str, str]) -> None:
             raise ConfigurationError(f"In a {service.scheme}:// URL {name} is {forms[name][1]}.")
 
 
-def _endpoint(service: Service, parameters: Mapping[str, str]) -> str:
+def endpoint_of(service: Service, parameters: Mapping[str, str]) -> str:
     """Where requests go, '' for the service's own place."""
     source = "endpoint in the URL"
     found = parameters.get("endpoint", "")

@@ -20,6 +20,7 @@ from convault.errors import ConfigurationError, StoreError
 from convault.stores.base import ObjectInfo
 from convault.stores.failures import translated
 from convault.stores.objects import ObjectStore
+from convault.stores.payload import Payload
 
 FOLDER_MODE = 0o700
 FILE_MODE = 0o600
@@ -80,7 +81,7 @@ class FolderStore(ObjectStore):
         with self._failures("flushing"):
             self._check_root()
 
-    def _create(self, key: str, data: bytes) -> bool:
+    def _create(self, key: str, data: Payload) -> bool:
         self._check_root()
         target = self._root / key
         self._make_folders(target.parent)
@@ -97,17 +98,17 @@ class FolderStore(ObjectStore):
     def _overwrite(self, key: str, data: bytes) -> None:
         self._check_root()
         self._make_folders((self._root / key).parent)
-        with self._staged(key, data) as staged:
+        with self._staged(key, Payload(data)) as staged:
             obstore.rename(self._backend, staged, key, overwrite=True)
         _sync((self._root / key).parent)
         self._check_root()
 
     @contextmanager
-    def _staged(self, key: str, data: bytes) -> Iterator[str]:
+    def _staged(self, key: str, data: Payload) -> Iterator[str]:
         """The name of a file with those bytes, on stable storage, to be renamed in the block."""
         staged = f"{key}{STAGED}{secrets.token_hex(8)}"
         try:
-            obstore.put(self._backend, staged, data, mode="create", use_multipart=False)
+            data.copy_to(self._root / staged)
             _settle_file(self._root / staged)
             yield staged
         finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from typing import BinaryIO
 
 import obstore
 from obstore.exceptions import AlreadyExistsError
@@ -13,6 +14,7 @@ from convault.errors import ObjectConflict, ObjectMissing, StoreError
 from convault.stores.base import ObjectInfo
 from convault.stores.failures import translated
 from convault.stores.keys import check_key, check_prefix, is_key
+from convault.stores.payload import Payload
 
 PIECE_BYTES = 4 * 1024 * 1024
 """What `stream` holds of an object at a time."""
@@ -37,14 +39,21 @@ class ObjectStore:
     def put(self, key: str, data: bytes) -> bool:
         """Store `data`, create-only; True if this call wrote it. ObjectConflict when an object of
         another size is there."""
+        return self._put(key, Payload(data))
+
+    def put_file(self, key: str, file: BinaryIO) -> bool:
+        """The same with the bytes of a file; memory is bounded, but in a memory store."""
+        return self._put(key, Payload(file))
+
+    def _put(self, key: str, data: Payload) -> bool:
         check_key(key)
         with self._failures(f"storing {key}"):
             if self._create(key, data):
                 return True
         there = self._there(key)
-        if there != len(data):
+        if there != data.size:
             raise ObjectConflict(
-                f"{self._url} already holds {key} with {there} bytes where {len(data)} were to be "
+                f"{self._url} already holds {key} with {there} bytes where {data.size} were to be "
                 "stored. It is damaged or was not written by Convault: move it away and try again.",
                 key=key,
             )
@@ -118,10 +127,10 @@ class ObjectStore:
     def flush(self) -> None:
         """Nothing to do: memory is as stable as it will ever be."""
 
-    def _create(self, key: str, data: bytes) -> bool:
+    def _create(self, key: str, data: Payload) -> bool:
         """Write a new object all or nothing; False if one is there already."""
         try:
-            obstore.put(self._backend, key, data, mode="create", use_multipart=False)
+            obstore.put(self._backend, key, data.whole(), mode="create", use_multipart=False)
         except AlreadyExistsError:
             return False
         return True

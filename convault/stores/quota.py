@@ -5,8 +5,10 @@ A plan that is full stops the whole project, not backups alone: so a backup stop
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from threading import Lock
+from typing import BinaryIO
 
 from convault.errors import QuotaExceeded
 from convault.stores.base import ObjectInfo, Store
@@ -38,6 +40,13 @@ class QuotaStore:
             if key not in self._sizes:
                 self._reserve(key, len(data))
         return self._store.put(key, data)
+
+    def put_file(self, key: str, file: BinaryIO) -> bool:
+        """As the store does. QuotaExceeded, before a byte is sent, when it does not fit."""
+        with self._lock:
+            if key not in self._sizes:
+                self._reserve(key, file.seek(0, os.SEEK_END))
+        return self._store.put_file(key, file)
 
     def replace(self, key: str, data: bytes) -> None:
         """As the store does. QuotaExceeded, before a byte is sent, when it does not fit."""

@@ -53,7 +53,7 @@ def strangers(
             continue
         if revision is not None and backup_id in holdings.manifests:
             continue  # superseded ones are kept
-        if layout.is_part_key(key) or backup_id is not None:
+        if layout.is_part_key(key) or layout.is_file_key(key) or backup_id is not None:
             yield Finding(FindingKind.ORPHANED, key, old if key in holdings.superseded else why)
         else:
             yield Finding(FindingKind.UNKNOWN, key, "Convault stores nothing under such a key")

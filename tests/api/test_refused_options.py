@@ -35,6 +35,9 @@ RECIPIENTS = ["age1" + "q" * 58]
         ({"tables": ["auth.users"]}, "manages"),
         ({"tables": ["messages"], "status": "open"}, "cannot be combined"),
         ({"conversations": ["7"]}, "Extra inputs"),
+        ({"includeAttachments": True}, "needs SUPABASE_URL and SUPABASE_SERVICE_ROLE_KEY"),
+        ({"buckets": ["media"]}, "leave buckets out"),
+        ({"strictAttachments": True}, "add includeAttachments"),
     ],
 )
 def test_it_is_refused_before_anything_starts(

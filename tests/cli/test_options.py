@@ -25,3 +25,14 @@ def test_json_takes_both_kinds_of_names_and_the_command_line_wins(name: str) -> 
 def test_what_cannot_be_is_refused(as_json: str) -> None:
     with pytest.raises(OptionsError):
         wanted_options(as_json, None, None)
+
+
+def test_files_are_asked_for() -> None:
+    assert not BackupOptions().include_attachments
+    strict = wanted_options(None, None, None, strict_attachments=True, include_attachments=True)
+    assert strict.include_attachments
+    assert wanted_options('{"includeAttachments": true}', None, None, buckets=["media"]) == (
+        BackupOptions(include_attachments=True, buckets=("media",))
+    )
+    with pytest.raises(OptionsError, match="strictAttachments is about files"):
+        wanted_options(None, None, None, strict_attachments=True)

@@ -83,7 +83,8 @@ def drilled(backup: Backup, scratch_url: str, folder: Path) -> Drilled:
     ) -> dict[tuple[str, str], Check]:  # fmt: skip
         of = of or backup
         queries = tuple(Assertion("", query) for query in assertions)
-        planned = Plan(manifest or of.manifest, scratch_url, folder, queries, timeout)
+        store = of.repository.store
+        planned = Plan(manifest or of.manifest, scratch_url, folder, queries, timeout, store)
         scratch = Scratch(scratch_url, "here")
         rehearsal = rehearse(of.repository, planned.manifest, scratch)
         if meddle:

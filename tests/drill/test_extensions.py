@@ -85,7 +85,7 @@ def drilled(
     url: str, *, into: str | None = None, folder: Path = Path()
 ) -> dict[tuple[str, str], Check]:
     repository = Repository.create(open_store(f"memory://{secrets.token_hex(8)}"))
-    planned = Plan(back_up(repository, url), into, folder, (), 5)
+    planned = Plan(back_up(repository, url), into, folder, (), 5, repository.store)
     with planned.scratch() as scratch:
         checks = examine(planned, rehearse(repository, planned.manifest, scratch), scratch)
     return {(check.what, check.subject): check for check in checks}
@@ -147,7 +147,7 @@ def test_a_key_is_held_against_rows_as_its_type_compares(
     repository = Repository.create(open_store(f"memory://{secrets.token_hex(8)}"))
     manifest = back_up(repository, url)
     scratch = Scratch(new_database(cluster_of(version)) if there else scratch_url, "here")
-    planned = Plan(manifest, scratch.url, Path(), (), 5)
+    planned = Plan(manifest, scratch.url, Path(), (), 5, repository.store)
     checks = examine(planned, rehearse(repository, manifest, scratch), scratch)
     assert [check for check in checks if check.outcome is Outcome.FAILED] == []
     found = [c for c in checks if c.subject == "conversations_contact_fkey on public.conversations"]

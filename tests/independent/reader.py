@@ -3,7 +3,8 @@
 It uses Python's standard library and `zstandard`, the program `age` for what is encrypted, and
 nothing of Convault. Parquet needs a library of its own and is not read here. `reader.py FOLDER
 [--identity FILE] [--signing-key HEX]` writes, as JSON, what each backup holds: {backup id:
-{"signature": "signed", "tables": {"schema.table": {"columns": [...], "rows": [[...], ...]}}}}.
+{"signature": "signed", "tables": {"schema.table": {"columns": [...], "rows": [[...], ...]}},
+"files": {"bucket/path": SHA-256 or outcome}}}.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import Any
 import zstandard
 
 FORMAT = 1
-FEATURES = {"shared-index"}
+FEATURES = {"shared-index", "files"}
 Value = bool | int | str | None
 Row = list[Value]
 
@@ -274,6 +275,34 @@ def tables_of(folder: Path, manifest: dict[str, Any], identity: str | None) -> d
     return found
 
 
+def files_of(folder: Path, manifest: dict[str, Any], identity: str | None) -> dict[str, Any]:
+    """ "Files": the digest of each that is stored, and what became of the others."""
+    found: dict[str, Any] = {}
+    require(bool(manifest.get("storage")) == ("files" in manifest.get("features", [])), "files?")
+    keys = digest_keys(manifest, identity)
+    for entry in manifest.get("files", []):
+        name = f"{entry['bucket']}/{entry['path']}" if entry["bucket"] else entry["reason"]
+        if entry["outcome"] != "stored":
+            require(entry["key"] is None, f"{name} is {entry['outcome']} and has an object")
+            found[name] = entry["outcome"]
+            continue
+        key, digest_key = entry["key"], entry["digest_key"]
+        suffix = "" if digest_key is None else ".age"
+        require(key == f"files/{entry['sha256']}{suffix}", f"{key} has another name than digest")
+        data = (folder / key).read_bytes()
+        require(len(data) == entry["stored_bytes"], f"{key} has another size")
+        require(hashlib.sha256(data).hexdigest() == entry["sha256"], f"{key} has another digest")
+        if digest_key is not None:
+            data = decrypted(data, identity)
+        require(len(data) == entry["plain_bytes"], f"{key} has another plain size")
+        digest = hashlib.sha256(data) if digest_key is None else hmac.new(
+            keys[digest_key], data, "sha256"
+        )  # fmt: skip
+        require(digest.hexdigest() == entry["plain_sha256"], f"{key} holds something else")
+        found[name] = hashlib.sha256(data).hexdigest()
+    return found
+
+
 def read(folder: Path, identity: str | None, key: bytes | None) -> dict[str, Any]:
     marker = json.loads((folder / "convault.json").read_bytes())
     refuse_what_is_too_new(marker)
@@ -282,7 +311,8 @@ def read(folder: Path, identity: str | None, key: bytes | None) -> dict[str, Any
         backup_id = path.parent.name
         manifest, signature = manifest_of(folder, marker["repository_id"], backup_id, key)
         tables = tables_of(folder, manifest, identity)
-        found[backup_id] = {"signature": signature, "tables": tables}
+        files = files_of(folder, manifest, identity)
+        found[backup_id] = {"signature": signature, "tables": tables, "files": files}
     return found
 
 

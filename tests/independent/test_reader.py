@@ -11,6 +11,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from convault.signature import SigningKeys
 from convault.stores.folder import FolderStore
 from tests.encryption.keys import new_key
 from tests.flows.application import database as new_database
+from tests.handmade import new_backup
 from tests.independent.world import fill
 from tests.restore.builder import back_up
 
@@ -264,3 +266,27 @@ def test_it_reads_what_is_encrypted_signed_filtered_masked_and_written_anew(
 
 def mask_of(text: str | None) -> str | None:
     return None if text is None else hmac.new(b"m" * 32, text.encode(), "sha256").hexdigest()
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_it_reads_storage_files(
+    encrypted: bool, repository: Repository, library: Path, tmp_path: Path
+) -> None:
+    secret, alice = new_key()
+    (tmp_path / "identity").write_text(secret)
+    files = {("media", "Foto Ç.png"): b"\x89PNG", ("other", "a/b"): b""}
+    encryptor = Encryptor([alice.recipient]) if encrypted else None
+    manifest = new_backup(repository, files=files, encryptor=encryptor)
+    repository.put_manifest(manifest)
+    options = ["--identity", str(tmp_path / "identity")] if encrypted else []
+    done = run_reader(library, tmp_path / "repository", *options)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)[str(manifest.backup_id)]["files"] == {
+        "media/Foto Ç.png": sha256(b"\x89PNG").hexdigest(),
+        "other/a/b": sha256(b"").hexdigest(),
+        "media/gone": "missing",
+        "other host": "external",
+    }
+    path = tmp_path / "repository" / str(manifest.stored_files[0].key)
+    path.write_bytes(b"X" + path.read_bytes()[1:])
+    assert "digest" in refused(library, tmp_path / "repository", *options)

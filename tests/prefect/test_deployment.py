@@ -153,7 +153,7 @@ def test_the_api_starts_it_under_the_rows_id_and_once(
         {"options": {"compressionlevel": 9}},
         {"options": {"compressionLevel": 23}},
         {"options": {"compressionLevel": "much"}},
-        {"options": {"includeAttachments": True}},
+        {"options": {"includeAttachments": "yes"}},
         {"options": {"url": "postgresql://somebody@somewhere/"}},
         {"backup_id": 7},
     ],

@@ -6,6 +6,7 @@ A subclass gives the fixture `store`, an empty store; pytest collects the subcla
 from __future__ import annotations
 
 import random
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -56,6 +57,20 @@ class StoreSuite:
         assert b"".join(pieces) == data
         assert max(map(len, pieces), default=0) <= 4 * 1024 * 1024
         assert store.head("data/object").size == size
+
+    @pytest.mark.parametrize("size", [0, 9 * 1024 * 1024 + 1])
+    def test_gives_back_the_file_that_was_put(self, store: Store, size: int) -> None:
+        data = random.Random(size).randbytes(size)
+        with tempfile.TemporaryFile() as file:
+            file.write(data)  # its place is at the end now
+            assert store.put_file("files/object", file) is True or not self.answers_are_exact
+            assert store.get("files/object") == data
+            assert store.put_file("files/object", file) is False
+            file.write(b"more")
+            with pytest.raises(ObjectConflict):
+                store.put_file("files/object", file)
+        assert store.get("files/object") == data
+        assert [info.key for info in store.list()] == ["files/object"]
 
     def test_any_key_that_is_valid_names_an_object(self, store: Store) -> None:
         folders = count()

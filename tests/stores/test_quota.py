@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
@@ -81,3 +82,11 @@ def test_an_attempt_that_failed_counts_once(folder: Store) -> None:
     assert store.put("a", bytes(60)) is True
     with pytest.raises(QuotaExceeded):
         store.put("b", bytes(1))
+
+
+def test_files_count_too(folder: Store) -> None:
+    store = QuotaStore(folder, 50)
+    assert store.put_file("files/a", io.BytesIO(b"12345678"))
+    with pytest.raises(QuotaExceeded):
+        store.put_file("files/b", io.BytesIO(b"123"))
+    assert {info.key for info in store.list()} == {"there", "files/a"}

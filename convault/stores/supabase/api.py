@@ -12,6 +12,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import httpx
 from tenacity import (
@@ -25,6 +26,7 @@ from tenacity import (
 from convault.errors import StoreError, StoreUnavailable
 from convault.project import Project
 from convault.stores.buckets import Patience
+from convault.stores.payload import Payload
 from convault.stores.supabase.answers import MAX_ERROR_BYTES, refusal, taken_apart
 
 PATIENCE = Patience(request=60.0)
@@ -33,8 +35,8 @@ LONGEST_BACKOFF = 8.0
 """seconds"""
 LONGEST_WAIT = 30.0
 """seconds that a server may ask to be left alone (`Retry-After`)"""
-_BODY_BYTES = 256 * 1024
-"""handed to the socket at a time: httpcore copies the rest of a piece each time some of it went"""
+_PLAIN = "/!*'()&$@=;:+,"
+"""What stands for itself in a path; not every server takes it encoded."""
 
 T = TypeVar("T")
 
@@ -71,14 +73,10 @@ class StorageApi:
         except ValueError:
             raise self.strange(doing) from None
 
-    def upload(self, path: str, doing: str, data: bytes, headers: Mapping[str, str]) -> None:
+    def upload(self, path: str, doing: str, data: Payload, headers: Mapping[str, str]) -> None:
         """Send an object's bytes in one request, trying again. Refused, StoreUnavailable."""
-        sizes = {"Content-Length": str(len(data)), "Content-Type": "application/octet-stream"}
-        self.retried(
-            lambda: self._ask(
-                "POST", path, doing, content=_slices(data), headers={**sizes, **headers}
-            )
-        )
+        sized = {"Content-Length": str(data.size), **headers}
+        self.retried(lambda: self._ask("POST", path, doing, content=data.slices(), headers=sized))
 
     @contextmanager
     def download(
@@ -151,6 +149,12 @@ class StorageApi:
             raise unreachable(doing, self.where, error) from None
 
 
+def object_path(bucket: str, name: str) -> str:
+    """An object in the path of a request. `name` has no segment `.` or `..`, which clients take
+    for steps on the way."""
+    return f"{quote(bucket, safe='')}/{quote(name, safe=_PLAIN)}"
+
+
 def seconds_asked(header: str | None) -> float:
     """`Retry-After` in seconds, at most 30; the other form of it, a date, counts as none."""
     text = (header or "").strip()
@@ -180,9 +184,3 @@ def unreachable(doing: str, where: str, error: Exception) -> StoreError:
         "project runs, and try again.",
         store=where,
     )
-
-
-def _slices(data: bytes) -> Iterator[bytes]:
-    view = memoryview(data)
-    for first in range(0, len(view), _BODY_BYTES):
-        yield bytes(view[first : first + _BODY_BYTES])

@@ -7,9 +7,8 @@ bucket and the name as metadata, `x-upsert` with every request.
 from __future__ import annotations
 
 import asyncio
-import io
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -22,6 +21,7 @@ from aiotus import core, creation
 from yarl import URL
 
 from convault.errors import StoreUnavailable
+from convault.stores.payload import Payload
 from convault.stores.supabase.answers import (
     MAX_ERROR_BYTES,
     Answer,
@@ -46,9 +46,11 @@ class ResumableUploads:
         self._offered = True
 
     def upload(
-        self, name: str, data: bytes, doing: str, *, replace: bool, there: Callable[[], int | None]
-    ) -> bool:
-        """Store `data` as the object `name`; False when the server has no resumable uploads.
+        self, name: str, data: Payload, doing: str, *, replace: bool,
+        there: Callable[[], int | None], described: Mapping[str, str],
+    ) -> bool:  # fmt: skip
+        """Store `data` as the object `name`, `described` by metadata of the protocol (`contentType`
+        and others); False when the server has no resumable uploads.
 
         `there` tells the object's size, None when it is absent. Refused with the reason
         `duplicate` when it is there and not to be replaced; StoreUnavailable when nothing more of
@@ -56,7 +58,8 @@ class ResumableUploads:
         """
         if not self._offered:
             return False
-        upload = _Upload(self._api, self._bucket, name, data, doing, replace=replace)
+        named = {"bucketName": self._bucket, "objectName": name, **described}
+        upload = _Upload(self._api, named, data, doing, replace=replace)
         failures = 0
         while True:
             before = upload.offset
@@ -70,7 +73,7 @@ class ResumableUploads:
                     raise
                 if refused.status in (404, 410):
                     # Done, and the answer was lost; or it took too long and was thrown away.
-                    if not replace and there() == len(data):
+                    if not replace and there() == data.size:
                         return True
                     upload.forget()
                 elif refused.status != 409 or (not replace and there() is not None):
@@ -94,16 +97,13 @@ class _Upload:
     """One file on its way."""
 
     def __init__(
-        self, api: StorageApi, bucket: str, name: str, data: bytes, doing: str, *, replace: bool
-    ) -> None:
+        self, api: StorageApi, named: Mapping[str, str], data: Payload, doing: str, *,
+        replace: bool,
+    ) -> None:  # fmt: skip
         self._api = api
         self._data = data
         self._doing = doing
-        self._metadata = {
-            "bucketName": bucket.encode(),
-            "objectName": name.encode(),
-            "contentType": b"application/octet-stream",
-        }
+        self._metadata = {name: value.encode() for name, value in named.items()}
         self._headers = {**api.headers, "x-upsert": "true" if replace else "false"}
         self._place: URL | None = None
         self.offset = 0
@@ -128,7 +128,7 @@ class _Upload:
             creating = URL(f"{self._api.base}/upload/resumable")
             if self._place is None:
                 told = await creation.create(
-                    session, creating, io.BytesIO(self._data), self._metadata, headers=self._headers
+                    session, creating, self._data.open(), self._metadata, headers=self._headers
                 )
                 # Its name alone: behind a proxy the server tells addresses that only the proxy can
                 # reach, and the key is sent to no other place than SUPABASE_URL.
@@ -139,7 +139,7 @@ class _Upload:
             await core.upload_buffer(
                 session,
                 self._place,
-                io.BytesIO(self._data),
+                self._data.open(),
                 chunksize=PIECE_BYTES,
                 headers=self._headers,
             )

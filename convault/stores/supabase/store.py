@@ -6,8 +6,7 @@ import re
 import time
 from collections.abc import Iterator
 from threading import Lock
-from typing import Any
-from urllib.parse import quote
+from typing import Any, BinaryIO
 
 import httpx
 
@@ -21,18 +20,15 @@ from convault.errors import (
 from convault.stores.base import ObjectInfo
 from convault.stores.bucket import LOOKS
 from convault.stores.keys import check_key, check_prefix, is_key
+from convault.stores.payload import Payload
 from convault.stores.supabase.answers import Refused, too_large
-from convault.stores.supabase.api import StorageApi
+from convault.stores.supabase.api import StorageApi, object_path
 from convault.stores.supabase.listing import Listing, info
-from convault.stores.supabase.resumable import ResumableUploads
+from convault.stores.supabase.uploads import Uploads
 
-STANDARD_BYTES = 6 * 1024 * 1024
-"""What goes in one request; Supabase asks that larger files are uploaded resumably."""
 LOOK_FIRST_BYTES = 64 * 1024
 """From here on it is asked whether an object is there before its bytes are sent."""
 PIECE_BYTES = 1024 * 1024
-_PLAIN = "/!*'()&$@=;:+,"
-"""What stands for itself in a path; not every server takes it encoded."""
 _REREADS = 5
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 
@@ -54,7 +50,7 @@ class SupabaseStore:
         self._bucket = bucket
         self._prefix = prefix
         self._listing = Listing(api, bucket)
-        self._resumable = ResumableUploads(api, bucket)
+        self._uploads = Uploads(api, bucket)
         self._lock = Lock()
         self._checked = False
         self._largest: int | None = None
@@ -98,9 +94,16 @@ class SupabaseStore:
     def put(self, key: str, data: bytes) -> bool:
         """Store `data`, create-only; True if this call wrote it. ObjectConflict when an object of
         another size is there."""
+        return self._put(key, Payload(data))
+
+    def put_file(self, key: str, file: BinaryIO) -> bool:
+        """The same with the bytes of a file; memory is bounded."""
+        return self._put(key, Payload(file))
+
+    def _put(self, key: str, data: Payload) -> bool:
         check_key(key)
         self._check_bucket()
-        if len(data) < LOOK_FIRST_BYTES or self._size(key) is None:
+        if data.size < LOOK_FIRST_BYTES or self._size(key) is None:
             try:
                 self._send(key, data, replace=False)
             except Refused as refused:
@@ -109,9 +112,9 @@ class SupabaseStore:
             else:
                 return True
         there = self._there(key)
-        if there != len(data):
+        if there != data.size:
             raise ObjectConflict(
-                f"{self.url} already holds {key} with {there} bytes where {len(data)} were to be "
+                f"{self.url} already holds {key} with {there} bytes where {data.size} were to be "
                 "stored. It is damaged or was not written by Convault: move it away and try again.",
                 key=key,
             )
@@ -121,7 +124,7 @@ class SupabaseStore:
         """Store `data` in place of whatever object is there, all or nothing."""
         check_key(key)
         self._check_bucket()
-        self._send(key, data, replace=True)
+        self._send(key, Payload(data), replace=True)
 
     def get(self, key: str) -> bytes:
         """The whole object. ObjectMissing."""
@@ -201,23 +204,16 @@ class SupabaseStore:
         largest = bucket.get("file_size_limit")
         return largest if isinstance(largest, int) and largest > 0 else None
 
-    def _send(self, key: str, data: bytes, *, replace: bool) -> None:
+    def _send(self, key: str, data: Payload, *, replace: bool) -> None:
         doing = f"{'replacing' if replace else 'storing'} {key}"
-        if self._largest is not None and len(data) > self._largest:
+        if self._largest is not None and data.size > self._largest:
             raise StoreError(
-                f"{key} has {len(data)} bytes, and the bucket of {self.url} takes files of at most "
+                f"{key} has {data.size} bytes, and the bucket of {self.url} takes files of at most "
                 f"{self._largest}: {too_large()}",
                 key=key,
             )
-        if len(data) > STANDARD_BYTES and self._resumable.upload(
+        self._uploads.send(
             self._prefix + key, data, doing, replace=replace, there=lambda: self._size(key)
-        ):
-            return
-        self._api.upload(
-            f"/object/{self._path(key)}",
-            doing,
-            data,
-            {"x-upsert": "true" if replace else "false", "Cache-Control": "no-cache"},
         )
 
     def _size(self, key: str) -> int | None:
@@ -297,7 +293,7 @@ class SupabaseStore:
         raise self._short(key, stop, offset)
 
     def _path(self, key: str) -> str:
-        return f"{self._bucket}/{quote(self._prefix + key, safe=_PLAIN)}"
+        return object_path(self._bucket, self._prefix + key)
 
     def _missing(self, key: str, refused: Refused) -> StoreError:
         if refused.reason != "no-object":
