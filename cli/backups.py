@@ -122,7 +122,7 @@ def backup(
         exclude_columns=exclude_column, mask_columns=mask_column,
     )  # fmt: skip
     settings = load_settings()
-    settings.source_url()
+    settings.require_source()
     installation = opened(settings)  # refused here, rather than when Prefect has started
     installation.source(wanted).check()
     installation.encryptor()

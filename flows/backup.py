@@ -7,7 +7,7 @@ from prefect import flow
 from convault.catalog import BackupRecord
 from convault.models import BackupOptions
 from flows.artifacts import progress_shown, publish
-from flows.chunks import carry_all
+from flows.chunks import carry_all, carry_late
 from flows.running import Run
 from tasks.boundary import contained
 from tasks.carry import Work
@@ -50,13 +50,16 @@ def backup(
                         run.encryptor,
                     )  # fmt: skip
                     parts = carry_all(plan.chunks, work, settings.convault_workers)
+                    late, late_keys = carry_late(work, settings.convault_workers)
                     with tally.timed("count"):
                         tables = snapshot.content.dataset.tables
                         counts = {table.name: count(snapshot, table) for table in tables}
+                    run.see_again(snapshot.content)
                 with tally.timed("record"):
                     run.record = record(
                         run.backup_id, options, repository, run.catalog, run.lease, snapshot,
-                        counts, Load("parts", parts), Load("keys", plan.keys),
+                        counts, Load("parts", [*parts, *late]),
+                        Load("keys", [*plan.keys, *late_keys]),
                         Load("metrics", tally.metrics()), run.encryptor, run.installation.signing,
                     )  # fmt: skip
     assert run.record is not None

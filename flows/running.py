@@ -120,6 +120,14 @@ class Run:
                 get_run_logger().warning("%s", warning)
             yield Load(f"snapshot {taken.facts.snapshot}", taken)
 
+    def see_again(self, snapshot: Snapshot) -> None:
+        """What a source without a snapshot only knows when all is read."""
+        before = set(self.tally.warnings)
+        self.tally.see(snapshot)
+        for warning in self.tally.warnings:
+            if warning not in before:
+                get_run_logger().warning("%s", warning)
+
     def _find_complete(self) -> None:
         """An earlier run of the same backup may have been killed after it wrote the manifest."""
         row = self.catalog.content.get(self.backup_id)

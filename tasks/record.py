@@ -54,6 +54,7 @@ def record(
         statements=seen.statements,
         selection=seen.selection,
         encrypted=encryptor is not None,
+        readings=seen.readings(),
     )
     manifest = commit.build_manifest(
         backup_id=backup_id,
@@ -70,6 +71,8 @@ def record(
         selection=seen.selection,
         index=commit.write_index(repository, backup_id, seen.dataset, parts.content, encryptor),
         encryption=None if encryptor is None else encryptor.facts,
+        readings=seen.readings(),
+        lacks=seen.lacks,
     )
     return commit.commit(
         repository, catalog.content, lease.content, manifest,

@@ -49,6 +49,11 @@ class Tally:
         self._not_included = [str(name) for name in snapshot.not_included]
         self._warnings = [*self._own_warnings, *snapshot.warnings]
 
+    @property
+    def warnings(self) -> Sequence[str]:
+        """Seen so far."""
+        return tuple(self._warnings or ())
+
     def plan(self, chunks: Sequence[Chunk]) -> None:
         """A snapshot's work begins: what an earlier snapshot's did counts no more, but for the time
         it took and the bytes that it wrote to the store."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import pyarrow as pa
 
 from convault.models import Dataset, Range, Selection, SourceFacts, Statement, Table, TableName
+from convault.per_page import Reading
 from convault.range_keys import Fingerprint, Provenance
 from convault.row_digest import Counted
 
@@ -28,6 +29,10 @@ class Snapshot(Protocol):
     """tables that lie in the dataset's schemas, or in `public`, and are not part of it"""
     warnings: tuple[str, ...]
     """sentences for people about what the backup will not hold; names, never values"""
+    consistency: Literal["snapshot", "per-page"]
+    """whether all rows are of one moment"""
+    lacks: tuple[str, ...]
+    """what of the schema the source cannot tell, in words"""
     selection: Selection | None
     """how rows were selected; None when every row of the tables is read"""
 
@@ -40,6 +45,16 @@ class Snapshot(Protocol):
     @property
     def page_bytes(self) -> int:
         """block_size of the server."""
+
+    def ranges(self, table: Table) -> Sequence[Range] | None:
+        """What the table is read in, where the source cuts it itself; None: by heap pages."""
+
+    def late(self) -> Sequence[Range]:
+        """When all ranges were read: those that turned out to be missing, to be read as well, and
+        asked for again after that; none when there is nothing more. IncompleteBackup."""
+
+    def readings(self) -> Mapping[TableName, Reading]:
+        """When and how each table was read; nothing where there is a snapshot."""
 
     def pages(self, range_: Range) -> int | None:
         """How many pages of the range hold rows that are selected; None when all rows are read."""
