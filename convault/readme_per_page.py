@@ -14,8 +14,8 @@ def in_english(readings: Mapping[TableName, Reading]) -> str:
         readings,
         "HOW IT WAS READ: PAGE BY PAGE, NOT AT ONE MOMENT",
         "  Rows that were changed between these times may be as they were before or after, and\n"
-        "  rows of one table may be older than those of another. Of the schema only tables, types,\n"
-        "  primary and simple foreign keys are here.",
+        "  rows of one table may be older than those of another. Of the schema only tables,\n"
+        "  types, primary and simple foreign keys are here.",
         "read from {} to {}, {} rows before and {} after, {} fetched late, {} deleted meanwhile",
         lambda gap: (
             f"{gap.values} rows of {gap.references} that it refers to by "
@@ -30,8 +30,8 @@ def in_portuguese(readings: Mapping[TableName, Reading]) -> str:
         readings,
         "COMO FOI LIDA: PÁGINA POR PÁGINA, NÃO NUM MESMO INSTANTE",
         "  Linhas alteradas entre estes horários podem estar como eram antes ou depois, e as de\n"
-        "  uma tabela podem ser mais antigas que as de outra. Do esquema só há tabelas, tipos, chaves\n"
-        "  primárias e chaves estrangeiras simples.",
+        "  uma tabela podem ser mais antigas que as de outra. Do esquema só há tabelas,\n"
+        "  tipos, chaves primárias e chaves estrangeiras simples.",
         "lida de {} a {}, {} linhas antes e {} depois, {} buscadas depois, {} apagadas nesse tempo",
         lambda gap: (
             f"{gap.values} linhas de {gap.references} a que se refere por "

@@ -12,7 +12,7 @@ import pyarrow as pa
 from convault.belonging import Belonging, key_columns, way_to_root
 from convault.errors import SourceError, UnsupportedSource
 from convault.models import Column, Dataset, Encoding, Table
-from convault.sources.rest.asking import Key, quoted, selected
+from convault.sources.rest.asking import Key, named, selected
 
 NONE = pl.Series("hash", [], dtype=pl.UInt64)
 
@@ -28,7 +28,7 @@ def as_batch(
     """The rows of a page as `sources.base.Snapshot.read` gives them. SourceError when the answer is
     not what was asked for, UnsupportedSource when dates are not written as ISO 8601."""
     try:
-        arrays = [_array(page, f"c{n}", column) for n, column in enumerate(table.columns)]
+        arrays = [_array(page, f"_c{n}", column) for n, column in enumerate(table.columns)]
         names = [column.name for column in table.columns]
         if conversations is not None:
             kind = next((type(v) for v in conversations if v is not None), str)
@@ -36,7 +36,7 @@ def as_batch(
             arrays.append(pa.array(conversations, type_))
             names.append("conversation of the row")
         return pa.RecordBatch.from_arrays(arrays, names)
-    except (KeyError, pa.ArrowException):
+    except (KeyError, TypeError, ValueError, OverflowError, pa.ArrowException):
         raise SourceError(
             f"The REST API gave other values for {table.name} than were asked for: its schema may "
             "have changed. Back up again.",
@@ -49,6 +49,8 @@ def _array(page: Sequence[Mapping[str, Any]], alias: str, column: Column) -> pa.
         type_ = _BY_ENCODING[column.encoding]
         return pa.nulls(len(page), _TYPES.get(column.type, type_))
     values = [row[alias] for row in page]
+    if column.encoding == "integer":
+        values = [None if v is None else int(v) for v in values]
     if column.encoding == "text":
         if column.type.startswith(_DATES) and not column.type.endswith("[]"):
             _require_iso(values, column)
@@ -71,7 +73,7 @@ def _require_iso(values: Iterable[Any], column: Column) -> None:
 def keys_of(page: Sequence[Mapping[str, Any]], table: Table) -> list[Key]:
     """The primary keys of the rows, as text. SourceError when one is not there."""
     try:
-        keys = [tuple(row[f"k{n}"] for n in range(len(table.primary_key))) for row in page]
+        keys = [tuple(row[f"_k{n}"] for n in range(len(table.primary_key))) for row in page]
     except KeyError:
         keys = [(None,)]
     if not all(isinstance(value, str) for key in keys for value in key):
@@ -102,7 +104,7 @@ def lacking(found: pl.Series, known: pl.Series) -> pl.Series:
 
 def values_of(page: Sequence[Mapping[str, Any]], table: Table, names: Sequence[str]) -> list[Key]:
     """Of each row the values of these columns as text; rows with a NULL among them are left out."""
-    places = {column.name: f"c{n}" for n, column in enumerate(table.columns)}
+    places = {column.name: f"_c{n}" for n, column in enumerate(table.columns)}
     rows = ([row.get(places[name]) for name in names] for row in page)
     return [tuple(map(_text, values)) for values in rows if None not in values]
 
@@ -132,8 +134,8 @@ class Conversations:
             names = key_columns(dataset, way[-1])
             holder, way = dataset.table(way[-1].table), way[:-1]
         found = {column.name: column for column in holder.columns}
-        aliased = [selected(found[name], f"b{n}") for n, name in enumerate(names)]
-        self._keys = [(f"b{n}", found[name].encoding) for n, name in enumerate(names)]
+        aliased = [selected(found[name], f"_b{n}") for n, name in enumerate(names)]
+        self._keys = [(f"_b{n}", found[name].encoding) for n, name in enumerate(names)]
         asked = ",".join(aliased)
         for key in reversed(way):
             if key.declared:
@@ -143,7 +145,7 @@ class Conversations:
                     "REST API does not go. Add the foreign key, or set DATABASE_URL.",
                     table=table.name,
                 )
-            asked = f"b:{quoted(key.references.name)}!{quoted(key.columns[0])}({asked})"
+            asked = f"_b:{named(key.references.name)}!{named(key.columns[0])}({asked})"
         self._depth = len(way)
         self.select = f",{asked}"
 
@@ -153,12 +155,13 @@ class Conversations:
 
     def _one(self, row: Any) -> Any:
         for _ in range(self._depth):
-            row = row.get("b")
+            row = row.get("_b")
             if row is None:
                 return None
         values = [row.get(alias) for alias, _ in self._keys]
         if len(values) == 1:
-            return values[0]
+            is_number = self._keys[0][1] == "integer" and values[0] is not None
+            return int(values[0]) if is_number else values[0]
         if any(value is None for value in values):
             return None
         return f"({','.join(map(_field, values))})"

@@ -2,9 +2,9 @@
 
 First every table is read in the order of its primary key. Then (`late`) each is counted again;
 where the count is not what was read, the keys alone are read once more, and rows that came in
-behind the page that was being read are fetched by key. What rows refer to and was not read is fetched by key,
-too, until nothing is left. So whatever was there all the time is in the backup, and so is what its
-rows refer to; what was deleted meanwhile is told.
+behind the page that was being read are fetched by key. What rows refer to and was not read is
+fetched by key, too, until nothing is left. So whatever was there all the time is in the backup, and
+so is what its rows refer to; what was deleted meanwhile is told.
 """
 
 from __future__ import annotations
@@ -320,7 +320,7 @@ class RestSnapshot:
 
     def _select(self, table: Table, only: Sequence[str] | None = None) -> str:
         columns = [
-            asking.selected(column, f"c{n}")
+            asking.selected(column, f"_c{n}")
             for n, column in enumerate(table.columns)
             if not column.mask and (only is None or column.name in only)
         ]
@@ -328,4 +328,4 @@ class RestSnapshot:
         return ",".join([*columns, asking.as_key(table.primary_key)]) + belongs
 
     def _count(self, table: Table) -> int:
-        return self._api.count(table.name, asking.quoted(table.primary_key[0]))
+        return self._api.count(table.name, asking.named(table.primary_key[0]))

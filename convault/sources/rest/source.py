@@ -11,6 +11,7 @@ from convault.errors import SnapshotLost
 from convault.models import Dataset, SourceFacts
 from convault.project import Project
 from convault.scope import Scope
+from convault.sources.base import Snapshot
 from convault.sources.rest import described, tables
 from convault.sources.rest.api import PATIENCE, RestApi
 from convault.sources.rest.described import Description
@@ -38,7 +39,7 @@ class RestSource:
         self._chosen()
 
     @contextmanager
-    def snapshot(self) -> Iterator[RestSnapshot]:
+    def snapshot(self) -> Iterator[Snapshot]:
         """What is read through it; see `sources.base.Source.snapshot`. SnapshotLost at the end when
         the tables are others than they were."""
         tables.require_possible(self._scope)
