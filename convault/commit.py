@@ -32,9 +32,11 @@ from convault.errors import (
     RepositoryError,
     StoreError,
 )
+from convault.layout import SHARED_INDEXES
 from convault.manifest import (
     FORMAT,
     PER_PAGE,
+    SHARED_INDEX,
     EncryptionFacts,
     IndexEntry,
     Manifest,
@@ -43,6 +45,7 @@ from convault.manifest import (
     PartEntry,
     RangeEntry,
     ReadingEntry,
+    ReuseFacts,
     TableEntry,
     part_path,
 )
@@ -126,12 +129,14 @@ def build_manifest(
     keys: Iterable[RangeKey] = (),
     members: Sequence[MemberEntry],
     index: IndexEntry | None = None,
+    indexes: Sequence[IndexEntry] = (),
     parent_id: UUID | None = None,
     selection: Selection | None = None,
     digests: Mapping[TableName, str | None] | None = None,
     encryption: EncryptionFacts | None = None,
     readings: Mapping[TableName, Reading] | None = None,
     lacks: Sequence[str] = (),
+    reuse: ReuseFacts | None = None,
 ) -> Manifest:
     """The manifest of these receipts: tables as in the dataset, parts and ranges in the order of
     their pages, parts numbered per table; `digests` are of the tables' rows
@@ -179,12 +184,22 @@ def build_manifest(
         statements=tuple(statements),
         members=tuple(members),
         index=index,
+        indexes=tuple(indexes),
+        features=(
+            *(() if index is None or is_beside(index) else (SHARED_INDEX,)),
+            *((PER_PAGE,) if readings else ()),
+        ),
         selection=selection,
         absent=dataset.absent,
         lacks=tuple(lacks),
-        features=(PER_PAGE,) if readings else (),
         encryption=encryption,
+        reuse=reuse,
     )
+
+
+def is_beside(index: IndexEntry) -> bool:
+    """Whether an index lies beside its manifest, and belongs to that backup alone."""
+    return not index.key.startswith(SHARED_INDEXES)
 
 
 def write_members(
@@ -207,9 +222,8 @@ def write_members(
     taken_at = datetime.fromisoformat(facts.taken_at)
     opening = readme_encrypted.text(backup_id) if encrypted else b""
     contents = {
-        "README.txt": opening + readme.text(
-            backup_id, taken_at, dataset, options, selection, readings
-        ),
+        "README.txt": opening
+        + readme.text(backup_id, taken_at, dataset, options, selection, readings),
         "schema.sql": schema.as_script(statements),
     }
     return tuple(
@@ -223,16 +237,20 @@ def write_index(
     dataset: Dataset,
     parts: Iterable[Part],
     encryptor: Encryptor | None = None,
+    *,
+    shared: bool = False,
 ) -> IndexEntry | None:
     """Store the index from conversation to parts and frames beside the manifest, as `write_members`
-    does; None where there is no root or it has no primary key: conversations have no name then."""
+    does, or where later backups can share it; None where there is no root or it has no primary key:
+    conversations have no name then. Parts that were taken over are in the parent's index."""
     tables = indexed(dataset)
     if not tables:
         return None
     data = conversations.build(parts)
     if encryptor is not None:
         data = encryptor.encrypt_once(data)
-    return repository.put_index(backup_id, data, tables, encrypted=encryptor is not None)
+    encrypted = encryptor is not None
+    return repository.put_index(backup_id, data, tables, encrypted=encrypted, shared=shared)
 
 
 def commit(
@@ -431,6 +449,9 @@ def _range_entry(key: RangeKey, rows: int) -> RangeEntry:
         rows=rows,
         key=key.key,
         reason=key.reason,
+        taken_over=key.taken_over,
+        read_because="" if key.read_because == key.reason else key.read_because,
+        digest=key.digest,
     )
 
 

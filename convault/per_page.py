@@ -36,7 +36,7 @@ class Reading:
     missing: tuple[Missing, ...] = ()
 
 
-LACKS = (
+LACKS: tuple[str, ...] = (
     "checks, unique and exclusion constraints, foreign keys of several columns",
     "indexes other than primary keys",
     "defaults, identities, sequences and generated columns",

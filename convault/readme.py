@@ -121,8 +121,8 @@ _PAGINAS = _SELECIONADAS._replace(
     part="SÓ UMA PARTE DOS DADOS ({asked}), lida página por página (NÃO num mesmo instante: ver"
     " abaixo), desde",
 )
-_INDEX = "  index.parquet     where in the files the rows of each conversation lie\n"
-_INDICE = "  index.parquet     onde, nos arquivos, estão as linhas de cada conversa\n"
+_INDEX = "  index*.parquet    where in the files the rows of each conversation lie\n"
+_INDICE = "  index*.parquet    onde, nos arquivos, estão as linhas de cada conversa\n"
 
 _ENGLISH = """\
 Convault backup {id}

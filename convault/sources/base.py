@@ -23,18 +23,23 @@ class Snapshot(Protocol):
 
     facts: SourceFacts
     dataset: Dataset
-    statements: tuple[Statement, ...]
-    """the schema, read in the snapshot"""
     not_included: tuple[TableName, ...]
     """tables that lie in the dataset's schemas, or in `public`, and are not part of it"""
-    warnings: tuple[str, ...]
-    """sentences for people about what the backup will not hold; names, never values"""
     consistency: Literal["snapshot", "per-page"]
     """whether all rows are of one moment"""
     lacks: tuple[str, ...]
     """what of the schema the source cannot tell, in words"""
     selection: Selection | None
     """how rows were selected; None when every row of the tables is read"""
+
+    @property
+    def statements(self) -> tuple[Statement, ...]:
+        """The schema, read in the snapshot."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences for people about what the backup will not hold; names, never values. Without
+        a snapshot they grow while rows are read."""
 
     def heap_bytes(self, table: Table) -> int:
         """Bytes of the table's own pages, measured after the snapshot was fixed."""
@@ -87,6 +92,16 @@ class Snapshot(Protocol):
         """The versions of the range's visible rows, at a small part of what reading them costs;
         where only a query tells which conversation a row belongs to, with that. Any thread may
         call it. Raises SourceUnavailable (transient), SnapshotLost."""
+
+    def range_digest(self, range_: Range) -> Counted:
+        """The rows of a range of a backup that is not filtered, counted, and their digest: those of
+        a table's ranges add up to its own. Any thread may call it; errors as of `fingerprint`."""
+
+    def unsettled(self) -> str:
+        """Why what the snapshot shows may not outlive a crash of the server, for people; '' when it
+        does. It waits for the server's log to be flushed, some seconds at most. Keys of a backup
+        must not be compared later when there is a reason: after such a crash other rows may come
+        under the same numbers of transactions."""
 
     def check_alive(self) -> None:
         """SnapshotLost unless the connection that holds the snapshot still answers."""

@@ -138,8 +138,7 @@ def _fill(url: str) -> None:
                 " PRIMARY KEY ({}))"
             ).format(
                 sql.SQL(", ").join(
-                    sql.SQL("{} " + t).format(sql.Identifier(f"k{n}"))
-                    for n, t in enumerate(types)
+                    sql.SQL("{} " + t).format(sql.Identifier(f"k{n}")) for n, t in enumerate(types)
                 ),
                 sql.SQL(", ").join(sql.Identifier(f"k{n}") for n in range(len(types))),
             )

@@ -7,6 +7,7 @@ another 4xx. No answer's text goes into an error: PostgREST's `details` quote va
 from __future__ import annotations
 
 import json
+import random
 import re
 import ssl
 import weakref
@@ -35,7 +36,7 @@ from convault.errors import (
 from convault.models import TableName
 from convault.project import Project
 from convault.stores.buckets import Patience
-from convault.stores.supabase.api import LONGEST_BACKOFF, pause, seconds_asked
+from convault.stores.supabase.api import LONGEST_BACKOFF, seconds_asked
 
 PATIENCE = Patience(request=120.0, retrying=120.0)
 """`request` is the seconds without a byte after which a connection counts as dead"""
@@ -233,7 +234,8 @@ def _moment(header: str | None) -> str:
 def _wait(state: RetryCallState) -> float:
     error = state.outcome.exception() if state.outcome else None
     asked = float(error.ids.get("retry_after", 0)) if isinstance(error, SourceError) else 0.0
-    return max(asked, min(pause(state.attempt_number, None), LONGEST_BACKOFF))
+    grown = min(0.2 * 2.0**state.attempt_number, LONGEST_BACKOFF)
+    return max(asked, random.uniform(0.1, grown))
 
 
 def _unreachable(where: str, error: Exception) -> SourceError:

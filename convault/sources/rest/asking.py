@@ -53,8 +53,7 @@ def after(names: Sequence[str], key: Key) -> str:
     terms = []
     for place, (name, value) in enumerate(zip(names, key, strict=True)):
         equal = [
-            f"{named(n)}.eq.{quoted(v)}"
-            for n, v in zip(names[:place], key[:place], strict=True)
+            f"{named(n)}.eq.{quoted(v)}" for n, v in zip(names[:place], key[:place], strict=True)
         ]
         greater = f"{named(name)}.gt.{quoted(value)}"
         terms.append(f"and({','.join([*equal, greater])})" if equal else greater)

@@ -60,9 +60,7 @@ def by_key(
     """The rows that have one of the keys in these columns, which identify a row."""
     params = {"select": select, "or": asking.one_of(names, keys)}
     try:
-        page = api.page(
-            table.name, params, most=MAX_PAGE_BYTES if len(keys) > 1 else MAX_ROW_BYTES
-        )
+        page = api.page(table.name, params, most=MAX_PAGE_BYTES if len(keys) > 1 else MAX_ROW_BYTES)
     except TooLarge:
         _fewer(table, len(keys))
         half = len(keys) // 2

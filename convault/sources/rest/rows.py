@@ -16,10 +16,12 @@ from convault.sources.rest.asking import Key, named, selected
 
 NONE = pl.Series("hash", [], dtype=pl.UInt64)
 
-_TYPES = {"smallint": pa.int16(), "integer": pa.int32(), "bigint": pa.int64()}
-_BY_ENCODING = {"boolean": pa.bool_(), "integer": pa.int64(), "text": pa.string()}
+_TYPES: dict[str, Any] = {
+    "smallint": pa.int16(), "integer": pa.int32(), "bigint": pa.int64(), "boolean": pa.bool_(),
+}  # fmt: skip
+"""of others: text"""
 _ISO = re.compile(r"(\d{4,}-\d\d-\d\d.*|-?infinity)")
-_DATES = ("date", "timestamp")
+_DATES = re.compile(r"date|timestamp(\(\d\))? with(out)? time zone")
 
 
 def as_batch(
@@ -44,20 +46,20 @@ def as_batch(
         ) from None
 
 
-def _array(page: Sequence[Mapping[str, Any]], alias: str, column: Column) -> pa.Array[Any]:
+def _array(page: Sequence[Mapping[str, Any]], alias: str, column: Column) -> Any:
+    type_ = _TYPES.get(column.type, pa.string())
     if column.mask:
-        type_ = _BY_ENCODING[column.encoding]
-        return pa.nulls(len(page), _TYPES.get(column.type, type_))
+        return pa.array([None] * len(page), type_)
     values = [row[alias] for row in page]
     if column.encoding == "integer":
         values = [None if v is None else int(v) for v in values]
     if column.encoding == "text":
-        if column.type.startswith(_DATES) and not column.type.endswith("[]"):
+        if _DATES.fullmatch(column.type):
             _require_iso(values, column)
         length = re.fullmatch(r"character\((\d+)\)", column.type)
         if length:  # the cast cuts trailing blanks off, which belong to the type
             values = [None if v is None else v.ljust(int(length[1])) for v in values]
-    return pa.array(values, _TYPES.get(column.type, _BY_ENCODING[column.encoding]))
+    return pa.array(values, type_)
 
 
 def _require_iso(values: Iterable[Any], column: Column) -> None:

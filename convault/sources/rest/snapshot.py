@@ -179,6 +179,14 @@ class RestSnapshot:
         """ValueError: `provenance` says why."""
         raise ValueError(_NO_KEY)
 
+    def range_digest(self, range_: Range) -> Counted:
+        """ValueError: a range without a key has none."""
+        raise ValueError(_NO_KEY)
+
+    def unsettled(self) -> str:
+        """'': there are no keys to be compared later."""
+        return ""
+
     def check_alive(self) -> None:
         """Nothing is held that could be lost."""
 

@@ -242,4 +242,3 @@ def _foreign_key(key: ForeignKey, *, not_valid: bool) -> Statement:
     return Statement(
         "foreign key", str(key.table), f"{sql} NOT VALID" if not_valid else sql, after_data=True
     )
-
