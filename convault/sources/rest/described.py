@@ -20,6 +20,9 @@ _FOREIGN_KEY = re.compile(r"<fk table='(?P<table>.*?)' column='(?P<column>.*?)'/
 _PRIMARY_KEY = "<pk/>"
 _WITH_LENGTH = frozenset({"character varying", "character", "bit", "bit varying"})
 
+_UNBOUNDED = {"bit": '"bit"', "bit[]": '"bit"[]', "character": "bpchar", "character[]": "bpchar[]"}
+"""In SQL these names mean a length of one where none is given."""
+
 
 @dataclass(frozen=True, slots=True)
 class Described:
@@ -83,7 +86,9 @@ def _relation(name: TableName, definition: Any) -> Described:
 def _type(facts: Mapping[str, Any]) -> str:
     named = str(facts["format"])
     length = facts.get("maxLength")
-    return f"{named}({length})" if named in _WITH_LENGTH and isinstance(length, int) else named
+    if named in _WITH_LENGTH and isinstance(length, int):
+        return f"{named}({length})"
+    return _UNBOUNDED.get(named, named)
 
 
 def _tied(definitions: Any, relations: list[Described], schema: str) -> Description:
