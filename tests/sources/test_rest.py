@@ -366,6 +366,7 @@ def test_a_row_that_is_referred_to_and_gone_is_told(
     restore(repository, manifest, target)  # the foreign key is made for new rows only
     with psycopg.connect(target) as connection:
         assert connection.execute("SELECT body FROM messages WHERE of = -7").fetchall() == [("x",)]
+    monkeypatch.undo()
     with source(filled).snapshot() as snapshot:
         read_all(snapshot, lambda _: None)
         told = text(manifest.backup_id, manifest.created_at, snapshot.dataset, BackupOptions(),

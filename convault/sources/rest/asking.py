@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from convault.models import Column
 
+_TEXT = re.compile(r"text|bpchar|character( varying)?(\(\d+\))?")
 _WORD = re.compile(r"[^\W\d]\w*")
 
 Key = tuple[str, ...]
@@ -33,8 +34,10 @@ def named(name: str) -> str:
 
 def selected(column: Column, alias: str) -> str:
     """The column as it travels: as text, but for booleans. Integers too, because what is written
-    in JavaScript on the way keeps no more than 53 bits of a number."""
-    cast = "" if column.encoding == "boolean" else "::text"
+    in JavaScript on the way keeps no more than 53 bits of a number; texts need no cast, and that of
+    `character` would cut blanks off."""
+    plain = column.encoding == "boolean" or _TEXT.fullmatch(column.type)
+    cast = "" if plain else "::text"
     return f"{alias}:{named(column.name)}{cast}"
 
 
