@@ -45,6 +45,10 @@ _KEY = """
     LIMIT 1
 """
 
+_FIELDS = re.compile(
+    r"interval (year|month|day|hour|minute|second)( to (month|hour|minute|second))?"
+)
+
 _WIDER = {
     "smallint": {"integer", "bigint", "numeric"},
     "integer": {"bigint", "numeric"},
@@ -175,6 +179,7 @@ def match(
 def _bare(type_: str) -> str:
     """A type without its length, however the unbounded ones are called."""
     name = re.sub(r"\(\d+(,-?\d+)?\)", "", type_)
+    name = _FIELDS.sub("interval", name)
     return name.replace("bpchar", "character").replace('"bit"', "bit")
 
 

@@ -94,9 +94,19 @@ def _array(value: str, type_: str) -> str:
     return "{" + (";" if type_ == "box" else ",").join([element, "NULL", element]) + "}"
 
 
+GRANTS = (
+    b"GRANT USAGE ON SCHEMA public TO service_role, anon, authenticated;"
+    b"GRANT SELECT ON ALL TABLES IN SCHEMA public TO service_role, anon"
+)
+
+
+def _make(connection: psycopg.Connection) -> None:
+    connection.execute(SQL.encode())
+
+
 def _fill(url: str) -> None:
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(SQL.encode())
+        _make(connection)
         # This Postgres is built without libxml.
         examples = {t: v for t, v in (EXAMPLES | RANGES | WITH_MODIFIERS).items()
                     if t not in TAKES_NO_TEXT and t != "xml"}  # fmt: skip
@@ -151,24 +161,34 @@ def _fill(url: str) -> None:
                 [[v if t == type_ else KEYS[t][0] for t in types]
                  for type_ in types for v in KEYS[type_]],
             )  # fmt: skip
-        connection.execute(
-            b"GRANT USAGE ON SCHEMA public TO service_role, anon, authenticated;"
-            b"GRANT SELECT ON ALL TABLES IN SCHEMA public TO service_role, anon"
-        )
+        connection.execute(GRANTS)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def filled(supabase: SupabaseStack) -> SupabaseStack:
+    """With the tables of `SQL`, as some test left them."""
+    with psycopg.connect(supabase.database_url, autocommit=True) as connection:
+        row = connection.execute("SELECT to_regclass('public.attachments') IS NULL").fetchone()
+        if row == (True,):
+            _make(connection)
+            connection.execute(GRANTS)
+    return supabase
+
+
+@pytest.fixture
+def whole(supabase: SupabaseStack) -> SupabaseStack:
+    """With a table for all types, and one for each kind of key, too."""
     _fill(supabase.database_url)
     return supabase
 
 
 @pytest.fixture
 def changing(filled: SupabaseStack) -> Iterator[psycopg.Connection]:
-    """Changes the rows; they are put back afterwards."""
+    """Changes the rows, which are made anew for it."""
     with psycopg.connect(filled.database_url, autocommit=True) as connection:
+        _make(connection)
+        connection.execute(GRANTS)
         yield connection
-    _fill(filled.database_url)
 
 
 CONVERSATIONS = TableName("public", "conversations")
@@ -189,11 +209,11 @@ def backed_up(stack: SupabaseStack, **more: Any) -> tuple[Repository, Manifest]:
 
 
 def test_the_rows_are_those_that_sql_reads(
-    filled: SupabaseStack, cluster: EmbeddedPostgres, new_database: NewDatabase
+    whole: SupabaseStack, cluster: EmbeddedPostgres, new_database: NewDatabase
 ) -> None:
     by_sql = Repository.create(open_store(f"memory://{uuid4().hex}"))
-    one = back_up(by_sql, filled.database_url)
-    by_rest, other = backed_up(filled, format=BackupFormat.PARQUET)
+    one = back_up(by_sql, whole.database_url)
+    by_rest, other = backed_up(whole, format=BackupFormat.PARQUET)
     assert {t.name: t.rows for t in one.tables} == {t.name: t.rows for t in other.tables}
     assert {t.name: t.primary_key for t in one.tables} == {
         t.name: t.primary_key for t in other.tables
@@ -204,7 +224,7 @@ def test_the_rows_are_those_that_sql_reads(
     names = [table.name for table in one.tables]
     assert len(names) > 20
     assert differences(left, right, names) == {}
-    assert differences(filled.database_url, right, names) == {}
+    assert differences(whole.database_url, right, names) == {}
 
     assert (other.consistency, other.features) == ("per-page", ("per-page",))
     for table in other.tables:
@@ -219,13 +239,16 @@ def test_the_rows_are_those_that_sql_reads(
 
 
 def test_rows_go_into_tables_that_are_there(
-    filled: SupabaseStack, cluster: EmbeddedPostgres, new_database: NewDatabase
+    filled: SupabaseStack,
+    changing: psycopg.Connection,
+    cluster: EmbeddedPostgres,
+    new_database: NewDatabase,
 ) -> None:
     """Which have everything that REST does not tell; and one conversation is found by the index."""
     repository, manifest = backed_up(filled)
     target = new_database(cluster)
-    whole = Repository.create(open_store(f"memory://{uuid4().hex}"))
-    restore(whole, back_up(whole, filled.database_url), target)
+    by_sql = Repository.create(open_store(f"memory://{uuid4().hex}"))
+    restore(by_sql, back_up(by_sql, filled.database_url), target)
     names = [table.name for table in manifest.tables]
     with psycopg.connect(target) as connection:
         connection.execute("DELETE FROM attachments; DELETE FROM messages WHERE of = 7")
@@ -238,7 +261,9 @@ def test_rows_go_into_tables_that_are_there(
     assert names
 
 
-def test_only_a_key_that_sees_all_rows_is_taken(filled: SupabaseStack) -> None:
+def test_only_a_key_that_sees_all_rows_is_taken(
+    filled: SupabaseStack, changing: psycopg.Connection
+) -> None:
     source(filled).check()
     source(filled, filled.legacy_key()).check()
     for key in (filled.publishable_key, filled.legacy_key("anon"),
@@ -376,7 +401,7 @@ def test_a_row_that_is_referred_to_and_gone_is_told(
 
 
 def test_rows_that_are_counted_and_not_shown_are_no_backup(
-    filled: SupabaseStack, monkeypatch: pytest.MonkeyPatch
+    filled: SupabaseStack, changing: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with source(filled).snapshot() as snapshot:
         api = snapshot._api
