@@ -146,7 +146,7 @@ def backup(
         strict_attachments=True if strict_attachments else None, buckets=bucket,
     )  # fmt: skip
     settings = load_settings()
-    settings.source_url()
+    settings.require_source()
     installation = opened(settings)  # refused here, rather than when Prefect has started
     installation.source(wanted).check()
     installation.files(wanted)

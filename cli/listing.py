@@ -374,9 +374,15 @@ def _manifest_facts(manifest: Manifest) -> Iterable[tuple[str, str]]:
     from convault.recipients import recipients_of
 
     source = manifest.source
-    yield "source", f"{source.database} on {source.host}, Postgres {source.server_version}"
-    yield "system", source.system_identifier
-    yield "snapshot", f"{source.snapshot} of {source.taken_at}"
+    version = f", Postgres {source.server_version}" if source.server_version else ""
+    yield "source", f"{source.database} on {source.host}{version}"
+    if manifest.consistency == "per-page":
+        yield "consistency", f"per-page: no snapshot, read by REST from {source.taken_at} on"
+        yield from (("torn", line) for line in _torn(manifest))
+        yield from (("not known", what) for what in manifest.lacks)
+    else:
+        yield "system", source.system_identifier
+        yield "snapshot", f"{source.snapshot} of {source.taken_at}"
     yield "options", json.dumps(manifest.options)
     if manifest.parent_id is not None:
         yield "parent", str(manifest.parent_id)
@@ -406,6 +412,23 @@ def _manifest_facts(manifest: Manifest) -> Iterable[tuple[str, str]]:
         yield from (("encrypted to", recipient) for recipient in recipients_of(manifest))
     if manifest.revision > 1:
         yield "revision", str(manifest.revision)
+
+
+def _torn(manifest: Manifest) -> Iterable[str]:
+    for table in manifest.tables:
+        read = table.reading
+        if read is None:
+            continue
+        yield (
+            f"{table.name}: {read.first_page_at.isoformat()} to {read.last_page_at.isoformat()}, "
+            f"{number(read.counted_before)} rows before, {number(read.counted_after)} after, "
+            f"{number(read.late)} late, {number(read.gone)} deleted meanwhile"
+        )
+        for gap in read.missing:
+            yield (
+                f"{table.name}: {number(gap.values)} rows of {gap.references} that it refers to by "
+                f"{', '.join(gap.columns)} were deleted before they were read"
+            )
 
 
 def _named(table: TableEntry) -> str:

@@ -38,13 +38,16 @@ from convault.files.faults import FEATURE as FILES
 from convault.layout import SHARED_INDEXES
 from convault.manifest import (
     FORMAT,
+    PER_PAGE,
     SHARED_INDEX,
     EncryptionFacts,
     IndexEntry,
     Manifest,
     MemberEntry,
+    MissingEntry,
     PartEntry,
     RangeEntry,
+    ReadingEntry,
     ReuseFacts,
     TableEntry,
     part_path,
@@ -60,6 +63,7 @@ from convault.models import (
     Statement,
     TableName,
 )
+from convault.per_page import Reading
 from convault.progress import report
 from convault.repository import Repository
 from convault.signature import SigningKeys
@@ -135,11 +139,14 @@ def build_manifest(
     encryption: EncryptionFacts | None = None,
     files: Sequence[FileEntry] = (),
     storage: StorageFacts | None = None,
+    readings: Mapping[TableName, Reading] | None = None,
+    lacks: Sequence[str] = (),
     reuse: ReuseFacts | None = None,
 ) -> Manifest:
     """The manifest of these receipts: tables as in the dataset, parts and ranges in the order of
     their pages, parts numbered per table; `digests` are of the tables' rows
-    (`convault.row_digest`), where they are known. ValueError when the receipts are of other tables
+    (`convault.row_digest`), where they are known; `readings` tell how each table was read where
+    there was no snapshot. ValueError when the receipts are of other tables
     than the dataset, KeyError when `counts` lacks one: `check_counts` and `check_keys` come before
     this."""
     by_table: dict[TableName, list[Part]] = defaultdict(list)
@@ -160,7 +167,7 @@ def build_manifest(
         options=options.to_json(),
         parent_id=parent_id,
         source=facts,
-        consistency="snapshot",
+        consistency="per-page" if readings else "snapshot",
         root=dataset.root,
         tables=tuple(
             TableEntry(
@@ -174,6 +181,7 @@ def build_manifest(
                 digest=(digests or {}).get(table.name),
                 reference_only=table.reference_only,
                 ranges=tuple(ranges[table.name]),
+                reading=_reading(readings[table.name]) if readings else None,
             )
             for table in dataset.tables
         ),
@@ -185,9 +193,11 @@ def build_manifest(
         features=(
             *(() if index is None or is_beside(index) else (SHARED_INDEX,)),
             *(() if storage is None else (FILES,)),
+            *((PER_PAGE,) if readings else ()),
         ),
         selection=selection,
         absent=dataset.absent,
+        lacks=tuple(lacks),
         encryption=encryption,
         files=tuple(files),
         storage=storage,
@@ -210,6 +220,7 @@ def write_members(
     statements: Sequence[Statement],
     selection: Selection | None = None,
     encrypted: bool = False,
+    readings: Mapping[TableName, Reading] | None = None,
 ) -> tuple[MemberEntry, ...]:
     """Store the small files that lie beside the manifest: README.txt and schema.sql.
 
@@ -219,7 +230,8 @@ def write_members(
     taken_at = datetime.fromisoformat(facts.taken_at)
     opening = readme_encrypted.text(backup_id) if encrypted else b""
     contents = {
-        "README.txt": opening + readme.text(backup_id, taken_at, dataset, options, selection),
+        "README.txt": opening
+        + readme.text(backup_id, taken_at, dataset, options, selection, readings),
         "schema.sql": schema.as_script(statements),
     }
     return tuple(
@@ -421,6 +433,21 @@ def _entry(part: Part, number: int) -> PartEntry:
         end_page=part.range.end_page,
         ordinal=part.ordinal,
         digest_key=part.digest_key,
+    )
+
+
+def _reading(told: Reading) -> ReadingEntry:
+    return ReadingEntry(
+        first_page_at=datetime.fromisoformat(told.first_page_at),
+        last_page_at=datetime.fromisoformat(told.last_page_at),
+        counted_before=told.counted_before,
+        counted_after=told.counted_after,
+        late=told.late,
+        gone=told.gone,
+        missing=tuple(
+            MissingEntry(columns=gap.columns, references=gap.references, values=gap.values)
+            for gap in told.missing
+        ),
     )
 
 

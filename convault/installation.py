@@ -18,6 +18,7 @@ from convault.errors import CatalogError, ConfigurationError, ObjectMissing, Rep
 from convault.files.wanted import FilesWanted, files_wanted
 from convault.manifest import FORMAT
 from convault.models import BackupOptions
+from convault.project import project
 from convault.recipients import encryptor_of
 from convault.reconcile import Change, reconcile
 from convault.repository import Repository
@@ -82,8 +83,14 @@ class InitReport:
 
 def source_of(settings: Settings, options: BackupOptions) -> Source:
     """Where the rows of such a backup come from; its `check` tells whether what the options ask
-    for can be. ConfigurationError without DATABASE_URL, or without a key that the options need,
-    OptionsError for dates that cannot be; nothing is connected."""
+    for can be. ConfigurationError without DATABASE_URL (by REST: SUPABASE_URL and its key), or
+    without a key that the options need, OptionsError for dates that cannot be; nothing is
+    connected."""
+    if settings.by_rest:
+        # Here, because its HTTP libraries take a while to load.
+        from convault.sources.rest import RestSource
+
+        return RestSource(project(), scope=scope_of(settings, options))
     return PostgresSource(
         settings.source_url(),
         scope=scope_of(settings, options),

@@ -35,8 +35,10 @@ FORMAT = 1
 
 SHARED_INDEX = "shared-index"
 """an index may lie where backups share it, and there may be further ones"""
+PER_PAGE = "per-page"
+"""rows are not all of one moment"""
 
-FEATURES: frozenset[str] = frozenset({SHARED_INDEX, FILES})
+FEATURES: frozenset[str] = frozenset({SHARED_INDEX, FILES, PER_PAGE})
 """What a manifest may ask its reader to know beyond format 1. Fields that are not known are passed
 over; so whatever would be misread without a new field goes along with the name of a feature."""
 
@@ -90,6 +92,29 @@ class PartEntry(_Stored):
         return self.key.endswith(ENCRYPTED)
 
 
+class MissingEntry(_Stored):
+    """Rows that rows of a table refer to by `columns`, and that were gone before they were read."""
+
+    columns: tuple[str, ...]
+    references: TableName
+    values: Count
+    """how many"""
+
+
+class ReadingEntry(_Stored):
+    """When and how a table was read without a snapshot (`convault.per_page`)."""
+
+    first_page_at: AwareDatetime
+    last_page_at: AwareDatetime
+    counted_before: Count
+    counted_after: Count
+    late: Count = 0
+    """rows that were fetched by key after the pages"""
+    gone: Count = 0
+    """rows of the backup that were deleted while it was made, as far as known"""
+    missing: tuple[MissingEntry, ...] = ()
+
+
 class TableEntry(_Stored):
     """A table, its columns, and its parts in the order of its pages."""
 
@@ -107,6 +132,8 @@ class TableEntry(_Stored):
     """kept so that references can be understood, never made or filled by a restore"""
     ranges: tuple[RangeEntry, ...] = ()
     """in the order of their pages, those without rows too; none in format 0"""
+    reading: ReadingEntry | None = None
+    """None where all rows are of one snapshot"""
 
 
 class MemberEntry(_Stored):
@@ -188,7 +215,8 @@ class Manifest(_Stored):
     options: dict[str, Any]
     parent_id: UUID | None
     source: SourceFacts
-    consistency: Literal["snapshot"]
+    consistency: Literal["snapshot", "per-page"]
+    """`per-page`: every row is as some page showed it; `TableEntry.reading` tells when"""
     root: TableName | None
     """None when the tables were named rather than found from conversations"""
     tables: tuple[TableEntry, ...]
@@ -205,6 +233,8 @@ class Manifest(_Stored):
     """how rows were selected; None when every row of the tables is in the backup"""
     absent: tuple[Absence, ...] = ()
     """tables and columns that were left out"""
+    lacks: tuple[str, ...] = ()
+    """what of the schema the source could not tell, in words"""
     features: tuple[str, ...] = ()
     """what a reader must know beyond the format (`FEATURES`)"""
     revision: Annotated[int, Field(ge=1, le=9999)] = 1

@@ -75,6 +75,8 @@ def writing(
 
 def obstacle(facts: SourceFacts, provenance: Provenance) -> str:
     """Why a table's ranges have no keys, for people; '' when they have."""
+    if not facts.snapshot:
+        return provenance.obstacle or "there was no snapshot"
     unknown = [says for name, says in _FACTS.items() if getattr(facts, name) in (None, "")]
     if unknown:
         return f"the role may not ask for {', '.join(unknown)}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import NamedTuple
 from uuid import UUID
@@ -13,19 +13,21 @@ from convault.formats.registry import format_of
 from convault.models import BackupOptions, Dataset, Selection, TableName
 from convault.names import table_path
 from convault.omissions import left_out
+from convault.per_page import Reading
 from convault.readme_formats import ENGLISH, PORTUGUESE, Words
 from convault.readme_omissions import english, portuguese
+from convault.readme_per_page import in_english, in_portuguese
 
 
 def text(
     backup_id: UUID, created_at: datetime, dataset: Dataset, options: BackupOptions,
-    selection: Selection | None = None,
+    selection: Selection | None = None, readings: Mapping[TableName, Reading] | None = None,
 ) -> bytes:  # fmt: skip
     """README.txt of a backup, in English and in Portuguese. UTF-8; the same bytes for the same
     values. Holds names of tables, never a row's value. `created_at` is the snapshot's."""
     suffix = format_of(options.format).suffix(options.compression_level)
-    in_english, in_portuguese = ENGLISH[options.format], PORTUGUESE[options.format]
-    missing = left_out(dataset)
+    formats = ENGLISH[options.format], PORTUGUESE[options.format]
+    missing, torn = left_out(dataset), readings or {}
     shown = dataset.root or next(t.name for t in dataset.tables if t.kind == "r")
     attached = options.include_attachments or bool(options.buckets)
     facts = {
@@ -39,16 +41,19 @@ def text(
     has_index = bool(indexed(dataset))
     texts = (
         _filled(
-            _ENGLISH, in_english,
-            {**facts, "index": _INDEX if has_index else "", "missing": english(missing),
+            _ENGLISH, formats[0],
+            {**facts, "index": _INDEX if has_index else "",
+             "missing": english(missing) + in_english(torn),
              "attached": _ATTACHED if attached else "",
-             "rows": _selected(_SELECTED, filters.ENGLISH, options, selection)},
+             "rows": _selected(_PAGES if torn else _SELECTED, filters.ENGLISH, options, selection)},
         ),
         _filled(
-            _PORTUGUESE, in_portuguese,
-            {**facts, "index": _INDICE if has_index else "", "missing": portuguese(missing),
+            _PORTUGUESE, formats[1],
+            {**facts, "index": _INDICE if has_index else "",
+             "missing": portuguese(missing) + in_portuguese(torn),
              "attached": _ANEXOS if attached else "",
-             "rows": _selected(_SELECIONADAS, filters.PORTUGUESE, options, selection)},
+             "rows": _selected(_PAGINAS if torn else _SELECIONADAS, filters.PORTUGUESE, options,
+                               selection)},
         ),
     )  # fmt: skip
     return "\n\n".join(texts).encode()
@@ -109,6 +114,15 @@ _SELECIONADAS = _Selected(
     {"start": "Criadas em ou depois de {} (UTC).\n", "end": "Criadas antes de {} (UTC).\n"},
     "Conversas encontradas: {}. Como estavam num mesmo instante:",
     "NADA FOI ENCONTRADO: esta cópia está completa, e não tem linhas. Como estava no instante:",
+)
+_PAGES = _SELECTED._replace(
+    all="All rows, read page by page (NOT at one moment: see below), from",
+    part="PART OF THE DATA ONLY ({asked}), read page by page (NOT at one moment: see below), from",
+)
+_PAGINAS = _SELECIONADAS._replace(
+    all="Todas as linhas, lidas página por página (NÃO num mesmo instante: ver abaixo), desde",
+    part="SÓ UMA PARTE DOS DADOS ({asked}), lida página por página (NÃO num mesmo instante: ver"
+    " abaixo), desde",
 )
 _INDEX = "  index*.parquet    where in the files the rows of each conversation lie\n"
 _INDICE = "  index*.parquet    onde, nos arquivos, estão as linhas de cada conversa\n"

@@ -32,6 +32,8 @@ class Scope:
     mask_key: MaskKey | None = field(default=None, repr=False)
     """there when a column is to be hashed"""
     include_users: bool = False
+    include_attachments: bool = False
+    """whether the files that rows point at are wanted, too"""
 
 
 def scope_of(settings: Settings, options: BackupOptions) -> Scope:
@@ -63,4 +65,5 @@ def scope_of(settings: Settings, options: BackupOptions) -> Scope:
         mask_columns=tuple(options.mask_columns.items()),
         mask_key=mask_key(settings.convault_mask_key) if hashed else None,
         include_users=options.include_users,
+        include_attachments=options.include_attachments,
     )

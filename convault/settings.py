@@ -70,6 +70,8 @@ class Settings(BaseSettings):
     """whether the API may start restores that change rows of live tables, or go into the source"""
     convault_timezone: ZoneInfo = ZoneInfo("UTC")
 
+    convault_source: Literal["auto", "sql", "rest"] = "auto"
+    """auto: by SQL where there is DATABASE_URL, or else by REST"""
     convault_root_table: str = "conversations"
     """table that the dataset starts from, `table` or `schema.table` (schema `public` by default)"""
     convault_messages_table: str = "messages"
@@ -237,13 +239,26 @@ class Settings(BaseSettings):
         text = "" if secret is None else secret.get_secret_value().strip()
         return SigningKeys.parse(text) if text else SigningKeys()
 
+    @property
+    def by_rest(self) -> bool:
+        """Whether rows come through the REST API of SUPABASE_URL."""
+        if self.convault_source == "auto":
+            return self.database_url is None and bool(self.supabase_url)
+        return self.convault_source == "rest"
+
+    def require_source(self) -> None:
+        """ConfigurationError unless it is said where rows come from."""
+        if not self.by_rest:
+            self.source_url()
+
     def source_url(self) -> str:
         """DATABASE_URL; ConfigurationError with the remedy when it is not set."""
         if self.database_url is None:
             raise ConfigurationError(
                 "DATABASE_URL is not set, so there is no database to work on. Set it in the "
                 "environment or in .env (postgresql://user:password@host:5432/database), or try "
-                "`convault demo`, which brings its own."
+                "`convault demo`, which brings its own. Rows alone can be read with SUPABASE_URL "
+                "and SUPABASE_SERVICE_ROLE_KEY (docs/operations.md, CONVAULT_SOURCE)."
             )
         return self.database_url.get_secret_value()
 

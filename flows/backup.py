@@ -7,7 +7,7 @@ from prefect import flow
 from convault.catalog import BackupRecord
 from convault.models import BackupOptions
 from flows.artifacts import progress_shown, publish
-from flows.chunks import carry_all
+from flows.chunks import carry_all, carry_late
 from flows.running import Run
 from tasks.boundary import contained
 from tasks.carry import Work
@@ -57,6 +57,8 @@ def backup(
                         run.encryptor,
                     )  # fmt: skip
                     parts = carry_all(plan.chunks, work, settings.convault_workers)
+                    late, late_keys = carry_late(work, settings.convault_workers)
+                    plan = plan.with_keys([*plan.keys, *late_keys])
                     with tally.timed("count"):
                         plan = digest(
                             snapshot, Load("plan", plan), settings.convault_workers
@@ -65,11 +67,12 @@ def backup(
                             table.name: count(snapshot, table, Load("ranges", plan.keys_of(table)))
                             for table in snapshot.content.dataset.tables
                         }
+                    run.see_again(snapshot.content)
                 copied = copy_files(files, run.file_work, tally)
                 with tally.timed("record"):
                     run.record = record(
                         run.backup_id, options, repository, run.catalog, run.lease, snapshot,
-                        counts, Load("parts", parts), Load("plan", plan),
+                        counts, Load("parts", [*parts, *late]), Load("plan", plan),
                         Load("tally", tally), run.encryptor, run.installation.signing,
                         copied,
                     )  # fmt: skip

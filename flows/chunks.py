@@ -8,8 +8,13 @@ from typing import Any
 from prefect.futures import PrefectFuture, as_completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from convault.models import Chunk, ChunkReceipt, Part
+from convault import ranges
+from convault.models import Chunk, ChunkReceipt, Part, RangeKey
 from tasks.carry import Work, carry
+from tasks.chunk import bytes_of
+
+CHUNK_BYTES = 1 << 26
+"""of late rows in one chunk, estimated"""
 
 
 def carry_all(chunks: Sequence[Chunk], work: Work, workers: int) -> list[Part]:
@@ -33,3 +38,17 @@ def carry_all(chunks: Sequence[Chunk], work: Work, workers: int) -> list[Part]:
             work.stop()
             raise
     return parts
+
+
+def carry_late(work: Work, workers: int) -> tuple[list[Part], list[RangeKey]]:
+    """The parts of what a source without a snapshot finds missing when all was read, and the ranges
+    that they are of; nothing where there is a snapshot."""
+    parts: list[Part] = []
+    keys: list[RangeKey] = []
+    while late := work.snapshot.late():
+        reason = "rows that were fetched by key after the pages"
+        keys += [RangeKey(range_, reason=reason) for range_ in late]
+        tables = {table.name: table for table in work.snapshot.dataset.tables}
+        sized = [(r, bytes_of(r, tables[r.table], work.snapshot)) for r in late]
+        parts += carry_all(ranges.pack(sized, CHUNK_BYTES), work, workers)
+    return parts, keys

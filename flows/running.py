@@ -129,6 +129,14 @@ class Run:
                 get_run_logger().warning("%s", warning)
             yield Load(f"snapshot {taken.facts.snapshot}", taken)
 
+    def see_again(self, snapshot: Snapshot) -> None:
+        """What a source without a snapshot only knows when all is read."""
+        before = set(self.tally.warnings)
+        self.tally.see(snapshot)
+        for warning in self.tally.warnings:
+            if warning not in before:
+                get_run_logger().warning("%s", warning)
+
     def parentage(self) -> Load[Parentage]:
         """Of which earlier backup ranges may be taken over. Asked anew for each snapshot."""
         settings = self.settings

@@ -115,6 +115,9 @@ def _sizes(parentage: Parentage, repository: Repository) -> dict[str, int]:
 def ranges_of(table: Table, snapshot: Snapshot, range_pages: int) -> Sequence[Range]:
     """Of a table that is kept for reference one range: which of its rows are wanted takes a look
     at all the tables that reference it."""
+    own = snapshot.ranges(table)
+    if own is not None:
+        return own
     heap_bytes = snapshot.heap_bytes(table)
     if table.reference_only:
         return [Range(table.name, 0, None)] if heap_bytes else []

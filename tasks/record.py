@@ -91,6 +91,7 @@ def composed(
         statements=seen.statements,
         selection=seen.selection,
         encrypted=encryptor is not None,
+        readings=seen.readings(),
     )
     return commit.build_manifest(
         backup_id=backup_id,
@@ -117,6 +118,8 @@ def composed(
         reuse=reuse_facts(
             taking, whole, range_pages=plan.range_pages, taken_at=seen.facts.taken_at
         ),
+        readings=seen.readings(),
+        lacks=seen.lacks,
     )  # fmt: skip
 
 

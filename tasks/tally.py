@@ -63,6 +63,11 @@ class Tally:
         self._not_included = [str(name) for name in snapshot.not_included]
         self._seen_warnings = list(snapshot.warnings)
 
+    @property
+    def warnings(self) -> Sequence[str]:
+        """Seen so far."""
+        return tuple(self._seen_warnings or ())
+
     def plan(self, chunks: Sequence[Chunk], taking: Taking | None = None) -> None:
         """A snapshot's work begins, and what need not be read is taken over. What an earlier
         snapshot's did counts no more, but for the time it took and the bytes that it wrote."""

