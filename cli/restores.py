@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 def restore(
     backup: Annotated[
         str | None,
-        typer.Argument(metavar="ID", help="An id, its first characters, or `latest`."),
+        typer.Argument(
+            metavar="ID", help="An id, its first characters, or `latest`: the newest full one."
+        ),
     ] = None,
     target: Annotated[
         str | None,

@@ -15,7 +15,7 @@ from convault.age import Identity
 from convault.encryption import unlocked
 from convault.errors import OptionsError
 from convault.formats.base import Rows
-from convault.loading import check_objects
+from convault.loading import check_members, check_objects
 from convault.manifest import Manifest, TableEntry
 from convault.models import Statement, TableName
 from convault.progress import report
@@ -110,6 +110,7 @@ class Restoration:
         self._selection.check()
         if self._selection.everything:
             check_objects(self.store, self.manifest)
+            check_members(self.store, self.manifest)
         try:
             self._enter()
         except BaseException as error:
