@@ -66,6 +66,8 @@ def sheet(facts: SheetFacts, language: Language) -> str:
         [(credential.variable, _kept(credential, facts, words)) for credential in facts.credentials]
         or [(words["none"], "")]
     )
+    if facts.store.startswith("supabase://"):
+        lines += [words["supabase"]]
     lines += ["", words["hand_written"], ""]
     lines += ["", words["steps"], "-" * len(words["steps"])]
     for number, (text, commands) in enumerate(_steps(facts, words), 1):
@@ -145,6 +147,8 @@ _WORDS: dict[Language, dict[str, str]] = {
         "for_store": "opens the store",
         "for_signing": "proves that a backup is yours",
         "for_identity": "the file that opens encrypted backups",
+        "supabase": "Both stand in the Supabase dashboard, under the API settings of the\n"
+        "project that keeps the bucket. Deleting that project deletes the backups with it.",
         "kept_environment": "in the environment of the machine that backs up",
         "kept_env": "in {file}",
         "kept_nowhere": "NOT SET when this was made",
@@ -183,6 +187,8 @@ _WORDS: dict[Language, dict[str, str]] = {
         "for_store": "abre o armazenamento",
         "for_signing": "prova que o backup é seu",
         "for_identity": "o arquivo que abre backups cifrados",
+        "supabase": "Os dois estão no painel do Supabase, nas configurações de API do projeto que\n"
+        "guarda o bucket. Apagar esse projeto apaga os backups junto.",
         "kept_environment": "no ambiente da máquina que faz os backups",
         "kept_env": "em {file}",
         "kept_nowhere": "NÃO DEFINIDO quando a folha foi feita",
