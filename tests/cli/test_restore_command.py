@@ -151,7 +151,8 @@ def test_latest_is_the_newest_full_one_and_a_store_alone_lists_all(
     whole = repository.manifest(UUID(ready.id))
     part = whole.model_copy(
         update={
-            "backup_id": uuid4(), "created_at": whole.created_at + timedelta(hours=1),
+            "index": None, "members": (), "backup_id": uuid4(),
+            "created_at": whole.created_at + timedelta(hours=1),
             "options": {**whole.options, "status": ["open"]},
         }
     )  # fmt: skip
