@@ -84,7 +84,7 @@ class Place:
 
     def find(
         self,
-        options: BackupOptions = BackupOptions(),
+        options: BackupOptions = BackupOptions(),  # noqa: B008  frozen
         *,
         days: int = 1,
         **more: Any,
