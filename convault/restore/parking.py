@@ -98,6 +98,8 @@ class _Key:
     aside: tuple[str, ...]
     """the columns that step aside"""
     same: str
+    leaves: str
+    """SQL about a row `t` that is referenced: what the key compares changes, or goes"""
     acts: bool
     """rows that reference would follow, by themselves and unseen"""
 
@@ -106,7 +108,7 @@ class _Key:
         above = self.references
         return (
             f"({which}) AND EXISTS (SELECT FROM (SELECT t.* FROM"
-            f" {above.match.table} t WHERE {above.moves}) p WHERE {self.same})"
+            f" {above.match.table} t WHERE {self.leaves}) p WHERE {self.same})"
         )
 
 
@@ -196,7 +198,10 @@ class Parking:
                 f"p.{quoted(there)} {operator} t.{quoted(here)}"
                 for here, there, operator in zip(columns, referenced, operators, strict=True)
             )
-            keys.append(_Key(table, above, aside, same, acts))
+            # What tells rows apart never changes: such a row stays, or goes as a whole.
+            fixed = set(referenced) <= set(above.match.key)
+            leaves = f"NOT ({above.stays})" if fixed else above.moves
+            keys.append(_Key(table, above, aside, same, leaves, acts))
         return keys
 
 
