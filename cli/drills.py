@@ -19,7 +19,7 @@ from convault.settings import load_settings
 def drill(
     backup: Annotated[
         str | None,
-        typer.Argument(metavar="ID", help="A backup; without it, the newest."),
+        typer.Argument(metavar="ID", help="A backup; without it, the newest full one."),
     ] = None,
     into: Annotated[
         str | None,

@@ -9,8 +9,8 @@ from uuid import UUID
 
 import typer
 
-from convault.catalog.base import BackupStatus
 from convault.errors import NotFoundError
+from convault.newest import newest_full
 
 if TYPE_CHECKING:
     from convault.installation import Installation
@@ -20,7 +20,10 @@ SHORTEST = 8
 """characters of an id that `convault list` shows at least"""
 
 BackupName = Annotated[
-    str, typer.Argument(metavar="ID", help="An id, its first characters, or `latest`.")
+    str,
+    typer.Argument(
+        metavar="ID", help="An id, its first characters, or `latest`: the newest full one."
+    ),
 ]
 
 
@@ -30,7 +33,7 @@ def backup_named(installation: Installation, text: str) -> UUID:
     NotFoundError when there is none, or when the first characters fit several.
     """
     if text == LATEST:
-        return _latest(installation)
+        return newest_full(installation.catalog)
     wanted = text.lower()
     if full := _full(wanted):
         return full
@@ -64,10 +67,3 @@ def _full(text: str) -> UUID | None:
     except ValueError:
         return None
     return id_ if text in (str(id_), id_.hex) else None
-
-
-def _latest(installation: Installation) -> UUID:
-    records = installation.catalog.list(status=BackupStatus.COMPLETED, limit=1)
-    if not records:
-        raise NotFoundError("There is no completed backup yet: run `convault backup`.")
-    return records[0].id

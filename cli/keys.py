@@ -11,7 +11,13 @@ from cli.identify import shortened
 from cli.identities import new_passphrase
 from cli.opening import opened
 from cli.output import AsJson, moment, print_json, print_table, say
-from convault.errors import ConfigurationError, ConvaultError
+from convault.errors import (
+    ConfigurationError,
+    ConvaultError,
+    NotFoundError,
+    ObjectMissing,
+    RepositoryError,
+)
 from convault.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -19,6 +25,8 @@ if TYPE_CHECKING:
 
     from convault.catalog.base import Recipient
     from convault.installation import Installation
+    from convault.manifest import Manifest
+    from convault.repository import Repository
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -101,14 +109,16 @@ def show(as_json: AsJson = False) -> None:
     settings = load_settings()
     installation = opened(settings)
     recipients = installation.catalog.recipients()
-    can_open = _backups_by_recipient(installation)
+    can_open, left = _backups_by_recipient(installation)
     if as_json:
-        print_json([_as_object(r, can_open.get(r.public_key, [])) for r in recipients])
+        print_json([_as_object(r, can_open.get(r.public_key, []), left) for r in recipients])
         return
     if not recipients:
         say("There is no recipient: backups are not encrypted. `convault keys new` makes one.")
         return
-    short = shortened(backup for backups in can_open.values() for backup in backups)
+    short = shortened(
+        b for found in (can_open, left) for backups in found.values() for b in backups
+    )
     for recipient in recipients:
         backups = can_open.get(recipient.public_key, [])
         print(recipient.public_key)
@@ -120,7 +130,15 @@ def show(as_json: AsJson = False) -> None:
         added = f"added {moment(recipient.added_at, settings.convault_timezone)}"
         about = f"{state}, {added}"
         print(f"  {about}, {recipient.label}" if recipient.label else f"  {about}")
-        print(f"  opens {', '.join(short[b] for b in backups)}" if backups else "  opens no backup")
+        if backups:
+            print(f"  opens {', '.join(short[b] for b in backups)}")
+        if behind := left.get(recipient.public_key, []):
+            print(
+                f"  opens objects of {', '.join(short[b] for b in behind)} from before a rekey: "
+                "they stay in the store until a sweep removes them"
+            )
+        if not backups and not behind:
+            print("  opens no backup")
 
 
 @app.command("add")
@@ -203,27 +221,67 @@ def _told(recipient: Recipient, said: str, *, as_json: bool) -> None:
         say(said)
 
 
-def _as_object(recipient: Recipient, backups: list[UUID]) -> dict[str, Any]:
+def _as_object(
+    recipient: Recipient, backups: list[UUID], left: dict[str, list[UUID]]
+) -> dict[str, Any]:
     return {
         **recipient.model_dump(mode="json"),
         "active": recipient.active,
         "opens": [str(backup) for backup in backups],
+        "opens_left_behind": [str(backup) for backup in left.get(recipient.public_key, [])],
     }
 
 
-def _backups_by_recipient(installation: Installation) -> dict[str, list[UUID]]:
-    """Which backups of the repository each public key opens; those that cannot be read are told."""
+def _backups_by_recipient(
+    installation: Installation,
+) -> tuple[dict[str, list[UUID]], dict[str, list[UUID]]]:
+    """Which backups of the repository each public key opens, and of which it opens objects that
+    earlier revisions named and that are still stored; what cannot be read is told."""
     from convault.recipients import opens, recipients_of
 
+    repository = installation.repository
     found: dict[str, list[UUID]] = {}
-    for backup_id, manifest in installation.repository.manifests():
+    left: dict[str, list[UUID]] = {}
+    for backup_id, manifest in repository.manifests():
         if isinstance(manifest, ConvaultError):
             say(f"Backup {backup_id} cannot be read: {manifest.message}")
             continue
         for public_key in recipients_of(manifest):
             if opens(manifest, public_key):
                 found.setdefault(public_key, []).append(backup_id)
-    return found
+        for public_key in _left_behind(repository, manifest):
+            left.setdefault(public_key, []).append(backup_id)
+    return found, left
+
+
+def _left_behind(repository: Repository, manifest: Manifest) -> set[str]:
+    """Public keys that open objects which only superseded revisions of the manifest name."""
+    from convault.manifest import Manifest
+    from convault.recipients import opens, recipients_of
+
+    keys: set[str] = set()
+    needed = manifest.objects()
+    for revision in range(1, repository.revision(manifest.backup_id)):
+        try:
+            data = repository.manifest_bytes(manifest.backup_id, revision)
+            earlier = Manifest.from_bytes(data, where=f"revision {revision}")
+        except (NotFoundError, RepositoryError) as error:
+            say(f"Revision {revision} of {manifest.backup_id} cannot be read: {error.message}")
+            continue
+        opening = {key for key in recipients_of(earlier) if opens(earlier, key)} - keys
+        parts = [p.key for t in earlier.tables for p in t.parts if p.key not in needed]
+        # A sweep takes all of them; so a few tell.
+        if opening and any(_is_there(repository, key) for key in parts[:3]):
+            keys |= opening
+    return keys
+
+
+def _is_there(repository: Repository, key: str) -> bool:
+    try:
+        repository.store.head(key)
+    except ObjectMissing:
+        return False
+    return True
 
 
 def _refuse_store(settings: Settings, path: Path) -> None:

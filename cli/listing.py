@@ -12,6 +12,7 @@ import typer
 
 from cli.drilled import print_checks
 from cli.identify import BackupName, backup_named, shortened
+from cli.listing_store import list_store
 from cli.opening import opened
 from cli.output import (
     AsJson,
@@ -58,13 +59,24 @@ def list_(
     deleted: Annotated[
         bool, typer.Option("--deleted", help="Also those that were deleted.")
     ] = False,
+    from_store: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL", help="A repository, as in CONVAULT_STORE_URL; no catalog is needed."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """List the backups, newest first.
 
+    With --from-store those of a repository, from nothing but its URL: for the day it happens.
+
     Example: convault list --limit 10
     """
     settings = load_settings()
+    if from_store is not None:
+        list_store(from_store, settings.convault_timezone, limit=limit, as_json=as_json)
+        return
     installation = opened(settings)
     rows = installation.catalog.list()
     records = [row for row in rows if deleted or row.status is not BackupStatus.DELETED]

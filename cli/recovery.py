@@ -12,7 +12,8 @@ import typer
 
 from cli.output import AsJson, print_json, say
 from convault import __version__
-from convault.errors import OptionsError, RepositoryError
+from convault.errors import ConvaultError, NotFoundError, OptionsError
+from convault.newest import newest_of
 from convault.settings import ENV_FILE, Settings, environment, load_settings, without_password
 
 if TYPE_CHECKING:
@@ -27,10 +28,11 @@ _OF_THE_STORE = {
         "AZURE_STORAGE_ACCOUNT_NAME", "AZURE_STORAGE_ACCOUNT_KEY", "AZURE_STORAGE_SAS_TOKEN",
         "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET", "AZURE_TENANT_ID",
     ),
+    "supabase": ("SUPABASE_URL", "SUPABASE_SERVICE_ROLE_KEY"),
 }  # fmt: skip
 """by the scheme of the store's URL"""
 _NEEDED = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "GOOGLE_APPLICATION_CREDENTIALS",
-           "AZURE_STORAGE_ACCOUNT_NAME"}  # fmt: skip
+           "AZURE_STORAGE_ACCOUNT_NAME", "SUPABASE_URL", "SUPABASE_SERVICE_ROLE_KEY"}  # fmt: skip
 """told also where they are not set"""
 _THEN = {
     "en": "Print it, and write by hand who keeps copies of the secrets.",
@@ -85,13 +87,19 @@ def recovery_sheet(
 
 
 def _newest(repository: Repository) -> Manifest | None:
+    """What `latest` is; None, told why, where there is none."""
     found: list[Manifest] = []
-    for backup_id in repository.backup_ids():
-        try:
-            found.append(repository.manifest(backup_id))
-        except RepositoryError as error:
-            say(f"Passed over: {error.message}")
-    return max(found, key=lambda manifest: manifest.created_at, default=None)
+    for _, manifest in repository.manifests():
+        if isinstance(manifest, ConvaultError):
+            say(f"Passed over: {manifest.message}")
+        else:
+            found.append(manifest)
+    try:
+        return newest_of(found, repository.store.url)
+    except NotFoundError as error:
+        if found:
+            say(error.message)
+        return None
 
 
 def _store(settings: Settings) -> str:

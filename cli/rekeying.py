@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 def rekey(
     backup: Annotated[
         str | None,
-        typer.Argument(metavar="[ID]", help="An id, its first characters, or `latest`."),
+        typer.Argument(
+            metavar="[ID]", help="An id, its first characters, or `latest`: the newest full one."
+        ),
     ] = None,
     all_: Annotated[bool, typer.Option("--all", help="Every backup of the repository.")] = False,
     identity: Identities = None,

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from cli.identify import LATEST, backup_named
 from cli.opening import opened
-from convault.errors import ConfigurationError, NotFoundError, RepositoryError
+from convault.errors import ConfigurationError, ConvaultError, NotFoundError
 from convault.settings import Settings
 
 if TYPE_CHECKING:
@@ -60,21 +60,16 @@ def source_of(
 
 def _alone(url: str, name: str) -> tuple[Repository, UUID]:
     """From a repository, with no catalog."""
+    from convault.newest import newest_of
     from convault.repository import Repository
     from convault.stores import open_store
 
     repository = Repository.open(open_store(url))
     ids = repository.backup_ids()
     if name == LATEST:
-        made = {}
-        for backup_id in ids:
-            try:
-                made[backup_id] = repository.manifest(backup_id).created_at
-            except RepositoryError:
-                continue  # one that cannot be read is no reason to refuse the others
-        if not made:
-            raise NotFoundError(f"There is no backup in {repository.store.url} that can be read.")
-        return repository, max(made, key=lambda backup_id: made[backup_id])
+        # One that cannot be read is no reason to refuse the others.
+        readable = [m for _, m in repository.manifests() if not isinstance(m, ConvaultError)]
+        return repository, newest_of(readable, repository.store.url).backup_id
     found = [id_ for id_ in ids if str(id_).startswith(name.lower())]
     if len(found) == 1:
         return repository, found[0]

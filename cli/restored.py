@@ -43,6 +43,7 @@ def as_json(manifest: Manifest, result: RestoreResult) -> dict[str, Any]:
             {"kind": lack.kind, "name": lack.name, "sql": lack.sql, "instead": lack.instead}
             for lack in result.lacking
         ],
+        "owner": result.owner,
         "missing_users": result.missing_users,
         "notes": list(result.notes),
         "faults": [
@@ -80,6 +81,12 @@ def tell(manifest: Manifest, result: RestoreResult) -> None:
         say(printable(f"This backup is filtered, and holds nothing else: {asked}."))
     for line in (*in_lines(left_out(manifest)), *_imperfections(result)):
         say(printable(line))
+    if result.owner is not None:
+        owned = "would belong" if result.dry_run else "belongs"
+        say(
+            f"What was made {owned} to the role {printable(result.owner)}: SQL of a backup never "
+            "runs as a superuser (--owner names another role)."
+        )
     if result.dry_run:
         say("A dry run: nothing was changed.")
         return

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 def restore(
     backup: Annotated[
         str | None,
-        typer.Argument(metavar="ID", help="An id, its first characters, or `latest`."),
+        typer.Argument(
+            metavar="ID", help="An id, its first characters, or `latest`: the newest full one."
+        ),
     ] = None,
     target: Annotated[
         str | None,
@@ -77,6 +79,14 @@ def restore(
     schema: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="Make everything in this new schema, beside what lives."),
+    ] = None,
+    owner: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ROLE",
+            help="Who is to own what is made, no superuser. Where the URL is a superuser's: the "
+            "database's owner, or the role convault_owner, which is made for that.",
+        ),
     ] = None,
     mode: Annotated[
         str | None,
@@ -144,7 +154,7 @@ def restore(
     All in one transaction; digests are checked before a row is loaded. Into an empty database come
     types, tables, rows, sequences, keys, indexes, triggers, policies and grants; where the tables
     live already, rows alone, and no trigger fires for them. Without an option it asks for the URL.
-    Not as a superuser: whoever can write to the store can have SQL run as the role that restores.
+    SQL of a backup never runs as a superuser: a plain role runs it and owns what it makes.
 
     Example: convault restore latest --target staging
     """
@@ -163,6 +173,7 @@ def restore(
         "until": period.end,
         "created_column": created_column or _created_column(settings),
         "into_schema": schema,
+        "owner": owner,
         "mode": mode or "fail",
         "missing_users": missing_users,
         "tolerate_constraints": tolerate_constraints,

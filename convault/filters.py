@@ -45,7 +45,8 @@ class Filters:
 
 
 class Words:
-    """How a filter is told in one language; {} is a number, a time or a name."""
+    """How a filter is told in one language; {} is a number, a time or a name. What is counted is
+    told in the singular and, behind a bar, in the plural."""
 
     def __init__(
         self, *, ids: str, start: str, end: str, day: str, status: str, channels: str,
@@ -62,13 +63,17 @@ class Words:
 
 
 ENGLISH = Words(
-    ids="{} conversations by id", start="from {}", end="before {}", day="through {}",
-    status="{} statuses", channels="{} channels", participants="{} participants",
+    ids="{} conversation by id|{} conversations by id",
+    start="from {}", end="before {}", day="through {}",
+    status="{} status|{} statuses", channels="{} channel|{} channels",
+    participants="{} participant|{} participants",
     no_messages="without messages", tables="tables {}",
 )  # fmt: skip
 PORTUGUESE = Words(
-    ids="{} conversas pelo id", start="desde {}", end="antes de {}", day="até {}, inclusive",
-    status="{} estados", channels="{} canais", participants="{} participantes",
+    ids="{} conversa pelo id|{} conversas pelo id",
+    start="desde {}", end="antes de {}", day="até {}, inclusive",
+    status="{} estado|{} estados", channels="{} canal|{} canais",
+    participants="{} participante|{} participantes",
     no_messages="sem as mensagens", tables="tabelas {}",
 )  # fmt: skip
 
@@ -78,7 +83,7 @@ def described(options: BackupOptions | Mapping[str, Any], words: Words = ENGLISH
     row or a manifest, whatever their version."""
     given: Mapping[str, Any] = options.to_json() if isinstance(options, BackupOptions) else options
     told = [
-        text.format(len(values))
+        _counted(text, len(values))
         for name, text in words.counted.items()
         if isinstance(values := given.get(name), Sequence) and values
     ]
@@ -92,6 +97,19 @@ def described(options: BackupOptions | Mapping[str, Any], words: Words = ENGLISH
     if given.get("tables"):
         told.append(words.tables.format(", ".join(map(str, given["tables"]))))
     return ", ".join(told)
+
+
+def _counted(text: str, number: int) -> str:
+    """`text` has the singular before a bar, and the plural behind it."""
+    one, _, more = text.partition("|")
+    return (one if number == 1 else more).format(number)
+
+
+def is_full(options: Mapping[str, Any]) -> bool:
+    """Whether a backup with these options holds all rows of all tables: none was chosen by its
+    values, no table by its name, and the messages are there."""
+    chosen = is_filtered(options) or options.get("tables")
+    return not chosen and options.get("includeMessages") is not False
 
 
 def is_filtered(options: Mapping[str, Any]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 from uuid import UUID
 
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
@@ -44,6 +45,33 @@ def check_sizes(store: Store, sizes: Mapping[str, int], backup_id: UUID) -> None
             "loaded; `convault list` shows the other backups.",
             backup=backup_id,
         )
+
+
+def check_members(store: Store, manifest: Manifest) -> None:
+    """Hold the objects beside the parts (README.txt, schema.sql, the index) against their digests.
+    IntegrityError names the first that is missing or another one."""
+    digests, sizes = manifest.digests(), manifest.objects()
+    keys = [member.key for member in manifest.members]
+    if manifest.index is not None:
+        keys.append(manifest.index.key)
+    for key in dict.fromkeys(keys):
+        for attempt in read_attempts():
+            with attempt:
+                found, size = sha256(), 0
+                try:
+                    for piece in store.stream(key):
+                        found.update(piece)
+                        size += len(piece)
+                        if size > sizes[key]:
+                            break
+                except ObjectMissing:
+                    raise _damaged_member(key, "it is missing") from None
+        if size != sizes[key] or found.hexdigest() != digests[key]:
+            raise _damaged_member(key, "its bytes do not have the digest of the manifest")
+
+
+def _damaged_member(key: str, what: str) -> IntegrityError:
+    return IntegrityError(f"{key} is damaged: {what}. Nothing was loaded.", key=key)
 
 
 def read_part(store: Store, part: PartEntry, opener: Opener) -> bytes:

@@ -66,6 +66,8 @@ def sheet(facts: SheetFacts, language: Language) -> str:
         [(credential.variable, _kept(credential, facts, words)) for credential in facts.credentials]
         or [(words["none"], "")]
     )
+    if facts.store.startswith("supabase://"):
+        lines += [words["supabase"]]
     lines += ["", words["hand_written"], ""]
     lines += ["", words["steps"], "-" * len(words["steps"])]
     for number, (text, commands) in enumerate(_steps(facts, words), 1):
@@ -109,6 +111,7 @@ def _steps(facts: SheetFacts, words: dict[str, str]) -> list[tuple[str, Sequence
                 f"{words['database']}",
             ),
         ),
+        (words["step_list"], (f"convault list --from-store '{facts.store}'",)),
         (words["step_dry"], (f"{restore} --dry-run",)),
         (words["step_restore"], (restore,)),
         (
@@ -132,8 +135,8 @@ _WORDS: dict[Language, dict[str, str]] = {
         "region": "Region",
         "no_region": "none named (or the service's default)",
         "repository": "Repository",
-        "newest": "Newest backup",
-        "no_backup": "none yet",
+        "newest": "Newest full",
+        "no_backup": "none yet (`latest` is the newest full backup)",
         "encrypted": "Encrypted to",
         "plain": "nobody: whoever reads the store reads the rows",
         "signed": "Signed with key",
@@ -144,6 +147,8 @@ _WORDS: dict[Language, dict[str, str]] = {
         "for_store": "opens the store",
         "for_signing": "proves that a backup is yours",
         "for_identity": "the file that opens encrypted backups",
+        "supabase": "Both stand in the Supabase dashboard, under the API settings of the\n"
+        "project that keeps the bucket. Deleting that project deletes the backups with it.",
         "kept_environment": "in the environment of the machine that backs up",
         "kept_env": "in {file}",
         "kept_nowhere": "NOT SET when this was made",
@@ -156,6 +161,7 @@ _WORDS: dict[Language, dict[str, str]] = {
         "password": "password",
         "host": "host",
         "database": "new_database",
+        "step_list": "See what there is. `latest` is the newest full backup, others go by id:",
         "step_dry": "See what would come back. Nothing is changed:",
         "step_restore": "Restore. It is all there when this ends without an error, or nothing is:",
         "step_some": "Only a conversation; or into tables that live (also overwrite, replace):",
@@ -169,8 +175,8 @@ _WORDS: dict[Language, dict[str, str]] = {
         "region": "Região",
         "no_region": "nenhuma indicada (ou a padrão do serviço)",
         "repository": "Repositório",
-        "newest": "Backup mais novo",
-        "no_backup": "ainda não há nenhum",
+        "newest": "Mais novo completo",
+        "no_backup": "ainda não há nenhum (`latest` é o completo mais novo)",
         "encrypted": "Cifrado para",
         "plain": "ninguém: quem lê o armazenamento lê as linhas",
         "signed": "Assinado com a chave",
@@ -181,6 +187,8 @@ _WORDS: dict[Language, dict[str, str]] = {
         "for_store": "abre o armazenamento",
         "for_signing": "prova que o backup é seu",
         "for_identity": "o arquivo que abre backups cifrados",
+        "supabase": "Os dois estão no painel do Supabase, nas configurações de API do projeto que\n"
+        "guarda o bucket. Apagar esse projeto apaga os backups junto.",
         "kept_environment": "no ambiente da máquina que faz os backups",
         "kept_env": "em {file}",
         "kept_nowhere": "NÃO DEFINIDO quando a folha foi feita",
@@ -193,6 +201,7 @@ _WORDS: dict[Language, dict[str, str]] = {
         "password": "senha",
         "host": "servidor",
         "database": "banco_novo",
+        "step_list": "Veja o que há. `latest` é o backup completo mais novo; os outros, pelo id:",
         "step_dry": "Veja o que voltaria. Nada é alterado:",
         "step_restore": "Restaure. Se terminar sem erro, está tudo lá; se não, nada foi alterado:",
         "step_some": "Só uma conversa; ou em tabelas vivas (também overwrite, replace):",

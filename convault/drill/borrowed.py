@@ -21,18 +21,14 @@ from convault.drill.scratch import Scratch
 from convault.errors import BusyError, ConfigurationError
 from convault.manifest import Manifest
 from convault.restore import target
+from convault.restore.powers import powers_of
 from convault.sources import session
 from convault.sources.failures import translated
 
-_POWERS = """
-    SELECT r.rolsuper, pg_catalog.pg_has_role(current_user, d.datdba, 'MEMBER'),
-        ARRAY(SELECT p.rolname::text FROM pg_catalog.pg_roles p
-              WHERE p.rolname IN ('pg_execute_server_program', 'pg_read_server_files',
-                                  'pg_write_server_files')
-                AND pg_catalog.pg_has_role(current_user, p.oid, 'MEMBER')),
+_DATABASE = """
+    SELECT pg_catalog.pg_has_role(current_user, d.datdba, 'MEMBER'),
         d.datname::text, pg_catalog.shobj_description(d.oid, 'pg_database')
-    FROM pg_catalog.pg_roles r, pg_catalog.pg_database d
-    WHERE r.rolname = current_user AND d.datname = pg_catalog.current_database()
+    FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()
 """
 _TABLES = """
     SELECT n.nspname, c.relname FROM pg_catalog.pg_class c
@@ -130,14 +126,15 @@ def _lock(connection: psycopg.Connection[Any]) -> None:
 
 def _require_harmless(connection: psycopg.Connection[Any]) -> tuple[str, str | None]:
     """The database's name and comment."""
-    row = connection.execute(_POWERS).fetchone()
+    row = connection.execute(_DATABASE).fetchone()
+    powers = powers_of(connection)
     assert row is not None
-    superuser, owner, powers, database, comment = row
-    if superuser or powers:
-        may = "is a superuser" if superuser else f"is a member of {', '.join(powers)}"
+    assert powers is not None
+    owner, database, comment = row
+    if powers.server:
         raise ConfigurationError(
-            f"The role that is to drill {may}, and a backup brings SQL of its own. Use a role that "
-            "owns the scratch database and may do nothing else."
+            f"The role that is to drill {powers}, and a backup brings SQL of its own. Use a role "
+            "that owns the scratch database and may do nothing else."
         )
     if not owner:
         raise ConfigurationError(

@@ -13,7 +13,7 @@ from uuid import UUID
 import psycopg
 
 from convault.age import Identity
-from convault.catalog.base import BackupStatus, Catalog
+from convault.catalog.base import Catalog
 from convault.drill.assertions import Assertion, assertion_checks, read_assertions
 from convault.drill.borrowed import borrowed
 from convault.drill.files import file_checks
@@ -24,10 +24,11 @@ from convault.drill.rows import row_checks
 from convault.drill.scratch import Scratch, embedded
 from convault.drill.sequences import sequence_checks
 from convault.encryption import unlocked
-from convault.errors import DrillFailed, NotFoundError
+from convault.errors import DrillFailed
 from convault.home import home
 from convault.installation import Installation
 from convault.manifest import Manifest
+from convault.newest import newest_full
 from convault.settings import Settings
 from convault.signature import judged
 from convault.sources import session
@@ -63,12 +64,13 @@ def plan(
     installation: Installation, backup_id: UUID | None = None, into: str | None = None,
     *, folder: Path | None = None, identities: Sequence[Identity] = (),
 ) -> Plan:  # fmt: skip
-    """Drill that backup, or the newest; `into` names a target. NotFoundError, RepositoryError,
-    ConfigurationError; SignatureError and EncryptionError, before anything is started."""
+    """Drill that backup, or the newest full one; `into` names a target. NotFoundError,
+    RepositoryError, ConfigurationError; SignatureError and EncryptionError, before anything is
+    started."""
     settings = installation.settings
     url = None if into is None else settings.target_url(into)
     assertions = _assertions(settings)
-    wanted = backup_id or newest(installation.catalog)
+    wanted = backup_id or newest_full(installation.catalog)
     manifest, data = installation.repository.stored_manifest(wanted)
     superseded = installation.repository.superseded(manifest)
     judged(data, installation.signing, what=f"backup {wanted}", superseded=superseded)
@@ -79,14 +81,6 @@ def plan(
         manifest, url, folder or home() / "drill", tuple(assertions), timeout, store,
         tuple(identities),
     )  # fmt: skip
-
-
-def newest(catalog: Catalog) -> UUID:
-    """The newest completed backup. NotFoundError when there is none."""
-    records = catalog.list(status=BackupStatus.COMPLETED, limit=1)
-    if not records:
-        raise NotFoundError("There is no completed backup yet: run `convault backup`.")
-    return records[0].id
 
 
 def examine(planned: Plan, rehearsal: Rehearsal, scratch: Scratch) -> tuple[Check, ...]:

@@ -19,11 +19,11 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
-from convault.drill.extensions import needed_extensions
 from convault.embedded.server import EmbeddedPostgres
 from convault.errors import ConfigurationError
 from convault.home import make_folder
 from convault.manifest import Manifest
+from convault.restore.extensions import needed_extensions
 
 ROLE, DATABASE = "convault_drill", "drill"
 
@@ -80,7 +80,7 @@ def _prepare(server: EmbeddedPostgres, manifest: Manifest) -> str:
             name
             for (name,) in connection.execute("SELECT name FROM pg_catalog.pg_available_extensions")
         }
-        for extension in needed_extensions(manifest):
+        for extension in needed_extensions(manifest.statements):
             if extension.name in available:
                 names = sql.Identifier(extension.name), sql.Identifier(extension.schema)
                 connection.execute(

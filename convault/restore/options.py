@@ -56,6 +56,9 @@ class RestoreOptions(BaseModel):
     """of the root table, for `since` and `until`"""
     into_schema: str | None = Field(default=None, min_length=1, max_length=63)
     """a schema that does not exist yet: everything is made in it instead of where it was"""
+    owner: str | None = Field(default=None, min_length=1, max_length=63)
+    """the role that is to own what is made; None: whoever restores, and for a superuser the owner
+    of the database, or a plain role that is made for that"""
     mode: Mode = Mode.FAIL
     missing_users: MissingUsers | None = None
     """None: stop, but with `tolerate_constraints` leave the rows as they are and tell"""

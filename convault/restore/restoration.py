@@ -13,14 +13,14 @@ import psycopg
 
 from convault.age import Identity
 from convault.encryption import unlocked
-from convault.errors import OptionsError, RestoreError
+from convault.errors import OptionsError
 from convault.formats.base import Rows
-from convault.loading import check_objects
+from convault.loading import check_members, check_objects
 from convault.manifest import Manifest, TableEntry
 from convault.models import Statement, TableName
 from convault.progress import report
 from convault.repository import Repository
-from convault.restore import lacking, renaming, target, users
+from convault.restore import lacking, plain_role, renaming, target, users
 from convault.restore.created import CreatedTables
 from convault.restore.lacking import Lack
 from convault.restore.live import LiveTables
@@ -81,8 +81,8 @@ class Restoration:
         confirm: Confirm = refused,
     ) -> None:
         """`identities` open an encrypted backup. `trusted`: the archive's signature was right;
-        otherwise no SQL of it runs as a superuser. `confirm` is asked before rows go that the
-        backup does not hold. EncryptionError tells what is missing to read the rows."""
+        otherwise it gets less of what a superuser could give it. `confirm` is asked before rows go
+        that the backup does not hold. EncryptionError tells what is missing to read the rows."""
         self.options = options or RestoreOptions()
         self.options.check()
         self.store = store
@@ -94,6 +94,9 @@ class Restoration:
         self._confirm = confirm
         self._started = time.monotonic()
         self._stack = ExitStack()
+        self._live = False
+        self._script: list[Statement] = []
+        self._owner: str | None = None
         self._lacking: tuple[Lack, ...] = ()
         self._redacted: tuple[Statement, ...] = ()
         self._loaded: dict[TableName, int] = defaultdict(int)
@@ -107,9 +110,12 @@ class Restoration:
         self._selection.check()
         if self._selection.everything:
             check_objects(self.store, self.manifest)
-        self._connection = self._stack.enter_context(
-            target.transaction(self._target_url, dry_run=self.options.dry_run)
-        )
+            check_members(self.store, self.manifest)
+        try:
+            self._enter()
+        except BaseException as error:
+            self._stack.__exit__(type(error), error, error.__traceback__)
+            raise
         return self
 
     def __exit__(self, *error: Any) -> bool | None:
@@ -117,16 +123,11 @@ class Restoration:
 
     def prepare(self) -> None:
         """Find out what the target is, refuse what cannot go well, and make room for the rows."""
-        connection, options, manifest = self._connection, self.options, self._restored
-        there = (
-            set()
-            if options.into_schema is not None
-            else target.tables_there(connection, [t.name for t in manifest.tables])
-        )
-        if there:
+        if self._live:
             self._tables = LiveTables(
-                connection, manifest, self._selection.tables, options, self._confirm
-            )
+                self._connection, self._restored, self._selection.tables, self.options,
+                self._confirm,
+            )  # fmt: skip
         else:
             self._tables = self._created()
         report("schema", "the target", done=0, total=None, unit="statements")
@@ -176,33 +177,62 @@ class Restoration:
             restore_id=restore_id,
             missing_users=missing,
             lacking=self._lacking,
+            owner=self._owner,
             notes=self._selection.notes,
             dry_run=self.options.dry_run,
         )
 
-    def _created(self) -> CreatedTables:
-        connection, options = self._connection, self.options
+    def _enter(self) -> None:
+        """See whether the tables are there or are to be made, and begin as whoever may do that."""
+        options, names = self.options, [table.name for table in self._restored.tables]
+        with target.transaction(self._target_url, dry_run=True) as connection:
+            self._live = options.into_schema is None and bool(
+                target.tables_there(connection, names)
+            )
+            if not self._live:
+                self._require_room(connection)
+        url, role = self._target_url, None
+        if self._live and options.owner is not None:
+            raise OptionsError(
+                "--owner is for tables that the restore makes, and the target has them already."
+            )
+        if not self._live:
+            self._script = script_of(self._restored, data_only=options.data_only)
+            if options.into_schema is not None:
+                self._script = renaming.renamed(self._script, self._restored, options.into_schema)
+                names = [TableName(options.into_schema, name.name) for name in names]
+            found, keeper = self._stack.enter_context(
+                plain_role.session_for(
+                    url, self._restored, self._script, names,
+                    owner=options.owner, trusted=self._trusted,
+                    stubs=options.missing_users is MissingUsers.STUB,
+                )
+            )  # fmt: skip
+            url, role = found.url, found.role
+            self._owner = role
+        self._connection = self._stack.enter_context(
+            target.transaction(url, dry_run=options.dry_run, role=role)
+        )
+        if not self._live and keeper is not None:
+            keeper.entered()
+
+    def _require_room(self, connection: psycopg.Connection[Any]) -> None:
+        options = self.options
         if options.mode is not Mode.FAIL:
             raise OptionsError(
                 f"--mode {options.mode} is for tables that are there already, and the target has "
                 "none of the backup's. Leave --mode out to have them made."
             )
-        if not self._trusted and target.is_superuser(connection):
-            raise RestoreError(
-                "The signature of this archive was not found right, so no SQL of it is run as a "
-                "superuser, who may do anything on that server. Nothing was changed: restore as a "
-                "role that owns the new database and nothing else."
-            )
         if options.into_schema is None:
             target.require_empty(connection)
         else:
             target.require_no_schema(connection, options.into_schema)
-        script = script_of(self._restored, data_only=options.data_only)
-        if options.into_schema is not None:
-            script = renaming.renamed(script, self._restored, options.into_schema)
+
+    def _created(self) -> CreatedTables:
+        connection, options = self._connection, self.options
         with target.refusals("to say what it has"):
             script, self._lacking = lacking.provided(
-                connection, script, tolerate=options.tolerate_constraints
+                connection, self._script, tolerate=options.tolerate_constraints
             )
         self._redacted = tuple(s for s in script if s.redacted)
         return CreatedTables(
@@ -223,8 +253,8 @@ class Restoration:
                 self.options.missing_users
                 or (None if self.options.tolerate_constraints else MissingUsers.STOP),
             )
-        tables.finish()
         counts = tables.counts()
+        tables.finish()
         changes = {name: Changes(inserted=rows) for name, rows in counts.items()}
         return changes, counts, missing
 

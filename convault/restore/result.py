@@ -45,6 +45,8 @@ class RestoreResult:
     """rows by the foreign key into a managed schema that found nobody"""
     lacking: tuple[Lack, ...] = ()
     """what the target does not have, with the SQL to add it"""
+    owner: str | None = None
+    """the role that owns what was made, where it is another one than that of the target's URL"""
     notes: tuple[str, ...] = ()
     """what else the operator should know"""
     dry_run: bool = False

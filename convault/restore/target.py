@@ -11,6 +11,7 @@ import psycopg
 
 from convault.dataset import OWN_TABLES, is_managed
 from convault.errors import RestoreError, SourceError
+from convault.formats.postgres_types import quoted
 from convault.models import TableName
 from convault.schema import RESTORE_SETTINGS
 from convault.sources import session
@@ -71,18 +72,28 @@ _EXISTS = """
 """
 
 
-@contextmanager
-def transaction(url: str, *, dry_run: bool = False) -> Iterator[psycopg.Connection[Any]]:
-    """A connection whose one transaction commits when the block ends, and leaves no trace when it
-    fails, or with `dry_run`. RestoreError when the target cannot be reached or refuses."""
+def connected(url: str) -> psycopg.Connection[Any]:
+    """As `session.connect`; what is wrong with the target is a RestoreError."""
     try:
-        connection = session.connect(url)
+        return session.connect(url)
     except SourceError as error:
         message = re.sub(r"\b(the|The) source\b", r"\1 target", error.message)
         raise RestoreError(f"Nothing was restored. {message}", **error.ids) from None
+
+
+@contextmanager
+def transaction(
+    url: str, *, dry_run: bool = False, role: str | None = None
+) -> Iterator[psycopg.Connection[Any]]:
+    """A connection whose one transaction commits when the block ends, and leaves no trace when it
+    fails, or with `dry_run`. The transaction is that of `role`, if it is named. RestoreError when
+    the target cannot be reached or refuses."""
+    connection = connected(url)
     try:
         with refusals("the restore"):
             connection.execute("BEGIN")
+            if role is not None:
+                connection.execute(f"SET LOCAL ROLE {quoted(role)}".encode())
             for name, value in RESTORE_SETTINGS.items():
                 connection.execute("SELECT pg_catalog.set_config(%s, %s, true)", (name, value))
             begun = _transaction_id(connection)
@@ -179,12 +190,6 @@ def tables_there(
         ([name.schema for name in names], [name.name for name in names]),
     ).fetchall()
     return {TableName(schema, name) for schema, name in rows}
-
-
-def is_superuser(connection: psycopg.Connection[Any]) -> bool:
-    """Whether the role could do anything on that server."""
-    found = connection.execute("SELECT current_setting('is_superuser')").fetchone()
-    return found == ("on",)
 
 
 def exists(connection: psycopg.Connection[Any], name: str) -> bool:

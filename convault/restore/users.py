@@ -12,7 +12,7 @@ from convault.dataset import is_managed
 from convault.errors import RestoreError
 from convault.formats.postgres_types import quoted
 from convault.manifest import Manifest, TableEntry
-from convault.models import ForeignKey, TableName
+from convault.models import ForeignKey
 from convault.restore.guards import Guards, unguarded
 from convault.restore.options import MissingUsers
 
@@ -58,7 +58,7 @@ def of_created(
         reference = Reference(key, tables.place(table), _nullable(table, key))
         if key.references in entries:
             inside.append((reference, tables.place(entries[key.references])))
-        elif is_managed(key.references.schema) and _readable(connection, key.references):
+        elif is_managed(key.references.schema) and _readable(connection, key):
             outside.append(reference)
     return References(tuple(outside), tuple(inside))
 
@@ -68,8 +68,7 @@ def of_live(connection: psycopg.Connection[Any], tables: LiveTables) -> Referenc
     outside = [
         reference
         for reference in tables.references()
-        if is_managed(reference.key.references.schema)
-        and _readable(connection, reference.key.references)
+        if is_managed(reference.key.references.schema) and _readable(connection, reference.key)
     ]
     return References(tuple(outside), tables.inside())
 
@@ -173,13 +172,22 @@ def _nullable(table: TableEntry, key: ForeignKey) -> bool:
     return not required & set(key.columns) and not set(key.columns) & set(table.primary_key)
 
 
-def _readable(connection: psycopg.Connection[Any], table: TableName) -> bool:
-    """Whether the target has it and the role may look; if not, the constraint itself decides."""
+def _readable(connection: psycopg.Connection[Any], key: ForeignKey) -> bool:
+    """Whether the target has the columns that are referenced, and the role may look at them, with
+    no row hidden; if not, the constraint itself decides."""
     row = connection.execute(
-        "SELECT bool_or(has_table_privilege(c.oid, 'SELECT')"
-        " AND has_schema_privilege(n.oid, 'USAGE')) FROM pg_catalog.pg_class c"
+        "SELECT count(*) = cardinality(%(columns)s) AND"
+        " bool_and(has_column_privilege(c.oid, a.attnum, 'SELECT')"
+        " AND has_schema_privilege(n.oid, 'USAGE')"
+        " AND NOT pg_catalog.row_security_active(c.oid))"
+        " FROM pg_catalog.pg_class c"
         " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
-        " WHERE n.nspname = %s AND c.relname = %s AND c.relkind IN ('r', 'p')",
-        tuple(table),
+        " JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attname = ANY (%(columns)s)"
+        " WHERE n.nspname = %(schema)s AND c.relname = %(name)s AND c.relkind IN ('r', 'p')",
+        {
+            "schema": key.references.schema,
+            "name": key.references.name,
+            "columns": list(dict.fromkeys(key.referenced_columns)),
+        },
     ).fetchone()
     return bool(row and row[0])

@@ -12,6 +12,7 @@ import pytest
 from cli.identify import backup_named, is_backup_name, shortened
 from convault.catalog.base import BackupStatus
 from convault.errors import NotFoundError
+from convault.filters import is_full
 from convault.installation import Installation
 
 A = UUID("aaaaaaaa-0000-4000-8000-000000000001")
@@ -24,11 +25,15 @@ class Rows:
     """A stand-in for a catalog: what is tested is which of the ids is taken."""
 
     ids: list[UUID]
+    filtered: tuple[UUID, ...] = ()
 
     def list(
         self, *, status: BackupStatus | None = None, limit: int | None = None
     ) -> list[SimpleNamespace]:
-        return [SimpleNamespace(id=id_) for id_ in self.ids[:limit]]
+        options = {True: {"status": ["open"]}, False: {}}
+        return [
+            SimpleNamespace(id=i, options=options[i in self.filtered]) for i in self.ids[:limit]
+        ]
 
 
 def installation(rows: list[UUID], stored: list[UUID]) -> Installation:
@@ -80,3 +85,28 @@ def test_what_looks_like_an_id() -> None:
     assert is_backup_name("0b6F4e0e-")
     assert not is_backup_name("backup.tar")
     assert not is_backup_name("")
+
+
+def test_latest_is_never_a_part() -> None:
+    mixed = installation([C, A], [])
+    mixed.catalog.filtered = (C,)  # type: ignore[attr-defined]
+    assert backup_named(mixed, "latest") == A
+    mixed.catalog.filtered = (A, C)  # type: ignore[attr-defined]
+    with pytest.raises(NotFoundError, match=rf"only such as hold a part: {C} \(1 status\), {A}"):
+        backup_named(mixed, "latest")
+
+
+@pytest.mark.parametrize(
+    ("options", "full"),
+    [
+        ({}, True),
+        ({"includeMessages": True, "includeAttachments": False, "conversationIds": []}, True),
+        ({"includeMessages": False}, False),
+        ({"tables": ["messages"]}, False),
+        ({"startDate": "2026-01-01"}, False),
+        ({"status": ["open"]}, False),
+        ({"participantIds": ["x"]}, False),
+    ],
+)
+def test_what_is_a_full_backup(options: dict[str, Any], full: bool) -> None:
+    assert is_full(options) is full

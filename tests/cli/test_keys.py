@@ -305,6 +305,14 @@ def test_rekey_writes_old_backups_anew(
     assert again.out.count("to the recipients of today already") == 2
     assert "of old objects are still in the store" in again.err
     assert {row["revision"] for row in run("list", "--json").json} == {2}
+    # Whoever has the old key reads what is left of the old objects, retired or not.
+    run("keys", "add", old.recipient)
+    run("keys", "retire", old.recipient)
+    left = {r["public_key"]: r for r in run("keys", "show", "--json").json}[old.recipient]
+    assert (left["active"], left["opens"], left["opens_left_behind"]) == (False, [], [str(before)])
+    told = run("keys", "show").out
+    assert f"opens objects of {str(before)[:8]} from before a rekey" in told
+    assert "opens no backup" not in told
     shown = run("show", str(plain), "--json").json
     assert shown["manifest_key"].endswith("/revisions/0002.json")
     assert shown["signature"] == "signed"

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
 
+from cli.recovery import _credentials
 from cli.restored import tell
 from convault import errors
 from convault.embedded.server import EmbeddedPostgres
+from convault.recovery_sheet import Credential, Language, SheetFacts, sheet
 from convault.repository import Repository
 from convault.restore import RestoreResult
 from convault.settings import load_settings
@@ -131,7 +134,7 @@ def test_rows_that_are_there_already_are_not_called_restored(ready: Ready, run: 
 def test_a_filtered_backup_is_told_to_be_one(
     ready: Ready, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
-    """`latest` may be one: whoever restores it has to see that it is not everything."""
+    """Whoever restores it has to see that it is not everything."""
     whole = Repository.open(open_store(ready.store)).manifest(UUID(ready.id))
     result = RestoreResult({}, 0.1, (), (), (), {}, dry_run=True)
     tell(whole, result)
@@ -139,6 +142,61 @@ def test_a_filtered_backup_is_told_to_be_one(
     tell(whole.model_copy(update={"options": {**whole.options, "startDate": "2026-01-01"}}), result)
     told = b"This backup is filtered, and holds nothing else: from 2026-01-01."
     assert told in capfdbinary.readouterr().err
+
+
+def test_latest_is_the_newest_full_one_and_a_store_alone_lists_all(
+    ready: Ready, run: InProcess
+) -> None:
+    repository = Repository.open(open_store(ready.store))
+    whole = repository.manifest(UUID(ready.id))
+    part = whole.model_copy(
+        update={
+            "index": None, "members": (), "backup_id": uuid4(),
+            "created_at": whole.created_at + timedelta(hours=1),
+            "options": {**whole.options, "status": ["open"]},
+        }
+    )  # fmt: skip
+    repository.put_manifest(part)
+    listed = run("list", "--from-store", ready.store, "--json")
+    assert [(b["id"], b["full"]) for b in listed.json] == [
+        (str(part.backup_id), False), (ready.id, True),
+    ]  # fmt: skip
+    text = run("list", "--from-store", ready.store)
+    assert "1 status " in text.out.replace("\n", " ")
+    assert "not what `latest` means" in text.err
+    where = ("--from-store", ready.store, "--into-file", ready.target_file)
+    dry = run("restore", "latest", *where, "--dry-run", "--json", **ready.left)
+    assert dry.json["id"] == ready.id
+    sheet = run("recovery-sheet", CONVAULT_STORE_URL=ready.store, **ready.left)
+    assert ready.id in sheet.out
+    assert str(part.backup_id) not in sheet.out
+    for key in list(repository.store.list(f"backups/{ready.id}/")):
+        repository.store.delete(key.key)
+    refused = run("restore", "latest", *where, **ready.left)
+    assert refused.status == errors.NotFoundError.exit_code
+    assert f"hold a part: {part.backup_id} (1 status)" in refused.err
+
+
+@pytest.mark.parametrize("language", ["en", "pt"])
+def test_the_sheet_of_a_supabase_bucket_names_what_opens_it(
+    language: Language, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SUPABASE_SERVICE_ROLE_KEY", "SeCrEt0123456789")
+    monkeypatch.setenv("CONVAULT_STORE_URL", "supabase://backups/convault")
+    credentials = _credentials(load_settings(), encrypted=False)
+    assert {c.variable: c.kept for c in credentials if c.purpose == "store"} == {
+        "SUPABASE_URL": "nowhere", "SUPABASE_SERVICE_ROLE_KEY": "environment",
+    }  # fmt: skip
+    facts = SheetFacts(
+        store="supabase://backups/convault", region="", repository_id="r", env_file=".env",
+        credentials=credentials, signing_keys=(), recipients=(), newest=None, version="1",
+        made_at=datetime(2026, 1, 1, tzinfo=UTC),
+    )  # fmt: skip
+    text = sheet(facts, language)
+    for told in ("SUPABASE_SERVICE_ROLE_KEY='...'", "Supabase", "API",
+                 "convault list --from-store 'supabase://backups/convault'"):  # fmt: skip
+        assert told in text
+    assert "SeCrEt" not in text
 
 
 def test_what_would_go_is_asked_about(ready: Ready, run: InProcess) -> None:
@@ -277,10 +335,6 @@ def test_the_recovery_sheet_leads_back_and_holds_no_secret(
 
 
 def test_the_sheet_of_a_bucket_names_its_region_and_what_opens_it() -> None:
-    from datetime import UTC, datetime
-
-    from convault.recovery_sheet import Credential, SheetFacts, sheet
-
     facts = SheetFacts(
         store="s3://backups/convault?region=sa-east-1", region="sa-east-1", repository_id="r",
         env_file="/srv/convault/.env",

@@ -10,10 +10,12 @@ from hashlib import sha256
 import psycopg
 import pytest
 
+from convault.commit import write_members
 from convault.errors import ConvaultError, IntegrityError, StoreUnavailable
 from convault.formats.compression import compressed
 from convault.formats.ndjson import document
 from convault.manifest import PartEntry
+from convault.models import BackupOptions, Dataset
 from convault.repository import Repository
 from convault.restore import restore
 from convault.stores.base import Store
@@ -249,12 +251,47 @@ def test_a_store_that_cannot_be_reached_is_tried_again_but_not_for_ever(
 ) -> None:
     flaky = _Flaky(backup.repository.store, failures)
     backup.repository.store = flaky  # type: ignore[assignment]
-    parts = sum(len(table.parts) for table in backup.manifest.tables)
+    # The parts, and the index, which is held against its digest first.
+    reads = 1 + sum(len(table.parts) for table in backup.manifest.tables)
     error: ConvaultError | None = None
     try:
         restore(backup.repository, backup.manifest, target)
     except StoreUnavailable as caught:
         error = caught
     assert (error is None) is comes_back
-    assert flaky.reads == (parts + failures if comes_back else 4)
+    assert flaky.reads == (reads + failures if comes_back else 4)
     assert _is_untouched(target) is not comes_back
+
+
+@pytest.mark.parametrize("damage", ["bit", "swapped", "half", "one byte", "empty"])
+def test_every_object_beside_the_parts(backup: Backup, target: str, damage: str) -> None:
+    """README.txt, schema.sql and the index."""
+    store, manifest = backup.repository.store, backup.manifest
+    members = write_members(
+        backup.repository, manifest.backup_id, facts=manifest.source,
+        dataset=Dataset(manifest.root, (), ()), options=BackupOptions(),
+        statements=manifest.statements,
+    )  # fmt: skip
+    manifest = manifest.model_copy(update={"members": members})
+    backup = replace(backup, manifest=manifest)
+    parts = {part.key for table in manifest.tables for part in table.parts}
+    beside = sorted(manifest.objects().keys() - parts)
+    assert {key.rpartition("/")[2].partition(".")[2] for key in beside} >= {"sql", "txt"}
+    assert manifest.index is not None
+    assert manifest.index.key in beside
+    for number, key in enumerate(beside):
+        whole = store.get(key)
+        flipped = bytearray(whole)
+        bit = random.Random(key).randrange(8 * len(whole))
+        flipped[bit // 8] ^= 1 << bit % 8
+        other = store.get(beside[number - 1])
+        # The other one's bytes, also where its size is the same: that is what a digest is for.
+        swapped = (other * len(whole))[: len(whole)]
+        changed = {
+            "bit": bytes(flipped), "swapped": swapped, "half": whole[: len(whole) // 2],
+            "one byte": whole[:1], "empty": b"",
+        }[damage]  # fmt: skip
+        _replace(store, key, changed)
+        _refused(backup, target, key)
+        _replace(store, key, whole)
+    restore(backup.repository, manifest, target)

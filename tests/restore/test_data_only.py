@@ -70,16 +70,6 @@ def test_no_code_comes_and_every_row_does(
                             " AND relnamespace = 'public'::regnamespace") == [(True,)]  # fmt: skip
 
 
-def test_what_is_not_signed_is_never_run_as_a_superuser(
-    database: str, target: str, repository: Repository
-) -> None:
-    run(database, CODE)
-    manifest = back_up(repository, database)
-    with pytest.raises(RestoreError, match="no SQL of it is run as a superuser"):
-        restore(repository, manifest, target, trusted=False)
-    assert rows(target, "SELECT FROM pg_class WHERE relname = 'messages'") == []
-
-
 @pytest.mark.parametrize("signature", [s for s in Signature if s is not Signature.SIGNED])
 def test_an_archive_that_is_not_signed_needs_trust_and_its_code_a_yes(
     database: str, repository: Repository, signature: Signature

@@ -170,7 +170,13 @@ def test_users_who_are_not_there(
     with pytest.raises(RestoreError, match=r"2 rows by by_owner on public\.conversations"):
         restore(repository, manifest, target)
     assert rows(target, "SELECT count(*) FROM auth.users") == [(3,)]
-    result = restore(repository, manifest, target, RestoreOptions.parse({"missingUsers": how}))
+    options = RestoreOptions.parse({"missingUsers": how})
+    if how == "stub" and not live:
+        # SQL of the backup runs as a plain role there, which may not switch the trigger off.
+        with pytest.raises(RestoreError, match="has triggers or rules of its own"):
+            restore(repository, manifest, target, options)
+        run(target, "DROP TRIGGER welcome ON auth.users")
+    result = restore(repository, manifest, target, options)
     assert result.missing_users == {"by_owner on public.conversations": 2}
     counts = "SELECT (SELECT count(*) FROM conversations), (SELECT count(*) FROM auth.users)"
     assert rows(target, counts) == [(conversations, users)]
