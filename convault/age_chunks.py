@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from cryptography.exceptions import InvalidSignature, InvalidTag
@@ -152,7 +153,7 @@ def _stanzas(header: bytes) -> list[tuple[bytes, bytes]]:
     """The public share and the sealed key of each X25519 recipient."""
     lines = header.split(b"\n")
     found = []
-    for line, body in zip(lines, lines[1:], strict=False):
+    for line, body in pairwise(lines):
         if line.startswith(_X25519):
             share, sealed = _unpadded(line.removeprefix(_X25519)), _unpadded(body)
             if len(share) != _SHARE or len(sealed) != _SEALED:

@@ -217,9 +217,11 @@ def write_index(
     if not tables:
         return None
     data = conversations.build(parts)
-    if encryptor is not None:
-        data = encryptor.encrypt_once(data)
-    return repository.put_index(backup_id, data, tables, encrypted=encryptor is not None)
+    if encryptor is None:
+        return repository.put_index(backup_id, data, tables)
+    sealed = encryptor.encrypt_once(data)
+    entry = repository.put_index(backup_id, sealed, tables, encrypted=True)
+    return entry.model_copy(update=encryptor.index_blocks(data))
 
 
 def commit(

@@ -15,19 +15,20 @@ import secrets
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
-from typing import Protocol
+from typing import Any, Protocol
 
-from convault import age
+from convault import age, index
 from convault.age import Identity
+from convault.age_chunks import Read
 from convault.errors import (
     DamagedHeader,
     EncryptionError,
     IdentityNeeded,
-    IntegrityError,
     WrongIdentity,
 )
 from convault.formats import compression
 from convault.manifest import DigestKey, EncryptionFacts, Manifest, PartEntry
+from convault.sealed_file import SealedFile, damaged, opening
 
 KEY_BYTES = 32
 """of a digest key"""
@@ -92,6 +93,11 @@ class Encryptor:
         """HMAC-SHA256 of plain bytes (whole, or in pieces) under the digest key, hex."""
         return _hmac(self._key, plain).hexdigest()
 
+    def index_blocks(self, data: bytes) -> dict[str, Any]:
+        """What the manifest says of the blocks of an index before it was encrypted."""
+        found = tuple(self.digest(block) for block in index.blocks_of(data))
+        return {"plain_blocks": found, "digest_key": self.digest_key.id}
+
     def encrypt(self, data: bytes) -> bytes:
         """An age file. Other bytes every time."""
         return age.encrypt(data, self.recipients)
@@ -109,10 +115,13 @@ class Encryptor:
 class Opener:
     """Opens the objects of one backup, encrypted or not. May be used by several threads."""
 
-    def __init__(self, identities: Sequence[Identity], digest_keys: dict[str, bytes]) -> None:
-        """By `unlocked`."""
+    def __init__(
+        self, identities: Sequence[Identity], digest_keys: dict[str, bytes], recipients: int = 0
+    ) -> None:
+        """By `unlocked`. `recipients`: how many an object is encrypted to, at most."""
         self._identities = tuple(identities)
         self._keys = digest_keys
+        self._recipients = recipients
 
     def __repr__(self) -> str:
         """No secret: it may get into a log."""
@@ -127,11 +136,11 @@ class Opener:
         if not part.encrypted:
             if self.is_stored(part, stored):
                 return stored
-            raise _damaged(part.key, "its bytes are not those that were stored")
+            raise damaged(part.key, "its bytes are not those that were stored")
         opened = self.decrypted(part.key, stored)
         if not self.is_stored(part, stored):
             # age did not mind, but there may be another age file in its place.
-            raise _damaged(part.key, "its bytes are not those that were stored")
+            raise damaged(part.key, "its bytes are not those that were stored")
         return opened
 
     def is_stored(self, part: PartEntry, stored: bytes) -> bool:
@@ -140,17 +149,17 @@ class Opener:
 
     def decrypted(self, name: str, data: bytes) -> bytes:
         """What is in an age file of the backup, whose digest keys the identities have opened."""
-        try:
+        with opening(name):
             return age.decrypt(data, self._identities)
-        except (age.NoMatch, age.BadHeader):
-            raise DamagedHeader(
-                f"{name} is damaged: its age header, which says who may open it, is not the one "
-                "that was written. Nothing was read from it; put the object back from a copy of "
-                "the repository, or use another backup.",
-                key=name,
-            ) from None
-        except age.CannotOpen:
-            raise _damaged(name, "what is behind its age header was changed or cut off") from None
+
+    def sealed_file(self, name: str, size: int, read: Read) -> SealedFile:
+        """An age file of the backup, to be read by range: see there. What it gives has to be
+        proven."""
+        return SealedFile(name, size, self._identities, self._recipients, read)
+
+    def block(self, digest_key: str, data: bytes) -> str:
+        """HMAC-SHA256 of a block of the index under one of the backup's digest keys, hex."""
+        return _hmac(self._keys[digest_key], data).hexdigest()
 
     def plain(self, part: PartEntry, opened: bytes) -> Iterator[bytes]:
         """The plain bytes of a part, in pieces, from what `opened` gave; IntegrityError behind the
@@ -161,7 +170,7 @@ class Opener:
             digest.update(piece)
             yield piece
         if not hmac.compare_digest(digest.hexdigest(), part.plain_sha256):
-            raise _damaged(part.key, "its content is not that which was stored")
+            raise damaged(part.key, "its content is not that which was stored")
 
     def _digest(self, part: PartEntry) -> _Digest:
         return sha256() if part.digest_key is None else _hmac(self._keys[part.digest_key], b"")
@@ -184,7 +193,9 @@ def unlocked(manifest: Manifest, identities: Sequence[Identity]) -> Opener:
             f"{', '.join(facts.recipients)}.",
             backup=manifest.backup_id,
         )
-    return Opener(identities, {k.id: _open(manifest, k, identities) for k in facts.digest_keys})
+    keys = {key.id: _open(manifest, key, identities) for key in facts.digest_keys}
+    recipients = (facts.recipients, *(key.recipients for key in facts.digest_keys))
+    return Opener(identities, keys, max(map(len, recipients)))
 
 
 def _open(manifest: Manifest, key: DigestKey, identities: Sequence[Identity]) -> bytes:
@@ -204,9 +215,9 @@ def _open(manifest: Manifest, key: DigestKey, identities: Sequence[Identity]) ->
     except (age.BadHeader, binascii.Error):
         raise _damaged_key(where) from None
     except age.CannotOpen:
-        raise _damaged(where, "it was changed or cut off") from None
+        raise damaged(where, "it was changed or cut off") from None
     if len(opened) != KEY_BYTES:
-        raise _damaged(where, f"it has {len(opened)} bytes instead of {KEY_BYTES}")
+        raise damaged(where, f"it has {len(opened)} bytes instead of {KEY_BYTES}")
     return opened
 
 
@@ -214,14 +225,6 @@ def _damaged_key(where: str) -> DamagedHeader:
     return DamagedHeader(
         f"{where} is damaged: its age header, which says who may open it, is not the one that was "
         "written. Nothing was read; take the manifest from a copy of the repository."
-    )
-
-
-def _damaged(name: str, what: str) -> IntegrityError:
-    return IntegrityError(
-        f"{name} is damaged: {what}. Nothing was kept of it; put it back from a copy of the "
-        "repository, or use another backup.",
-        key=name,
     )
 
 

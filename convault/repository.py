@@ -264,7 +264,7 @@ class Repository:
         """Store the index of a backup that is being made, as `put_member` stores its files;
         `tables` are those that it covers."""
         beside = self._put_beside(backup_id, layout.INDEX_NAMES[encrypted], data)
-        # An encrypted one is read as a whole.
+        # Of an encrypted one, blocks are told before encryption.
         digests = () if encrypted else index.blocks(data)
         return IndexEntry.model_validate({**beside, "tables": tuple(tables), "blocks": digests})
 

@@ -24,6 +24,7 @@ from convault.stores import open_store
 from tests.encryption.keys import new_key
 from tests.restore.builder import back_up
 from tests.restore.counting import CountingStore
+from tests.restore.tables import BIG
 from tests.restore.test_index import TABLES
 from tests.soak import count
 
@@ -178,28 +179,6 @@ def test_a_frame_or_a_piece_of_the_index_that_is_damaged_is_named(
         assert caught.value.ids["key"] == key
         assert rows(target, "SELECT FROM pg_class WHERE relname = 'messages'") == []
         repository.store.replace(key, stored)
-
-
-BIG = """
-CREATE TABLE public.channels (id integer PRIMARY KEY, name text);
-INSERT INTO public.channels SELECT n, 'channel ' || n FROM generate_series(1, 5) n;
-CREATE TABLE public.contacts (id bigint PRIMARY KEY, name text, phone text);
-INSERT INTO public.contacts SELECT n, 'contact ' || md5(n::text), md5(n::text)
-    FROM generate_series(1, %(contacts)s) n;
-CREATE TABLE public.conversations (id uuid PRIMARY KEY, channel_id integer REFERENCES
-    public.channels, contact_id bigint REFERENCES public.contacts, subject text);
-INSERT INTO public.conversations SELECT md5(n::text)::uuid, 1 + n %% 5, n, 'subject ' || n
-    FROM generate_series(1, %(conversations)s) n;
-CREATE TABLE public.messages (id bigint PRIMARY KEY, conversation_id uuid REFERENCES
-    public.conversations, reply_to bigint REFERENCES public.messages, sent_at timestamptz,
-    body text, metadata jsonb);
-INSERT INTO public.messages SELECT n, md5((1 + n %% %(conversations)s)::text)::uuid,
-    CASE WHEN n > %(conversations)s AND n %% 9 = 0 THEN n - %(conversations)s END,
-    '2024-01-01'::timestamptz + n * interval '1 minute',
-    (SELECT string_agg(md5((n * 7 + k)::text), ' ') FROM generate_series(1, 5 + n %% 5) k),
-    jsonb_build_object('n', n, 'client', 'whatsapp', 'read', n %% 2)
-    FROM generate_series(1, %(messages)s) n;
-"""
 
 
 @pytest.mark.soak
