@@ -56,6 +56,7 @@ def fill(url: str) -> None:
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(SQL.encode())
 
+
 BIG = """
 CREATE TABLE public.channels (id integer PRIMARY KEY, name text);
 INSERT INTO public.channels SELECT n, 'channel ' || n FROM generate_series(1, 5) n;

@@ -214,17 +214,27 @@ def test_one_conversation_of_many_costs_little(
     assert counting.bytes < stored / 100
 
 
-def test_an_encrypted_backup_is_read_in_whole_parts(
-    source: str, target: str, repository: Repository
+@pytest.mark.parametrize("blocks", [True, False])
+@pytest.mark.parametrize("format", [BackupFormat.CSV, BackupFormat.PARQUET])
+def test_some_of_an_encrypted_backup(
+    source: str, target: str, repository: Repository, format: BackupFormat, blocks: bool
 ) -> None:
-    secret, identity = new_key()
-    del secret
-    manifest = back_up(repository, source, part_bytes=1 << 20, range_pages=64,
-                       encryptor=Encryptor([identity.recipient]))  # fmt: skip
+    """Also of one whose manifest tells no blocks of its index."""
+    _, identity = new_key()
+    _, other = new_key()
+    manifest = back_up(repository, source, part_bytes=32 << 20, range_pages=2048, format=format,
+                       encryptor=Encryptor([identity.recipient, other.recipient]))  # fmt: skip
+    assert manifest.index is not None
+    assert manifest.index.plain_blocks
+    if not blocks:
+        changes = {"plain_blocks": (), "digest_key": None}
+        manifest = manifest.model_copy(update={"index": manifest.index.model_copy(update=changes)})
     wanted = str(rows(source, f"SELECT {WANTED}::text")[0][0])
     options = RestoreOptions(conversations=(wanted,))
-    restore(repository, manifest, target, options, identities=[identity])
+    counting = CountingStore(repository.store)
+    restore(Repository.open(counting), manifest, target, options, identities=[identity])
     assert rows(target, HELD) == rows(source, CLOSURE)
+    assert counting.bytes < sum(info.size for info in repository.store.list()) * 0.8
 
 
 def test_an_index_of_earlier_versions_does_as_well(
