@@ -14,8 +14,11 @@ from __future__ import annotations
 from fastapi import Depends, FastAPI
 
 from api import problems
+from api.access_log import hide_queries
 from api.auth import Guard, caller
-from api.routes import backups, health
+from api.hardening import LOOPBACK, Hardening
+from api.links import links_of
+from api.routes import backups, downloads, health, listing, metrics, runs, scheduler
 from convault import __version__
 from convault.catalog import open_catalog
 from convault.settings import Settings, load_settings
@@ -32,12 +35,24 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version=__version__,
         description="Backups of conversations. Errors are problem details (RFC 9457).",
         redirect_slashes=False,
+        openapi_url="/openapi.json" if settings.convault_api_docs else None,
     )
     problems.install(app)
+    named = [name.strip() for name in settings.convault_api_hosts.split(",") if name.strip()]
+    app.add_middleware(Hardening, hosts=(*LOOPBACK, *named))
     app.state.guard = Guard(settings)
     closed = [Depends(caller)]  # each route says what scope it needs beyond that
     app.state.catalog = open_catalog(settings.catalog_url())
     app.state.settings = settings
+    app.state.links = links_of(settings)
+    app.state.repository = None
+    hide_queries()
     app.include_router(health.router)
+    app.include_router(downloads.router)  # by a link, or a key
+    # Fixed paths before `/{id}`.
+    app.include_router(metrics.router, dependencies=closed)
+    app.include_router(scheduler.router, dependencies=closed)
+    app.include_router(listing.router, dependencies=closed)
     app.include_router(backups.router, dependencies=closed)
+    app.include_router(runs.router, dependencies=closed)
     return app

@@ -6,6 +6,7 @@ caller must be allowed.
 
 from __future__ import annotations
 
+from math import ceil
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -16,19 +17,20 @@ from fastapi.security import (
     SecurityScopes,
 )
 
+from api.attempts import Attempts
 from api.caller import Caller, Scope
 from api.keys import caller_with, keys_of
-from api.problems import Forbidden, Unauthorized
+from api.problems import Forbidden, TooManyAttempts, Unauthorized
 from api.tokens import verifier_of
 from convault.errors import ConfigurationError
 from convault.settings import Settings
 
-_bearer = HTTPBearer(
+bearer_of = HTTPBearer(
     auto_error=False,
     description="`Authorization: Bearer <key>`, or the access token of a user of the Supabase "
     "project whose `app_metadata` has `convault_role`",
 )
-_header = APIKeyHeader(name="X-API-Key", auto_error=False, description="`X-API-Key: <key>`")
+header_of = APIKeyHeader(name="X-API-Key", auto_error=False, description="`X-API-Key: <key>`")
 
 
 class Guard:
@@ -37,6 +39,7 @@ class Guard:
     def __init__(self, settings: Settings) -> None:
         """ConfigurationError with the remedy when there is neither a key nor a project."""
         self._keys = keys_of(settings)
+        self._attempts = Attempts(settings.convault_failed_sign_ins)
         self._tokens = verifier_of(settings)
         if not self._keys and self._tokens is None:
             raise ConfigurationError(
@@ -45,8 +48,13 @@ class Guard:
                 ".env; or set CONVAULT_API_KEYS, or SUPABASE_URL for the tokens of its users."
             )
 
-    def caller(self, bearer: str | None, header: str | None) -> Caller:
-        """Whose key or token a request brings. Unauthorized, SigningKeysUnavailable."""
+    def caller(self, bearer: str | None, header: str | None, address: str = "") -> Caller:
+        """Whose key or token a request from this address brings. Unauthorized, TooManyAttempts,
+        SigningKeysUnavailable.
+
+        A right key is taken at any time: whoever shares an address with somebody who guesses is not
+        shut out. Tokens cost more to check, and are not looked at while the address is blocked.
+        """
         given = [text for text in (bearer, header) if text is not None]
         if not given:
             raise Unauthorized(
@@ -57,21 +65,32 @@ class Guard:
             caller = caller_with(text.encode("latin-1"), self._keys)
             if caller is not None:
                 return caller
-        if self._tokens is not None and bearer is not None and bearer.count(".") == 2:
-            return self._tokens.caller(bearer)
-        raise Unauthorized("This is no API key of this server; see its CONVAULT_API_KEY.")
+        blocked = self._attempts.seconds_blocked(address)
+        if blocked:
+            raise TooManyAttempts(
+                "Too many wrong keys or tokens came from your address. Try again in "
+                f"{ceil(blocked)} seconds."
+            )
+        try:
+            if self._tokens is not None and bearer is not None and bearer.count(".") == 2:
+                return self._tokens.caller(bearer)
+            raise Unauthorized("This is no API key of this server; see its CONVAULT_API_KEY.")
+        except Unauthorized:
+            self._attempts.failed(address)
+            raise
 
 
 def caller(
     request: Request,
     needed: SecurityScopes,
-    bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
-    header: Annotated[str | None, Depends(_header)],
+    bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer_of)],
+    header: Annotated[str | None, Depends(header_of)],
 ) -> Caller:
     """Who asks. Unauthorized without a right key or token, Forbidden when it does not allow what
     the route needs."""
     guard: Guard = request.app.state.guard
-    found = guard.caller(bearer.credentials if bearer else None, header)
+    address = request.client.host if request.client else ""
+    found = guard.caller(bearer.credentials if bearer else None, header, address)
     missing = [scope for scope in needed.scopes if not found.may(Scope(scope))]
     if missing:
         raise Forbidden(

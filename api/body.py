@@ -6,14 +6,25 @@ this is a dependency, so it comes after the key and reads no more than it must.
 
 from __future__ import annotations
 
+from asyncio import timeout
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Any, TypeVar
+
 from fastapi import Request
+from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 from starlette.requests import ClientDisconnect
 
 from api.problems import BodyTooLarge, MalformedBody, UnsupportedMediaType
+from convault.errors import OptionsError
+
+_Model = TypeVar("_Model", bound=BaseModel)
 
 MAX_BODY_BYTES = 1024 * 1024
 """Options take a few hundred bytes, with ten thousand ids 400 KB (`models.MAX_OPTIONS_BYTES`)."""
+LINGER_SECONDS = 0.5
+"""that a body which is too large is read on before it is refused"""
 
 
 async def json_body(request: Request) -> object:
@@ -38,6 +49,25 @@ async def json_body(request: Request) -> object:
         ) from None
 
 
+def parsed(model: type[_Model], body: object) -> _Model:
+    """The body as a model. OptionsError names the fields that are wrong, and repeats no value."""
+    try:
+        return model.model_validate(body)
+    except ValidationError as error:
+        reasons = "; ".join(
+            f"{'.'.join(map(str, e['loc'])) or 'body'}: {e['msg']}"
+            for e in error.errors(include_input=False, include_url=False)
+        )
+        raise OptionsError(f"This cannot be done: {reasons}. See /docs.") from None
+
+
+def described(model: type[BaseModel], example: object) -> dict[str, Any]:
+    """FastAPI's `openapi_extra` for a body that `json_body` reads."""
+    schema = model.model_json_schema(by_alias=True, ref_template="#/$defs/{model}")
+    content = {"application/json": {"schema": schema, "example": example}}
+    return {"requestBody": {"required": bool(schema.get("required")), "content": content}}
+
+
 async def _bounded(request: Request) -> bytes:
     too_large = BodyTooLarge(
         f"The body is larger than {MAX_BODY_BYTES} bytes, which no options need."
@@ -46,11 +76,22 @@ async def _bounded(request: Request) -> bytes:
     if announced.isdecimal() and int(announced) > MAX_BODY_BYTES:
         raise too_large
     body = bytearray()
+    pieces = request.stream()
     try:
-        async for piece in request.stream():
+        async for piece in pieces:
             body += piece
             if len(body) > MAX_BODY_BYTES:
+                await _let_go_by(pieces)
                 raise too_large
     except ClientDisconnect:
         raise MalformedBody("The connection closed before the whole body had come.") from None
     return bytes(body)
+
+
+async def _let_go_by(pieces: AsyncIterator[bytes]) -> None:
+    """Take what is on its way already, for a moment: a connection that is closed over unread bytes
+    is reset, and the answer may be lost with it."""
+    with suppress(TimeoutError):
+        async with timeout(LINGER_SECONDS):
+            async for _ in pieces:
+                pass

@@ -6,9 +6,14 @@ ApiError
 ├── MalformedBody         400  the body is not JSON, or did not come whole
 ├── Unauthorized          401  no key or token, or a wrong one
 ├── Forbidden             403  a right one that does not allow this
+├── LiveRestoreForbidden  403  a restore that may not be started from here
+├── KeyReused             409  an Idempotency-Key that came with other options before
 ├── BodyTooLarge          413  more bytes than any options need
 ├── UnsupportedMediaType  415  a body that does not say it is JSON
+├── RangeUnsatisfiable    416  a range that begins behind the end
 ├── InvalidRequest        422  a parameter is wrong
+├── TooManyAttempts       429  wrong keys or tokens, one after the other
+├── TooManyWaiting        429  the caller has enough backups waiting
 └── SigningKeysUnavailable 503  tokens cannot be checked for now (transient)
 """
 
@@ -19,7 +24,7 @@ import logging
 import traceback
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any, ClassVar
+from typing import Any
 from uuid import uuid4
 
 from fastapi import FastAPI, Request
@@ -42,7 +47,7 @@ _log = logging.getLogger("convault.api")
 class ApiError(ConvaultError):
     """The request itself cannot be served."""
 
-    headers: ClassVar[tuple[tuple[str, str], ...]] = ()
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 class MalformedBody(ApiError):
@@ -64,6 +69,18 @@ class Forbidden(ApiError):
     code, http_status = "forbidden", 403
 
 
+class LiveRestoreForbidden(ApiError):
+    """The API may not restore into live tables."""
+
+    code, http_status = "live-restore-forbidden", 403
+
+
+class KeyReused(ApiError):
+    """The Idempotency-Key came with other options before."""
+
+    code, http_status = "idempotency-key-reused", 409
+
+
 class BodyTooLarge(ApiError):
     """The body has more bytes than any options need."""
 
@@ -78,10 +95,33 @@ class UnsupportedMediaType(ApiError):
     headers = (("Accept", "application/json"),)
 
 
+class RangeUnsatisfiable(ApiError):
+    """The range that is asked for begins behind the end."""
+
+    code, http_status = "range-unsatisfiable", 416
+
+    def __init__(self, size: int) -> None:
+        """`size` of the whole, in bytes."""
+        super().__init__(f"The range begins behind the end: the whole has {size} bytes.", size=size)
+        self.headers = (("Content-Range", f"bytes */{size}"),)
+
+
 class InvalidRequest(ApiError):
     """A parameter of the request is wrong."""
 
     code, http_status = "invalid-request", 422
+
+
+class TooManyAttempts(ApiError):
+    """Too many wrong keys or tokens came from this address."""
+
+    code, http_status, transient = "too-many-attempts", 429, True
+
+
+class TooManyWaiting(ApiError):
+    """The caller has enough backups waiting."""
+
+    code, http_status, transient = "too-many-waiting", 429, True
 
 
 class SigningKeysUnavailable(ApiError):

@@ -11,7 +11,7 @@ import typer
 from pydantic.alias_generators import to_camel
 
 from cli import progress
-from cli.listing import as_object, omissions, selection, summary
+from cli.listing import as_object, omissions, selection, summary, taken_over
 from cli.opening import opened
 from cli.output import AsJson, print_json, say
 from cli.prefect_server import ensure_server
@@ -105,6 +105,12 @@ def backup(
             help="Keep id and email of the rows of auth.users that the backup references.",
         ),
     ] = False,
+    full: Annotated[
+        bool,
+        typer.Option(
+            "--full", help="Read every row again, also what is unchanged, and compare it."
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Back up now: one snapshot, every row of the conversations and what belongs to them.
@@ -118,8 +124,8 @@ def backup(
         options, format_, compression_level, conversation_ids=conversation, start_date=start_date,
         end_date=end_date, status=status, channel_ids=channel, participant_ids=participant,
         include_messages=False if no_messages else None, tables=tables,
-        include_users=True if include_users else None, exclude_tables=exclude_table,
-        exclude_columns=exclude_column, mask_columns=mask_column,
+        include_users=True if include_users else None, full=True if full else None,
+        exclude_tables=exclude_table, exclude_columns=exclude_column, mask_columns=mask_column,
     )  # fmt: skip
     settings = load_settings()
     settings.source_url()
@@ -133,6 +139,8 @@ def backup(
     else:
         print(record.id)
         say(summary(record))
+        if told := taken_over(record):
+            say(told)
         if selected := selection(record):
             say(selected)
         for line in omissions(record):

@@ -167,7 +167,7 @@ def omissions(record: BackupRecord) -> list[str]:
 def print_records(records: Sequence[BackupRecord], zone: tzinfo) -> None:
     """The table of `convault list`."""
     short = shortened(record.id for record in records)
-    columns = ("id", "created", "status", "rows", "stored", "ratio", "time", "drill")
+    columns = ("id", "created", "status", "rows", "stored", "new", "ratio", "time", "drill")
     filtered = any(described(record.options) for record in records)
     print_table(
         (*columns, "filter") if filtered else columns,
@@ -178,6 +178,7 @@ def print_records(records: Sequence[BackupRecord], zone: tzinfo) -> None:
                 record.status,
                 number(record.rows),
                 size(record.stored_bytes),
+                size(_new_bytes(record)),
                 ratio(_plain_bytes(record), record.stored_bytes),
                 duration(_seconds(record)),
                 _drilled(record, zone),
@@ -185,7 +186,7 @@ def print_records(records: Sequence[BackupRecord], zone: tzinfo) -> None:
             )
             for record in records
         ],
-        right=columns[3:7],
+        right=columns[3:8],
     )
     for record in records:
         if record.error:
@@ -236,6 +237,8 @@ def contents(manifest: Manifest) -> dict[str, Any]:
             for a in manifest.absent
         ],
         "revision": manifest.revision,
+        "parent_id": None if manifest.parent_id is None else str(manifest.parent_id),
+        "reuse": None if manifest.reuse is None else manifest.reuse.model_dump(mode="json"),
         "encryption": None
         if manifest.encryption is None
         else {
@@ -318,7 +321,9 @@ def _row_facts(record: BackupRecord, zone: tzinfo) -> Iterable[tuple[str, str]]:
     if record.flow_run_id is not None:
         yield "flow run", str(record.flow_run_id)
     for name, value in (record.metrics or {}).items():
-        if name == "warnings":
+        if name == "reused":
+            yield "taken over", taken_over(record)
+        elif name == "warnings":
             yield from (("warning", warning) for warning in value or ())
         elif value not in (None, []):
             yield name.replace("_", " "), _metric(name, value)
@@ -332,6 +337,10 @@ def _manifest_facts(manifest: Manifest) -> Iterable[tuple[str, str]]:
     yield "system", source.system_identifier
     yield "snapshot", f"{source.snapshot} of {source.taken_at}"
     yield "options", json.dumps(manifest.options)
+    if manifest.parent_id is not None:
+        yield "parent", str(manifest.parent_id)
+    if manifest.reuse is not None and manifest.reuse.since_full:
+        yield "last read whole", manifest.reuse.full_at.isoformat()
     asked, selected = described(manifest.options), manifest.selection
     if asked:
         yield "filter", asked
@@ -384,6 +393,23 @@ def _bytes(table: TableEntry) -> tuple[int, int]:
 def _plain_bytes(record: BackupRecord) -> int | None:
     value = (record.metrics or {}).get("plain_bytes")
     return value if isinstance(value, int) else None
+
+
+def _new_bytes(record: BackupRecord) -> int | None:
+    """Of the parts, those that were not in the store before."""
+    value = (record.metrics or {}).get("new_bytes")
+    return value if isinstance(value, int) else None
+
+
+def taken_over(record: BackupRecord) -> str:
+    """How much of a completed backup is its parent's, or why nothing is; '' for early ones."""
+    reused = (record.metrics or {}).get("reused")
+    if not reused:
+        return ""
+    if not reused["ranges"]:
+        return f"Every row was read: {reused['full_because']}."
+    ranges = f"{number(reused['ranges'])} of {number(reused['of_ranges'])} ranges"
+    return f"Taken over unchanged: {ranges}, {size(reused['stored_bytes'])}; the rest was read."
 
 
 def _seconds(record: BackupRecord) -> float | None:

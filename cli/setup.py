@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from cli.output import AsJson, print_json, say
-from convault.settings import load_settings
+from convault.settings import Settings, load_settings
 
 
 def init(
@@ -35,6 +35,7 @@ def init(
     settings.catalog_url()
     report = initialise(settings, new_repository=new_repository)
     key = signing_key.ensure(settings)
+    schedules = _schedules_again(settings)
     if as_json:
         print_json(
             {
@@ -45,9 +46,30 @@ def init(
                     {"backup": str(change.backup_id), "change": change.kind}
                     for change in report.changes
                 ],
+                "schedules": schedules,
                 "signing_key": {"key_ids": list(key.keys.ids), "made": key.made},
             }
         )
     else:
         print("\n".join(report.done))
     say(key.said)
+
+
+def _schedules_again(settings: Settings) -> list[str]:
+    """Make the schedules again that a Prefect server lost, when one is named; what was made."""
+    from prefect.settings import get_current_settings
+
+    from convault.catalog import open_catalog
+    from convault.errors import PrefectUnavailable
+    from deployments.schedules import rebuild
+
+    if not get_current_settings().api.url:
+        return []
+    try:
+        made = rebuild(open_catalog(settings.catalog_url()))
+    except PrefectUnavailable as error:
+        say(f"The schedules were not looked at: {error.message}")
+        return []
+    if made:
+        say(f"These schedules were made again on the Prefect server: {', '.join(made)}.")
+    return made

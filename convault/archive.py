@@ -45,9 +45,7 @@ def members_of(manifest: Manifest, stored: bytes | None = None) -> list[Member]:
     if "README.txt" in beside:
         first.append(beside["README.txt"])
     rest = [beside["schema.sql"]] if "schema.sql" in beside else []
-    if manifest.index is not None:
-        index = manifest.index
-        rest.append(Member(index.path, index.bytes, index.sha256, index.key))
+    rest += [Member(i.path, i.bytes, i.sha256, i.key) for i in manifest.all_indexes]
     rest += [
         Member(part.path, part.stored_bytes, part.sha256, part.key)
         for table in manifest.tables

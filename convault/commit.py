@@ -32,14 +32,17 @@ from convault.errors import (
     RepositoryError,
     StoreError,
 )
+from convault.layout import SHARED_INDEXES
 from convault.manifest import (
     FORMAT,
+    SHARED_INDEX,
     EncryptionFacts,
     IndexEntry,
     Manifest,
     MemberEntry,
     PartEntry,
     RangeEntry,
+    ReuseFacts,
     TableEntry,
     part_path,
 )
@@ -122,10 +125,12 @@ def build_manifest(
     keys: Iterable[RangeKey] = (),
     members: Sequence[MemberEntry],
     index: IndexEntry | None = None,
+    indexes: Sequence[IndexEntry] = (),
     parent_id: UUID | None = None,
     selection: Selection | None = None,
     digests: Mapping[TableName, str | None] | None = None,
     encryption: EncryptionFacts | None = None,
+    reuse: ReuseFacts | None = None,
 ) -> Manifest:
     """The manifest of these receipts: tables as in the dataset, parts and ranges in the order of
     their pages, parts numbered per table; `digests` are of the tables' rows
@@ -171,10 +176,18 @@ def build_manifest(
         statements=tuple(statements),
         members=tuple(members),
         index=index,
+        indexes=tuple(indexes),
+        features=() if index is None or is_beside(index) else (SHARED_INDEX,),
         selection=selection,
         absent=dataset.absent,
         encryption=encryption,
+        reuse=reuse,
     )
+
+
+def is_beside(index: IndexEntry) -> bool:
+    """Whether an index lies beside its manifest, and belongs to that backup alone."""
+    return not index.key.startswith(SHARED_INDEXES)
 
 
 def write_members(
@@ -210,17 +223,20 @@ def write_index(
     dataset: Dataset,
     parts: Iterable[Part],
     encryptor: Encryptor | None = None,
+    *,
+    shared: bool = False,
 ) -> IndexEntry | None:
     """Store the index from conversation to parts and frames beside the manifest, as `write_members`
-    does; None where there is no root or it has no primary key: conversations have no name then."""
+    does, or where later backups can share it; None where there is no root or it has no primary key:
+    conversations have no name then. Parts that were taken over are in the parent's index."""
     tables = indexed(dataset)
     if not tables:
         return None
     data = conversations.build(parts)
     if encryptor is None:
-        return repository.put_index(backup_id, data, tables)
+        return repository.put_index(backup_id, data, tables, shared=shared)
     sealed = encryptor.encrypt_once(data)
-    entry = repository.put_index(backup_id, sealed, tables, encrypted=True)
+    entry = repository.put_index(backup_id, sealed, tables, encrypted=True, shared=shared)
     return entry.model_copy(update=encryptor.index_blocks(data))
 
 
@@ -405,6 +421,9 @@ def _range_entry(key: RangeKey, rows: int) -> RangeEntry:
         rows=rows,
         key=key.key,
         reason=key.reason,
+        taken_over=key.taken_over,
+        read_because="" if key.read_because == key.reason else key.read_because,
+        digest=key.digest,
     )
 
 

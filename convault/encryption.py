@@ -82,11 +82,15 @@ class Encryptor:
     @property
     def facts(self) -> EncryptionFacts:
         """What the manifest says of it."""
+        return self.facts_with(())
+
+    def facts_with(self, others: Iterable[DigestKey]) -> EncryptionFacts:
+        """The same of a backup that holds parts of earlier ones, under their digest keys."""
         return EncryptionFacts(
             scheme="age",
             recipients=self.recipients,
             access="part",
-            digest_keys=(self.digest_key,),
+            digest_keys=(self.digest_key, *others),
         )
 
     def digest(self, plain: bytes | Iterable[bytes]) -> str:

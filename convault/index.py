@@ -224,11 +224,14 @@ def build(parts: Iterable[Part]) -> bytes:
     return _as_parquet(ordered.select("conversation", "part", *_ENTRIES.names()[1:]))
 
 
-def renamed(data: bytes, keys: Mapping[str, str]) -> bytes:
-    """The index, from `build`, of a backup whose parts were stored anew: `keys` leads from the old
-    key of each part to the new one. IntegrityError when it names others, or is no index."""
+def renamed(pieces: Sequence[bytes], keys: Mapping[str, str]) -> bytes:
+    """One index, as from `build`, of a backup whose parts were stored anew, out of the `pieces` of
+    its own: `keys` leads from the old key of each part to the new one. What a later piece says of
+    other parts was an earlier backup's. IntegrityError when they fit no part, or are no index."""
     try:
-        whole = pl.read_parquet(io.BytesIO(data))
+        first, *others = [pl.read_parquet(io.BytesIO(data)) for data in pieces]
+        known = [piece.filter(pl.col("part").is_in(list(keys))) for piece in others]
+        whole = pl.concat([first, *known]).unique(maintain_order=True)
         moved = whole.with_columns(part=pl.col("part").replace_strict(keys, return_dtype=pl.String))
         ordered = moved.sort("conversation", "part", "first_frame", "offset", nulls_last=True)
     except pl.exceptions.PolarsError:

@@ -23,6 +23,8 @@ MANIFEST_NAME = "datapackage.json"
 MEMBER_NAMES = ("README.txt", "schema.sql")
 INDEX_NAME = "index.parquet"
 INDEX_NAMES = (INDEX_NAME, INDEX_NAME + ENCRYPTED)
+INDEX_SUFFIXES = (".parquet", ".parquet" + ENCRYPTED)
+SHARED_INDEXES = "data/=index/"
 PLAIN_SUFFIXES = (".ndjson", ".ndjson.zst", ".csv", ".csv.zst", ".parquet")
 SUFFIXES = (*PLAIN_SUFFIXES, *(suffix + ENCRYPTED for suffix in PLAIN_SUFFIXES))
 
@@ -54,7 +56,24 @@ def part_key(table: TableName, sha256: str, suffix: str) -> str:
         raise ValueError(f"not a SHA-256 in lower-case hex: {sha256!r}")
     if suffix not in SUFFIXES:
         raise ValueError(f"not the suffix of a part: {suffix!r}")
-    return f"data/{table_path(table)}/{sha256}{suffix}"
+    return f"{parts_of(table)}{sha256}{suffix}"
+
+
+def shared_index_key(sha256: str, encrypted: bool) -> str:
+    """Key of an index that backups may share. No table has such a folder: `=in` is no byte."""
+    if not _SHA256.fullmatch(sha256):
+        raise ValueError(f"not a SHA-256 in lower-case hex: {sha256!r}")
+    return f"{SHARED_INDEXES}{sha256}{INDEX_SUFFIXES[encrypted]}"
+
+
+def index_path(number: int, encrypted: bool) -> str:
+    """The name in the tar of a backup's further index `number`, from 1."""
+    return f"index.{number:05d}{INDEX_SUFFIXES[encrypted]}"
+
+
+def parts_of(table: TableName) -> str:
+    """The folder of the table's parts."""
+    return f"data/{table_path(table)}/"
 
 
 def damaged_key(key: str, sha256: str) -> str:
@@ -162,6 +181,8 @@ def _fault_of_members(manifest: Manifest) -> str | None:
     ]
     for member in beside:
         keys = [member_key(manifest.backup_id, member.path)]
+        if member is index:
+            keys.append(shared_index_key(member.sha256, member.path == INDEX_NAMES[True]))
         if manifest.revision > 1:
             keys.append(revised_member_key(manifest.backup_id, member.path, member.sha256))
         if member.key not in keys:
@@ -169,6 +190,13 @@ def _fault_of_members(manifest: Manifest) -> str | None:
     encrypted = manifest.encryption is not None
     if index is not None and index.path != INDEX_NAMES[encrypted]:
         return f"its index is {index.path!r}"
+    if manifest.indexes and index is None:
+        return "it has further indexes, and no index"
+    for number, further in enumerate(manifest.indexes, 1):
+        if further.path != index_path(number, encrypted):
+            return f"its further index is {further.path!r}"
+        if further.key != shared_index_key(further.sha256, encrypted):
+            return f"the key of {further.path} is {further.key!r}"
     return None
 
 
@@ -181,11 +209,11 @@ def _fault_of_encryption(manifest: Manifest) -> str | None:
         (facts.recipients, *(key.recipients for key in facts.digest_keys))
     ):
         return "it is encrypted to nobody"
-    index = manifest.index
-    if index is not None and index.digest_key not in (*keys, None):
-        return f"there is no digest key {index.digest_key!r}"
-    if index is not None and (index.digest_key is None) == bool(index.plain_blocks):
-        return "the blocks of its index have no digest key, or the other way round"
+    for index in manifest.all_indexes:
+        if index.digest_key not in (*keys, None):
+            return f"there is no digest key {index.digest_key!r}"
+        if (index.digest_key is None) == bool(index.plain_blocks):
+            return f"the blocks of {index.path} have no digest key, or the other way round"
     for table in manifest.tables:
         for part in table.parts:
             if part.encrypted != (part.digest_key is not None):

@@ -31,7 +31,10 @@ from convault.models import (
 FORMAT = 1
 """The repository format that this version writes, and the newest that it reads; 0 is read too."""
 
-FEATURES: frozenset[str] = frozenset()
+SHARED_INDEX = "shared-index"
+"""an index may lie where backups share it, and there may be further ones"""
+
+FEATURES: frozenset[str] = frozenset({SHARED_INDEX})
 """What a manifest may ask its reader to know beyond format 1. Fields that are not known are passed
 over; so whatever would be misread without a new field goes along with the name of a feature."""
 
@@ -54,6 +57,12 @@ class RangeEntry(_Stored):
     key: Sha256 | None
     reason: str = ""
     """why there is no key"""
+    taken_over: bool = False
+    """whether its parts are those of the parent backup, and were not read again"""
+    read_because: str = ""
+    """why its rows were read although there is a parent; '' when they were not, or there is none"""
+    digest: Annotated[str, Field(pattern=row_digest.PATTERN)] | None = None
+    """of its rows, as that of the table, which is the sum of its ranges'"""
 
 
 class PartEntry(_Stored):
@@ -108,10 +117,10 @@ class MemberEntry(_Stored):
 
 
 class IndexEntry(_Stored):
-    """The index from conversation to parts and frames, which lies beside the manifest and goes into
-    the tar under the same name."""
+    """An index from conversation to parts and frames, and its name in the tar. It lies beside the
+    manifest, or where backups share it."""
 
-    path: Literal["index.parquet", "index.parquet.age"]
+    path: str
     key: str
     sha256: Sha256
     bytes: Count
@@ -149,6 +158,28 @@ class EncryptionFacts(_Stored):
     digest_keys: tuple[DigestKey, ...]
 
 
+class ReuseFacts(_Stored):
+    """What of a backup was taken over from its parent, and when everything was last read."""
+
+    range_pages: Annotated[int, Field(ge=1, lt=2**32)]
+    """heap pages of a range; kept from backup to backup until one reads everything"""
+    reason: str = ""
+    """why every row was read; '' when what is unchanged was taken over"""
+    ranges: Count = 0
+    """taken over"""
+    rows: Count = 0
+    """in them"""
+    stored_bytes: Count = 0
+    """of the objects that hold them"""
+    since_full: Count = 0
+    """backups since the last one that read every row; 0: this one did"""
+    full_at: AwareDatetime
+    """when that one was taken"""
+    differing: tuple[str, ...] = ()
+    """ranges that were read again, whose key is the parent's and whose stored rows are not: one of
+    the two backups is wrong"""
+
+
 class Manifest(_Stored):
     """Everything that a reader needs to know."""
 
@@ -168,7 +199,11 @@ class Manifest(_Stored):
     statements: tuple[Statement, ...]
     members: tuple[MemberEntry, ...]
     index: IndexEntry | None = None
-    """None when there is no root, or it has no primary key"""
+    """of the parts that this backup has written itself; None when there is no root, or it has no
+    primary key"""
+    indexes: tuple[IndexEntry, ...] = ()
+    """of the parts that were taken over: the indexes of earlier backups, the newest first, which
+    may tell of other parts too"""
     selection: Selection | None = None
     """how rows were selected; None when every row of the tables is in the backup"""
     absent: tuple[Absence, ...] = ()
@@ -183,6 +218,8 @@ class Manifest(_Stored):
     """reserved for rows that were taken out later"""
     encryption: EncryptionFacts | None = None
     """None when the parts are not encrypted"""
+    reuse: ReuseFacts | None = None
+    """None in backups of versions that took nothing over"""
 
     @property
     def restored(self) -> tuple[TableEntry, ...]:
@@ -210,20 +247,23 @@ class Manifest(_Stored):
         """Of all parts, before compression."""
         return sum(part.plain_bytes for table in self.tables for part in table.parts)
 
+    @property
+    def all_indexes(self) -> tuple[IndexEntry, ...]:
+        """Its own, then those of earlier backups."""
+        return (*(() if self.index is None else (self.index,)), *self.indexes)
+
     def objects(self) -> dict[str, int]:
         """Every key that the backup needs beside its manifest, with its size in bytes."""
         sizes = {p.key: p.stored_bytes for t in self.tables for p in t.parts}
         sizes.update({member.key: member.bytes for member in self.members})
-        if self.index is not None:
-            sizes[self.index.key] = self.index.bytes
+        sizes.update({index.key: index.bytes for index in self.all_indexes})
         return sizes
 
     def digests(self) -> dict[str, str]:
         """The SHA-256 of the stored bytes of each of `objects`, by key."""
         found = {p.key: p.sha256 for t in self.tables for p in t.parts}
         found.update({member.key: member.sha256 for member in self.members})
-        if self.index is not None:
-            found[self.index.key] = self.index.sha256
+        found.update({index.key: index.sha256 for index in self.all_indexes})
         return found
 
     def to_bytes(self) -> bytes:

@@ -140,6 +140,8 @@ class BackupOptions(BaseModel):
     """columns of whose values only a mask leaves the database"""
     include_users: StrictBool = False
     """keep key and email of the rows of `auth.users` that the backup's rows reference"""
+    full: StrictBool = False
+    """read every row again, also what an earlier backup holds unchanged, and compare"""
 
     @model_validator(mode="after")
     def _one_thing_for_a_column(self) -> BackupOptions:
@@ -409,6 +411,12 @@ class RangeKey:
     """SHA-256, hex"""
     reason: str = ""
     """for people: why there is no key"""
+    taken_over: bool = False
+    """whether its parts are those of the parent backup"""
+    read_because: str = ""
+    """for people: why its rows were read; '' when it was taken over"""
+    digest: str | None = None
+    """of its rows (`convault.row_digest`); None where it is not known"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from typing import Any
 
 import zstandard
 
-from convault.models import BackupOptions, Range, SourceFacts
+from convault.models import MAX_PART_BYTES, BackupOptions, Range, SourceFacts
 
 SCHEME = 2
 """Of the encoding below, and of what Convault itself makes of rows (order, frames, quoting). With
@@ -56,10 +56,12 @@ class Fingerprint:
     """of 64-bit hashes, in decimal"""
 
 
-def writing(options: BackupOptions, recipients: Sequence[str] = ()) -> dict[str, Any]:
+def writing(
+    options: BackupOptions, recipients: Sequence[str] = (), part_bytes: int = MAX_PART_BYTES
+) -> dict[str, Any]:
     """What the bytes of a part depend on besides the rows' text, and who can read them: its
-    `recipients`, none when it is not encrypted. Filters are not among it: a filtered backup has no
-    keys."""
+    `recipients`, none when it is not encrypted; and how many plain bytes a part has at most.
+    Filters are not among it: a filtered backup has no keys."""
     return {
         "scheme": SCHEME,
         "format": options.format.value,
@@ -67,6 +69,7 @@ def writing(options: BackupOptions, recipients: Sequence[str] = ()) -> dict[str,
         "libraries": {name: version(name) for name in _LIBRARIES},
         "zstd": list(zstandard.ZSTD_VERSION),
         "recipients": sorted(recipients),
+        "part_bytes": part_bytes,
     }
 
 
@@ -76,6 +79,42 @@ def obstacle(facts: SourceFacts, provenance: Provenance) -> str:
     if unknown:
         return f"the role may not ask for {', '.join(unknown)}"
     return provenance.obstacle
+
+
+_XIDS = 2**31
+"""transactions within which a 32-bit number is known from its neighbours"""
+
+
+def incomparable(earlier: SourceFacts, now: SourceFacts) -> str:
+    """Why keys of an earlier backup must not be compared with those of `now`, for people; '' when
+    they may be: the sum in a key tells versions of rows apart only while history goes on from
+    there, and the number of a transaction comes again after 2^32 of them."""
+    before, after = _position(earlier.wal_position), _position(now.wal_position)
+    if None in (before, after, earlier.next_xid, now.next_xid):
+        return "how far the source's log and transactions had come is not known"
+    assert before is not None
+    assert after is not None
+    assert earlier.next_xid is not None
+    assert now.next_xid is not None
+    if after < before:
+        return (
+            f"the source's log is at {now.wal_position} and was at {earlier.wal_position}: it was "
+            "put back"
+        )
+    if now.next_xid < earlier.next_xid:
+        return "the source's transactions are behind those of the earlier backup: it was put back"
+    if now.next_xid - earlier.next_xid >= _XIDS:
+        return "more than 2^31 transactions came since the earlier backup"
+    return ""
+
+
+def _position(text: str) -> int | None:
+    """Of a `pg_lsn` as Postgres writes it."""
+    high, slash, low = text.partition("/")
+    try:
+        return (int(high, 16) << 32) + int(low, 16) if slash else None
+    except ValueError:
+        return None
 
 
 def range_key(

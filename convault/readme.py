@@ -107,8 +107,8 @@ _SELECIONADAS = _Selected(
     "Conversas encontradas: {}. Como estavam num mesmo instante:",
     "NADA FOI ENCONTRADO: esta cópia está completa, e não tem linhas. Como estava no instante:",
 )
-_INDEX = "  index.parquet     where in the files the rows of each conversation lie\n"
-_INDICE = "  index.parquet     onde, nos arquivos, estão as linhas de cada conversa\n"
+_INDEX = "  index*.parquet    where in the files the rows of each conversation lie\n"
+_INDICE = "  index*.parquet    onde, nos arquivos, estão as linhas de cada conversa\n"
 
 _ENGLISH = """\
 Convault backup {id}

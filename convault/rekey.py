@@ -32,6 +32,7 @@ from convault.layout import INDEX_NAMES, part_path
 from convault.loading import read_stored
 from convault.manifest import (
     FORMAT,
+    SHARED_INDEX,
     IndexEntry,
     Manifest,
     MemberEntry,
@@ -244,6 +245,8 @@ def _revised(
             "tables": tuple(_table(t, rewritten, encryptor) for t in manifest.tables),
             "members": tuple(_member(repository, manifest, m) for m in manifest.members),
             "index": entry,
+            "indexes": (),
+            "features": tuple(f for f in manifest.features if f != SHARED_INDEX),
         }
     )
     return new, 0 if entry is None else entry.bytes
@@ -283,10 +286,11 @@ def _index(
     entry = manifest.index
     if entry is None:
         return None
-    data = _beside(repository, entry)
-    if manifest.encryption is not None:
-        data = opener.decrypted(entry.key, data)
-    renamed = index.renamed(data, {old: new.key for old, new in rewritten.items()})
+    pieces = []
+    for piece in manifest.all_indexes:
+        data = _beside(repository, piece)
+        pieces.append(data if manifest.encryption is None else opener.decrypted(piece.key, data))
+    renamed = index.renamed(pieces, {old: new.key for old, new in rewritten.items()})
     stored = repository.put_revised(
         manifest.backup_id, INDEX_NAMES[True], encryptor.encrypt(renamed)
     )

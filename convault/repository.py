@@ -259,11 +259,20 @@ class Repository:
         return MemberEntry.model_validate(self._put_beside(backup_id, path, data))
 
     def put_index(
-        self, backup_id: UUID, data: bytes, tables: Sequence[TableName], *, encrypted: bool = False
-    ) -> IndexEntry:
-        """Store the index of a backup that is being made, as `put_member` stores its files;
-        `tables` are those that it covers."""
-        beside = self._put_beside(backup_id, layout.INDEX_NAMES[encrypted], data)
+        self, backup_id: UUID, data: bytes, tables: Sequence[TableName], *, encrypted: bool = False,
+        shared: bool = False,
+    ) -> IndexEntry:  # fmt: skip
+        """Store the index of a backup that is being made, as `put_member` stores its files, or
+        `shared` under its digest, where later backups can name it too; `tables` are those that it
+        covers."""
+        path = layout.INDEX_NAMES[encrypted]
+        if shared:
+            sha256 = digest(data).hexdigest()
+            key = layout.shared_index_key(sha256, encrypted)
+            self.put_part(key, sha256, data)
+            beside = {"path": path, "key": key, "sha256": sha256, "bytes": len(data)}
+        else:
+            beside = self._put_beside(backup_id, path, data)
         # Of an encrypted one, blocks are told before encryption.
         digests = () if encrypted else index.blocks(data)
         return IndexEntry.model_validate({**beside, "tables": tuple(tables), "blocks": digests})

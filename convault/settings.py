@@ -52,6 +52,14 @@ class Settings(BaseSettings):
     """a file that holds the passphrase of identity files"""
     convault_mask_key: SecretStr | None = None
     """what `maskColumns` hashes with; whoever has it can try values until a mask agrees"""
+    convault_api_hosts: str = ""
+    """names, with commas between, that requests to the API may be for, beside those of loopback"""
+    convault_api_docs: bool = True
+    """whether the API serves /docs and /openapi.json, which are open"""
+    convault_failed_sign_ins: int = Field(default=20, ge=1)
+    """wrong keys or tokens of one address in a minute, after which it is blocked"""
+    convault_allow_live_restore: bool = False
+    """whether the API may start restores that change rows of live tables, or go into the source"""
     convault_timezone: ZoneInfo = ZoneInfo("UTC")
 
     convault_root_table: str = "conversations"
@@ -69,8 +77,12 @@ class Settings(BaseSettings):
 
     convault_workers: int = Field(default=2, ge=1, le=32)
     """chunks carried at the same time"""
-    convault_range_pages: int = Field(default=2048, ge=1)
-    """heap pages of a range"""
+    convault_range_pages: int = Field(default=1024, ge=1)
+    """heap pages of a range, from the next backup on that reads every row"""
+    convault_full_every: int = Field(default=30, ge=0)
+    """one of so many backups reads every row; 0: none for their number"""
+    convault_full_days: float = Field(default=30.0, ge=0, le=36500)
+    """days after which a backup reads every row again; 0: never for their age"""
     convault_part_bytes: int = Field(default=MAX_PART_BYTES, ge=1024, le=MAX_PART_BYTES)
     """plain bytes of a part at most"""
     convault_chunk_bytes: int = Field(default=64 * 1024 * 1024, ge=1024)

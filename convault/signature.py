@@ -72,6 +72,11 @@ class SigningKeys:
         """What may be told of each key; nothing can be signed with it."""
         return tuple(_id(key) for key in self._keys)
 
+    def derived(self, purpose: bytes) -> tuple[bytes, ...]:
+        """A secret of 32 bytes for another purpose from each key, in their order. It tells nothing
+        of the key (HMAC as a key derivation function, NIST SP 800-108)."""
+        return tuple(hmac.digest(key, b"derive: " + purpose, "sha256") for key in self._keys)
+
     def sign(self, data: bytes) -> bytes:
         """A manifest as `Manifest.to_bytes` writes it, with a signature behind its last member; as
         it is when there is no key. The same bytes for the same manifest and key."""

@@ -12,7 +12,7 @@ from flows.running import Run
 from tasks.boundary import contained
 from tasks.carry import Work
 from tasks.chunk import chunk
-from tasks.count import count
+from tasks.count import count, digest
 from tasks.load import Load
 from tasks.record import record
 
@@ -33,31 +33,40 @@ def backup(
     with run.recorded(), progress_shown():
         while run.record is None:
             with run.attempt():
+                parentage = run.parentage()
                 with run.snapshot() as snapshot:
+                    repository = run.installation.repository
                     with tally.timed("chunk"):
                         plan = chunk(
                             snapshot,
                             options,
+                            parentage,
+                            repository,
                             recipients=run.encryptor.recipients if run.encryptor else (),
                             range_pages=settings.convault_range_pages,
                             chunk_bytes=settings.convault_chunk_bytes,
+                            part_bytes=settings.convault_part_bytes,
                             workers=settings.convault_workers,
                         ).content
-                    repository = run.installation.repository
-                    tally.plan(plan.chunks)
+                    tally.plan(plan.chunks, plan.taking)
                     work = Work(
                         snapshot.content, repository, options, settings.convault_part_bytes, tally,
                         run.encryptor,
                     )  # fmt: skip
                     parts = carry_all(plan.chunks, work, settings.convault_workers)
                     with tally.timed("count"):
-                        tables = snapshot.content.dataset.tables
-                        counts = {table.name: count(snapshot, table) for table in tables}
+                        plan = digest(
+                            snapshot, Load("plan", plan), settings.convault_workers
+                        ).content
+                        counts = {
+                            table.name: count(snapshot, table, Load("ranges", plan.keys_of(table)))
+                            for table in snapshot.content.dataset.tables
+                        }
                 with tally.timed("record"):
                     run.record = record(
                         run.backup_id, options, repository, run.catalog, run.lease, snapshot,
-                        counts, Load("parts", parts), Load("keys", plan.keys),
-                        Load("metrics", tally.metrics()), run.encryptor, run.installation.signing,
+                        counts, Load("parts", parts), Load("plan", plan),
+                        Load("tally", tally), run.encryptor, run.installation.signing,
                     )  # fmt: skip
     assert run.record is not None
     publish(run.record, run.installation.repository)

@@ -22,11 +22,13 @@ from convault.encryption import Encryptor
 from convault.errors import ConvaultError, LeaseLost, SnapshotLost, SourceUnavailable
 from convault.installation import Installation, open_installation
 from convault.models import BackupOptions
+from convault.parent import Parentage, Policy
 from convault.progress import report
 from convault.settings import load_settings
 from convault.sources.base import Snapshot
 from tasks.begin import begin
 from tasks.boundary import unexpected
+from tasks.find_parent import find_parent
 from tasks.load import Load
 from tasks.reconcile import reconcile
 from tasks.tally import Tally
@@ -119,6 +121,18 @@ class Run:
             for warning in taken.warnings:
                 get_run_logger().warning("%s", warning)
             yield Load(f"snapshot {taken.facts.snapshot}", taken)
+
+    def parentage(self) -> Load[Parentage]:
+        """Of which earlier backup ranges may be taken over. Asked anew for each snapshot."""
+        settings = self.settings
+        return find_parent(
+            self.installation.repository,
+            self.catalog,
+            self.options,
+            Load("signing keys", self.installation.signing),
+            self.encryptor,
+            Policy(settings.convault_full_every, settings.convault_full_days),
+        )
 
     def _find_complete(self) -> None:
         """An earlier run of the same backup may have been killed after it wrote the manifest."""

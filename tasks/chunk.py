@@ -4,14 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from prefect import task
 
 from convault import ranges
-from convault.models import BackupOptions, Chunk, Range, RangeKey, Table
+from convault.layout import SHARED_INDEXES, parts_of
+from convault.models import (
+    MAX_PART_BYTES,
+    BackupOptions,
+    Chunk,
+    Range,
+    RangeKey,
+    Table,
+)
+from convault.parent import Parentage
 from convault.progress import report
 from convault.range_keys import obstacle, range_key, writing
+from convault.repository import Repository
+from convault.reuse import Taking, take_over
 from convault.sources.base import Snapshot
 from tasks.boundary import contained
 from tasks.load import Load
@@ -23,8 +34,23 @@ class Plan:
     """The work of one snapshot."""
 
     chunks: tuple[Chunk, ...]
-    keys: tuple[RangeKey, ...]
-    """of every range, in the order of the chunks; of a filtered backup without a key"""
+    """of the ranges that are read"""
+    taking: Taking
+    """every range with its key, of a filtered backup without one; and what need not be read"""
+    range_pages: int
+
+    @property
+    def keys(self) -> tuple[RangeKey, ...]:
+        """Of every range, in the order of the chunks."""
+        return self.taking.keys
+
+    def with_keys(self, keys: Sequence[RangeKey]) -> Plan:
+        """The same plan with other keys of its ranges."""
+        return replace(self, taking=replace(self.taking, keys=tuple(keys)))
+
+    def keys_of(self, table: Table) -> tuple[RangeKey, ...]:
+        """Of the table's own."""
+        return tuple(key for key in self.keys if key.range.table == table.name)
 
 
 @task(name="chunk", tags=TAGS, retries=4, **POLICY)
@@ -32,25 +58,58 @@ class Plan:
 def chunk(
     snapshot: Load[Snapshot],
     options: BackupOptions,
+    parentage: Load[Parentage],
+    repository: Repository,
     *,
     recipients: Sequence[str],
     range_pages: int,
     chunk_bytes: int,
+    part_bytes: int,
     workers: int,
 ) -> Load[Plan]:
-    """Every range of every table of the snapshot's dataset with its key, those that have rows to
-    read packed into chunks of `chunk_bytes`. Parts are encrypted to the `recipients`, if there are
-    any. Keys are asked for by so many `workers` at a time."""
-    seen = snapshot.content
+    """Every range of every table of the snapshot's dataset with its key; those of the parent that
+    are unchanged are taken over, the others, if they have rows, packed into chunks of
+    `chunk_bytes`. Parts are encrypted to the `recipients`, if there are any. Keys are asked for by
+    so many `workers` at a time."""
+    found = plan(
+        snapshot.content, options, parentage.content, repository, recipients=recipients,
+        range_pages=range_pages, chunk_bytes=chunk_bytes, part_bytes=part_bytes, workers=workers,
+    )  # fmt: skip
+    return Load("plan", found)
+
+
+def plan(
+    seen: Snapshot, options: BackupOptions, parentage: Parentage, repository: Repository, *,
+    recipients: Sequence[str], range_pages: int, chunk_bytes: int, part_bytes: int, workers: int,
+) -> Plan:  # fmt: skip
+    """See `chunk`."""
+    pages = parentage.range_pages(range_pages)
     sized = [
         (range_, bytes_of(range_, table, seen))
         for table in seen.dataset.tables
         if table.kind == "r"  # a partitioned table holds no rows itself
-        for range_ in ranges_of(table, seen, range_pages)
+        for range_ in ranges_of(table, seen, pages)
     ]
-    keys = keys_of(seen, options, [range_ for range_, _ in sized], workers, recipients)
-    wanted = [(range_, size) for range_, size in sized if seen.pages(range_) != 0]
-    return Load("plan", Plan(tuple(ranges.pack(wanted, chunk_bytes)), tuple(keys)))
+    found = [range_ for range_, _ in sized]
+    keys = keys_of(seen, options, found, workers, recipients, part_bytes)
+    taking = take_over(
+        parentage, seen.facts, seen.dataset, keys, readers=recipients,
+        sizes=_sizes(parentage, repository),
+    )  # fmt: skip
+    to_read = taking.to_read
+    wanted = [
+        (range_, size) for range_, size in sized if range_ in to_read and seen.pages(range_) != 0
+    ]
+    return Plan(tuple(ranges.pack(wanted, chunk_bytes)), taking, pages)
+
+
+def _sizes(parentage: Parentage, repository: Repository) -> dict[str, int]:
+    """Of the objects that may be taken over: what is gone is read again."""
+    if parentage.parent is None or parentage.full_because:
+        return {}
+    tables = [table.name for table in parentage.parent.tables if table.parts]
+    folders = [SHARED_INDEXES, *map(parts_of, tables)]
+    return {info.key: info.size for folder in folders for info in repository.store.list(folder)}
 
 
 def ranges_of(table: Table, snapshot: Snapshot, range_pages: int) -> Sequence[Range]:
@@ -77,11 +136,12 @@ def keys_of(
     found: Sequence[Range],
     workers: int,
     recipients: Sequence[str] = (),
+    part_bytes: int = MAX_PART_BYTES,
 ) -> list[RangeKey]:
     """The key of each range, asked for by so many `workers` at a time; the first error ends it."""
     if snapshot.selection is not None:
         return [RangeKey(range_, reason="only some of its rows were selected") for range_ in found]
-    written = writing(options, recipients)
+    written = writing(options, recipients, part_bytes)
 
     def key(range_: Range) -> RangeKey:
         provenance = snapshot.provenance(snapshot.dataset.table(range_.table))

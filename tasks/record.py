@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from uuid import UUID
 
-from prefect import task
+from prefect import get_run_logger, task
 
 from convault import commit
 from convault.catalog.base import BackupRecord, Catalog, Lease
 from convault.encryption import Encryptor
+from convault.manifest import EncryptionFacts, Manifest
 from convault.models import BackupOptions, Part, RangeKey, TableName
 from convault.repository import Repository
+from convault.reuse import Taking, reuse_facts
 from convault.row_digest import Counted
 from convault.signature import SigningKeys
 from convault.sources.base import Snapshot
 from tasks.boundary import contained
+from tasks.chunk import Plan
 from tasks.load import Load
 from tasks.policy import POLICY, TAGS
+from tasks.tally import Tally
 
 
 @task(name="record", task_run_name="record {backup_id}", tags=TAGS, retries=5, **POLICY)
@@ -32,19 +36,46 @@ def record(
     snapshot: Load[Snapshot],
     counts: Mapping[TableName, Counted],
     parts: Load[Sequence[Part]],
-    keys: Load[Sequence[RangeKey]],
-    metrics: Load[dict[str, Any]],
+    plan: Load[Plan],
+    tally: Load[Tally],
     encryptor: Encryptor | None = None,
     signing: SigningKeys = SigningKeys(),  # noqa: B008  it cannot be changed
 ) -> BackupRecord:
     """Commit (see `convault.commit`); the row as it is then. Every step of it may be repeated.
+    `parts` are those that were read; those of ranges that were taken over come with the `plan`.
 
     IncompleteBackup when the parts are not what was counted, or what the keys were made of.
     """
+    manifest = composed(
+        backup_id, options, repository, snapshot.content, counts, parts.content, plan.content,
+        tally.content.warn, encryptor,
+    )  # fmt: skip
+    assert manifest.reuse is not None
+    tally.content.reuse(manifest.reuse)
+    for range_ in manifest.reuse.differing:
+        get_run_logger().error(
+            "%s: the rows that were read again are not those that backup %s holds, though nothing "
+            "changed them. One of the two is wrong: run `convault drill` on both.",
+            range_,
+            manifest.parent_id,
+        )
+    return commit.commit(
+        repository, catalog.content, lease.content, manifest,
+        metrics=tally.content.metrics(), keys=signing,
+    )  # fmt: skip
+
+
+def composed(
+    backup_id: UUID, options: BackupOptions, repository: Repository, seen: Snapshot,
+    counts: Mapping[TableName, Counted], parts: Sequence[Part], plan: Plan,
+    warn: Callable[[str], None], encryptor: Encryptor | None = None,
+) -> Manifest:  # fmt: skip
+    """The manifest, with what lies beside it stored; see `record`."""
+    taking = plan.taking
     rows = {table: counted.rows for table, counted in counts.items()}
-    commit.check_counts(rows, parts.content)
-    commit.check_keys(keys.content, parts.content)
-    seen = snapshot.content
+    whole = [*parts, *taking.parts]
+    commit.check_counts(rows, whole)
+    commit.check_keys(taking.keys, whole)
     members = commit.write_members(
         repository,
         backup_id,
@@ -55,7 +86,7 @@ def record(
         selection=seen.selection,
         encrypted=encryptor is not None,
     )
-    manifest = commit.build_manifest(
+    return commit.build_manifest(
         backup_id=backup_id,
         repository_id=repository.repository_id,
         options=options,
@@ -64,14 +95,45 @@ def record(
         statements=seen.statements,
         counts=rows,
         digests={table: counted.digest for table, counted in counts.items()},
-        parts=parts.content,
-        keys=keys.content,
+        parts=whole,
+        keys=lasting(taking.keys, seen, warn),
         members=members,
         selection=seen.selection,
-        index=commit.write_index(repository, backup_id, seen.dataset, parts.content, encryptor),
-        encryption=None if encryptor is None else encryptor.facts,
-    )
-    return commit.commit(
-        repository, catalog.content, lease.content, manifest,
-        metrics=metrics.content, keys=signing,
+        index=commit.write_index(
+            repository, backup_id, seen.dataset, parts, encryptor,
+            shared=seen.selection is None,  # or it is nobody's parent
+        ),
+        indexes=taking.indexes,
+        parent_id=None if taking.parent is None else taking.parent.backup_id,
+        encryption=encryption(encryptor, taking),
+        reuse=reuse_facts(
+            taking, whole, range_pages=plan.range_pages, taken_at=seen.facts.taken_at
+        ),
     )  # fmt: skip
+
+
+def lasting(
+    keys: Iterable[RangeKey], snapshot: Snapshot, warn: Callable[[str], None]
+) -> list[RangeKey]:
+    """The keys; without them, where what the snapshot shows could be taken back by a crash of the
+    server: then no later backup may compare its own with them."""
+    listed = list(keys)
+    if not any(key.key for key in listed):
+        return listed
+    why = snapshot.unsettled()
+    if not why:
+        return listed
+    warn(f"The next backup will read every row, because {why}.")
+    return [replace(k, key=None, reason=why) if k.key is not None else k for k in listed]
+
+
+def encryption(encryptor: Encryptor | None, taking: Taking) -> EncryptionFacts | None:
+    """With the digest keys of the parts that were taken over, and of the indexes that tell of
+    them."""
+    if encryptor is None:
+        return None
+    facts = None if taking.parent is None else taking.parent.encryption
+    needed = {part.digest_key for part in taking.parts}
+    needed |= {index.digest_key for index in taking.indexes}
+    others = () if facts is None else facts.digest_keys
+    return encryptor.facts_with(key for key in others if key.id in needed)

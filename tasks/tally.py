@@ -9,9 +9,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from convault.manifest import ReuseFacts
 from convault.models import Chunk, Range, StepSeconds
 from convault.progress import report
 from convault.repository import Stored
+from convault.reuse import Taking
 from convault.sources.base import Snapshot
 from tasks.upload import Uploaded
 
@@ -37,24 +39,33 @@ class Tally:
         self.replans = 0
         """how often the snapshot was lost"""
         self._not_included: list[str] | None = None
-        self._warnings: list[str] | None = None
+        self._seen_warnings: list[str] | None = None
         self._own_warnings: list[str] = []
+        self._taken: Taking | None = None
+        self._reuse: ReuseFacts | None = None
 
     def warn(self, warning: str) -> None:
-        """Keep what the run itself has to say of the backup, whatever snapshot it gets."""
-        self._own_warnings.append(warning)
+        """Keep what the run itself has to say of the backup, whatever snapshot it gets; once."""
+        if warning not in self._own_warnings:
+            self._own_warnings.append(warning)
+
+    def reuse(self, facts: ReuseFacts) -> None:
+        """Keep what the manifest says of what was taken over."""
+        with self._lock:
+            self._reuse = facts
 
     def see(self, snapshot: Snapshot) -> None:
         """Keep what the snapshot tells about what will not be in the backup: names."""
         self._not_included = [str(name) for name in snapshot.not_included]
-        self._warnings = [*self._own_warnings, *snapshot.warnings]
+        self._seen_warnings = list(snapshot.warnings)
 
-    def plan(self, chunks: Sequence[Chunk]) -> None:
-        """A snapshot's work begins: what an earlier snapshot's did counts no more, but for the time
-        it took and the bytes that it wrote to the store."""
+    def plan(self, chunks: Sequence[Chunk], taking: Taking | None = None) -> None:
+        """A snapshot's work begins, and what need not be read is taken over. What an earlier
+        snapshot's did counts no more, but for the time it took and the bytes that it wrote."""
         with self._lock:
             self._done.clear()
             self._keys.clear()
+            self._taken, self._reuse = taking, None
             self._parts = 0
             self._chunks = len(chunks)
             self._planned = sum(chunk.heap_bytes for chunk in chunks)
@@ -96,24 +107,55 @@ class Tally:
                 self._seconds[step] += getattr(seconds, step)
 
     def metrics(self) -> dict[str, Any]:
-        """For the row: what was read and stored so far, and what is not included (None when no
-        snapshot was taken). Sizes in bytes, times in seconds."""
+        """For the row: what was read or taken over, and stored so far, and what is not included
+        (None when no snapshot was taken). Sizes in bytes, times in seconds."""
         with self._lock:
-            plain, stored = self._done["serialize"], self._done["upload"]
+            taken = () if self._taken is None else self._taken.parts
+            plain = self._done["serialize"] + sum(part.plain_bytes for part in taken)
+            new = {part.key: part.stored_bytes for part in taken if part.key not in self._keys}
+            stored = self._done["upload"] + sum(new.values())
             return {
-                "rows": self._done["fetch"],
+                "rows": self._done["fetch"] + sum(part.rows for part in taken),
                 "plain_bytes": plain,
                 "stored_bytes": stored,
                 "new_bytes": self._new_bytes,
                 "ratio": round(plain / stored, 3) if stored else None,
-                "parts": self._parts,
+                "parts": self._parts + len(taken),
                 "chunks": self._chunks,
                 "replans": self.replans,
                 "not_included": self._not_included,
-                "warnings": self._warnings,
+                "warnings": self._all_warnings(),
                 "repaired": self._repaired,
+                **self._reused(),
                 "seconds": {
                     **{step: round(seconds, 3) for step, seconds in self._seconds.items()},
                     "total": round(time.monotonic() - self._started, 3),
                 },
             }
+
+    def _all_warnings(self) -> list[str] | None:
+        if self._seen_warnings is None:
+            return None
+        different = () if self._reuse is None else self._reuse.differing
+        told = [
+            f"{range_} was read again, and is stored otherwise than in the parent backup though "
+            "its key is the same: one of the two is wrong."
+            for range_ in different
+        ]
+        return [*told, *self._own_warnings, *self._seen_warnings]
+
+    def _reused(self) -> dict[str, Any]:
+        """What was taken over; nothing where that was not decided yet."""
+        if self._taken is None or self._reuse is None:
+            return {}
+        reuse = self._reuse
+        return {
+            "reused": {
+                "ranges": reuse.ranges,
+                "of_ranges": len(self._taken.keys),
+                "rows": reuse.rows,
+                "stored_bytes": reuse.stored_bytes,
+                "full_because": reuse.reason,
+                "differing": list(reuse.differing),
+            }
+        }

@@ -195,7 +195,10 @@ def through_api(
         answers = [client.get(PATH, headers={"Authorization": f"Bearer {key}x"})]
         answers.append(client.post(PATH, json={}))
         deadline = time.monotonic() + 90
-        while (status := client.get(PATH).json()[0]["status"]) in ("pending", "processing"):
+        while (status := client.get(PATH).json()["backups"][0]["status"]) in (
+            "pending",
+            "processing",
+        ):
             assert time.monotonic() < deadline, (folder / "worker.log").read_text()
             time.sleep(0.3)
         answers.append(client.get(PATH))

@@ -13,7 +13,12 @@ import pytest
 from convault.embedded.server import EmbeddedPostgres, wheel_binaries
 from tests.databases import Databases
 
-pytest_plugins = ["tests.prefect_server", "tests.object_servers", "tests.supabase_stack"]
+pytest_plugins = [
+    "tests.clusters",
+    "tests.prefect_server",
+    "tests.object_servers",
+    "tests.supabase_stack",
+]
 
 _SETTINGS = ("CONVAULT_", "SUPABASE_", "AWS_", "GOOGLE_", "AZURE_")
 SYSTEM_VERSIONS = {

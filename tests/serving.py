@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextvars
+import re
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from uuid import uuid4
 
 import httpx
 import uvicorn
@@ -62,3 +64,14 @@ def problem(answer: httpx.Response, status: int, code: str) -> dict[str, object]
     assert body["error"] == body["detail"]
     assert body["instance"] == answer.request.url.path
     return body
+
+
+def refused(client: httpx.Client, method: str, path: str, status: int, code: str) -> httpx.Response:
+    """Ask for a path of the OpenAPI document, with some id in it, and check that it is refused. An
+    answer to HEAD has no body to look at."""
+    answer = client.request(method, re.sub(r"{[a-z]+_id}", str(uuid4()), path))
+    if method == "head":
+        assert (answer.status_code, answer.content) == (status, b"")
+    else:
+        problem(answer, status, code)
+    return answer

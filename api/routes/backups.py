@@ -1,36 +1,34 @@
-"""`/api/communication/backups`: ask for a backup, list the backups."""
+"""`POST /api/communication/backups`: ask for a backup."""
 
 from __future__ import annotations
 
 import logging
 from datetime import UTC, datetime
 from typing import Annotated, Any
-from uuid import UUID, uuid4
+from uuid import UUID, uuid4, uuid5
 
-from fastapi import APIRouter, Depends, Query, Request, Response, Security
-from prefect.settings import (
-    PREFECT_API_REQUEST_TIMEOUT,
-    PREFECT_CLIENT_MAX_RETRIES,
-    temporary_settings,
-)
+from fastapi import APIRouter, Depends, Header, Response, Security
 
 from api.auth import caller
 from api.body import MAX_BODY_BYTES, json_body
-from api.caller import Scope
+from api.caller import Caller, Scope
+from api.patience import impatient
 from api.problems import (
     BodyTooLarge,
-    Forbidden,
-    InvalidRequest,
+    KeyReused,
     MalformedBody,
-    Unauthorized,
+    TooManyWaiting,
     UnsupportedMediaType,
     documented,
 )
-from convault.catalog.base import BackupRecord, BackupStatus, Catalog
+from api.routes.context import CLOSED, PREFIX, catalog_of, path_of, settings_of
+from api.routes.examples import RECORD
+from convault.catalog.base import BackupRecord, BackupStatus, Catalog, Query
 from convault.errors import (
     CatalogError,
     CatalogUnavailable,
     ConvaultError,
+    NotFoundError,
     OptionsError,
     RecipientMissing,
 )
@@ -40,30 +38,17 @@ from convault.recipients import require_recipient
 from convault.settings import Settings
 from deployments import start_backup
 
-PREFIX = "/api/communication/backups"
-
-_PATIENCE = {PREFECT_API_REQUEST_TIMEOUT: 10.0, PREFECT_CLIENT_MAX_RETRIES: 1}
-"""Seconds per request, and retries, for a Prefect server that does not answer. Prefect's own are 60
-and 5, right for a run that is under way; whoever waits for this answer has given up by then."""
+MAX_WAITING = 10
+"""backups of one caller that wait for their run"""
+_NAMESPACE = UUID("8d7a1f0e-8f1c-5b0a-9a53-2b6f2f0c7d11")
+"""of the ids that come from an Idempotency-Key; any fixed UUID would do"""
 
 _log = logging.getLogger("convault.api")
-
-
-def catalog_of(request: Request) -> Catalog:
-    """The application's catalog."""
-    catalog: Catalog = request.app.state.catalog
-    return catalog
 
 
 def requested_options(body: Annotated[object, Depends(json_body)]) -> BackupOptions:
     """The options that the body asks for. OptionsError names the fields that are wrong."""
     return BackupOptions.parse(body)
-
-
-def settings_of(request: Request) -> Settings:
-    """The application's settings."""
-    settings: Settings = request.app.state.settings
-    return settings
 
 
 _OPTIONS_BODY: dict[str, Any] = {
@@ -90,73 +75,83 @@ _OPTIONS_BODY: dict[str, Any] = {
     }
 }
 
-_EXAMPLE = BackupRecord(
-    id=UUID("0b6f4e0e-6a3e-4f39-9d4c-2f1c8b7f5a10"),
-    status=BackupStatus.PENDING,
-    options=BackupOptions().to_json(),
-    created_at=datetime(2026, 1, 31, 3, 0, tzinfo=UTC),
-    updated_at=datetime(2026, 1, 31, 3, 0, tzinfo=UTC),
-).model_dump(mode="json")
-
-_BOTH = {
-    **documented(Unauthorized, "This needs the API key: send `Authorization: Bearer <key>`."),
-    **documented(Forbidden, "This needs the scope operate. Use a key that has it."),
-    **documented(CatalogUnavailable, "The catalog cannot be reached: try again in a moment."),
-}
-
-router = APIRouter(prefix=PREFIX, tags=["backups"], responses=_BOTH)
+router = APIRouter(prefix=PREFIX, tags=["backups"], responses=CLOSED)
 
 
 @router.post(
     "",
     status_code=202,
-    dependencies=[Security(caller, scopes=[Scope.OPERATE])],
     summary="Start a backup",
     openapi_extra=_OPTIONS_BODY,
     responses={
         202: {
             "description": "The run is on its way; `Location` is the backup's own path",
-            "content": {"application/json": {"example": _EXAMPLE}},
+            "content": {"application/json": {"example": RECORD}},
             "headers": {"Location": {"schema": {"type": "string"}}},
         },
         **documented(MalformedBody, "The body is not JSON in UTF-8."),
         **documented(BodyTooLarge, f"The body is larger than {MAX_BODY_BYTES} bytes."),
         **documented(UnsupportedMediaType, "Send `Content-Type: application/json`."),
         **documented(RecipientMissing, "Nothing was backed up: earlier backups are encrypted."),
+        **documented(TooManyWaiting, f"{MAX_WAITING} of your backups are waiting already."),
         **documented(OptionsError, "compressionLevel: Input should be less than or equal to 22."),
     },
 )
 def create_backup(
+    who: Annotated[Caller, Security(caller, scopes=[Scope.OPERATE])],
     options: Annotated[BackupOptions, Depends(requested_options)],
     catalog: Annotated[Catalog, Depends(catalog_of)],
     settings: Annotated[Settings, Depends(settings_of)],
     response: Response,
+    idempotency_key: Annotated[
+        str | None,
+        Header(
+            min_length=1,
+            max_length=255,
+            description="the same key of the same caller gives the same backup, whatever comes "
+            "between: send one where a request may be sent twice",
+        ),
+    ] = None,
 ) -> BackupRecord:
     """Ask the source whether what is asked for can be, and whether there is somebody to encrypt it
     to, write the row as `pending`, hand the run to Prefect, and answer without waiting for it."""
     repository_id = _repository_id(catalog)
+    backup_id = uuid4()
+    if idempotency_key is not None:
+        backup_id = uuid5(_NAMESPACE, f"{repository_id}\n{who.name}\n{idempotency_key}")
+        there = _asked_before(catalog, backup_id, options)
+        if there is not None:
+            response.headers["Location"] = path_of(there.id)
+            return there
+    waiting = catalog.page(Query(status=BackupStatus.PENDING, requested_by=who.name, limit=1)).total
+    if waiting >= MAX_WAITING:
+        raise TooManyWaiting(
+            f"{waiting} backups that you asked for are waiting for their run. Wait until one has "
+            "begun, or cancel some."
+        )
     source_of(settings, options).check()
     require_recipient(settings.convault_encryption, catalog)
-    record = _start(catalog, _add_row(catalog, repository_id, options), options)
-    response.headers["Location"] = f"{PREFIX}/{record.id}"
+    row = _add_row(catalog, repository_id, backup_id, options, who)
+    record = _start(catalog, row, options)
+    response.headers["Location"] = path_of(record.id)
     return record
 
 
-@router.get(
-    "",
-    summary="List backups",
-    dependencies=[Security(caller, scopes=[Scope.LIST])],
-    responses={
-        200: {"content": {"application/json": {"example": [_EXAMPLE]}}},
-        **documented(InvalidRequest, "limit: Input should be less than or equal to 1000."),
-    },
-)
-def list_backups(
-    catalog: Annotated[Catalog, Depends(catalog_of)],
-    limit: Annotated[int, Query(ge=1, le=1000, description="backups at most")] = 100,
-) -> list[BackupRecord]:
-    """The rows of the table `backups`, newest first."""
-    return catalog.list(limit=limit)
+def _asked_before(catalog: Catalog, backup_id: UUID, options: BackupOptions) -> BackupRecord | None:
+    """The row that the same Idempotency-Key made; None when there is none, or its run was not
+    handed over yet. KeyReused."""
+    try:
+        there = catalog.get(backup_id)
+    except NotFoundError:
+        return None
+    if there.options != options.to_json():
+        raise KeyReused(
+            f"This Idempotency-Key asked for backup {backup_id} with other options. Use a key of "
+            "its own for each backup.",
+            backup=backup_id,
+        )
+    waits = there.status is BackupStatus.PENDING and there.flow_run_id is None
+    return None if waits else there
 
 
 def _repository_id(catalog: Catalog) -> UUID:
@@ -166,14 +161,17 @@ def _repository_id(catalog: Catalog) -> UUID:
     return repository_id
 
 
-def _add_row(catalog: Catalog, repository_id: UUID, options: BackupOptions) -> BackupRecord:
+def _add_row(
+    catalog: Catalog, repository_id: UUID, backup_id: UUID, options: BackupOptions, who: Caller
+) -> BackupRecord:
     now = datetime.now(UTC)  # the database puts its own time in its place
     return catalog.add(
         BackupRecord(
-            id=uuid4(),
+            id=backup_id,
             status=BackupStatus.PENDING,
             options=options.to_json(),
             repository_id=repository_id,
+            requested_by=who.name,
             created_at=now,
             updated_at=now,
         )
@@ -183,7 +181,7 @@ def _add_row(catalog: Catalog, repository_id: UUID, options: BackupOptions) -> B
 def _start(catalog: Catalog, record: BackupRecord, options: BackupOptions) -> BackupRecord:
     """Hand the run to Prefect; the row then names it, or says `failed` and why."""
     try:
-        with temporary_settings(_PATIENCE):
+        with impatient():
             flow_run_id = start_backup(options, record.id)
     except Exception as error:
         reason = error.message if isinstance(error, ConvaultError) else "see the API's log"

@@ -11,6 +11,8 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
+from convault.schedule import BackupSchedule
+
 
 class BackupStatus(StrEnum):
     """How far a backup is."""
@@ -56,6 +58,37 @@ class BackupRecord(BaseModel):
     """when a drill restored it and no check failed; None when the last drill failed"""
     drill: dict[str, Any] | None = None
     """the report of the last drill"""
+    requested_by: str | None = None
+    """API key or user that asked for it; None for a schedule or the command line"""
+
+
+class Query(BaseModel):
+    """Which rows of `backups` are asked for, newest first."""
+
+    model_config = ConfigDict(frozen=True)
+
+    status: BackupStatus | None = None
+    format: str | None = None
+    """of the options; rows of before there was a choice count as `json`"""
+    requested_by: str | None = None
+    created_from: datetime | None = None
+    created_to: datetime | None = None
+    """exclusive"""
+    after: tuple[datetime, UUID] | None = None
+    """go on behind the row with this time of creation and id"""
+    limit: int = 100
+
+
+class Page(BaseModel):
+    """Rows that were asked for."""
+
+    model_config = ConfigDict(frozen=True)
+
+    records: tuple[BackupRecord, ...]
+    total: int
+    """rows on all pages"""
+    more: bool
+    """whether there are rows behind the last of these"""
 
 
 class Recipient(BaseModel):
@@ -123,6 +156,9 @@ class Catalog(Protocol):
     ) -> list[BackupRecord]:
         """Newest first."""
 
+    def page(self, query: Query) -> Page:
+        """Some of the rows, and how many there are."""
+
     def begin(
         self, backup_id: UUID, options: dict[str, Any], flow_run_id: UUID | None = None
     ) -> Lease:
@@ -156,6 +192,15 @@ class Catalog(Protocol):
 
     def set_turn(self, repository_id: UUID, scope: str, slices: int, next_slice: int) -> None:
         """Let `next_slice` be the next."""
+
+    def schedules(self) -> Sequence[BackupSchedule]:
+        """The rows of `backup_schedules`, by name."""
+
+    def save_schedule(self, schedule: BackupSchedule) -> None:
+        """Insert the row, or set what it says where its id is there."""
+
+    def delete_schedule(self, schedule_id: UUID) -> None:
+        """Remove the row, if there is one."""
 
     def recipients(self) -> Sequence[Recipient]:
         """Everybody to whom backups are, or were, encrypted, in the order they were added."""

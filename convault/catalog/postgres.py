@@ -13,12 +13,13 @@ from uuid import UUID
 from psycopg.sql import SQL
 from psycopg.types.json import Jsonb
 
-from convault.catalog import migrations, objects, recipients, rows
-from convault.catalog.base import BackupRecord, BackupStatus, Lease, Recipient
+from convault.catalog import migrations, objects, recipients, rows, schedules
+from convault.catalog.base import BackupRecord, BackupStatus, Lease, Page, Query, Recipient
 from convault.catalog.connection import Connection, check_url, connect, connected, translated
 from convault.catalog.lease import PostgresLease
 from convault.catalog.locks import backup_key, one_at_a_time, try_lock, unlock
 from convault.errors import BusyError, CatalogError, CatalogUnavailable
+from convault.schedule import BackupSchedule
 
 _Result = TypeVar("_Result")
 
@@ -117,6 +118,10 @@ class PostgresCatalog:
         rest = where + SQL("ORDER BY created_at DESC, id LIMIT {}").format(limit)
         return self._do(lambda connection: rows.select(connection, rest, {}))
 
+    def page(self, query: Query) -> Page:
+        """Some of the rows, newest first, from one snapshot with their number."""
+        return self._do(lambda connection: rows.page(connection, query))
+
     def update(self, backup_id: UUID, **columns: Any) -> BackupRecord:
         """Set columns. CatalogError when this would take the row out of `completed` (or out of
         `failed`, unless to `completed`: whoever says that has written the manifest)."""
@@ -148,6 +153,20 @@ class PostgresCatalog:
             "seen_lease": seen.lease_expires_at,
         }
         return self._do(lambda c: rows.change(c, seen.id, columns, unchanged, parameters))
+
+    # Schedules
+
+    def schedules(self) -> Sequence[BackupSchedule]:
+        """By name."""
+        return self._do(schedules.select)
+
+    def save_schedule(self, schedule: BackupSchedule) -> None:
+        """There afterwards, as it says."""
+        self._do(lambda c: schedules.save(c, schedule))
+
+    def delete_schedule(self, schedule_id: UUID) -> None:
+        """Gone afterwards."""
+        self._do(lambda c: schedules.delete(c, schedule_id))
 
     # Recipients
 

@@ -11,7 +11,7 @@ from psycopg.sql import SQL, Composable, Identifier, Placeholder
 from psycopg.types.json import Jsonb
 from pydantic import ValidationError
 
-from convault.catalog.base import BackupRecord, BackupStatus
+from convault.catalog.base import BackupRecord, BackupStatus, Page, Query
 from convault.catalog.connection import Connection
 from convault.errors import CatalogError, NotFoundError
 
@@ -40,6 +40,42 @@ def select_one(connection: Connection, backup_id: UUID) -> BackupRecord:
             backup=backup_id,
         )
     return found[0]
+
+
+def page(connection: Connection, query: Query) -> Page:
+    """Rows, newest first, and how many there are behind all cursors; in one snapshot."""
+    asked = {
+        "status": query.status.value if query.status else None,
+        "format": query.format,
+        "by": query.requested_by,
+        "from": query.created_from,
+        "to": query.created_to,
+        "at": query.after[0] if query.after else None,
+        "id": query.after[1] if query.after else None,
+        "limit": query.limit + 1,
+    }
+    conditions = {
+        "status": "status = %(status)s",
+        "format": "coalesce(options->>'format', 'json') = %(format)s",
+        "by": "requested_by = %(by)s",
+        "from": "created_at >= %(from)s",
+        "to": "created_at < %(to)s",
+    }
+    where = SQL("WHERE ") + SQL(" AND ").join(
+        [SQL("true"), *(SQL(text) for name, text in conditions.items() if asked[name] is not None)]
+    )
+    # The order of the index: created_at descending, then id ascending.
+    behind = SQL(
+        " AND (created_at < %(at)s OR created_at = %(at)s AND id > %(id)s)" if query.after else ""
+    )
+    connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+    total = connection.execute(
+        SQL("SELECT count(*) FROM public.backups ") + where, asked
+    ).fetchone()
+    assert total is not None
+    order = SQL(" ORDER BY created_at DESC, id LIMIT %(limit)s")
+    found = select(connection, where + behind + order, asked)
+    return Page(records=tuple(found[: query.limit]), total=total[0], more=len(found) > query.limit)
 
 
 def insert(connection: Connection, record: BackupRecord, *, keep_times: bool) -> None:

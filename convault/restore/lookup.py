@@ -20,7 +20,7 @@ from convault.age_chunks import CHUNK_BYTES, Span
 from convault.encryption import Opener
 from convault.errors import IntegrityError
 from convault.index import BLOCK_BYTES
-from convault.manifest import IndexEntry
+from convault.manifest import IndexEntry, Manifest
 from convault.sealed_file import SealedFile
 from convault.stores.base import Store
 
@@ -38,7 +38,35 @@ class FrameRow(NamedTuple):
 
 
 class Index:
-    """Reads the index of one backup. IntegrityError when it is not what was stored; StoreError."""
+    """Reads the indexes of one backup as one. IntegrityError when they are not what was stored;
+    StoreError."""
+
+    def __init__(self, store: Store, manifest: Manifest, opener: Opener) -> None:
+        self._pieces = [_Piece(store, entry, opener) for entry in manifest.all_indexes]
+        self._parts = sorted({part.key for table in manifest.tables for part in table.parts})
+        self.has_frames = all(piece.has_frames for piece in self._pieces)
+        """whether it tells of frames; those of early backups do not"""
+
+    def conversations(self, keys: Collection[str]) -> pl.DataFrame:
+        """What it says of these conversations: columns conversation, part, first_frame, frames,
+        rows."""
+        found = pl.concat([piece.conversations(keys) for piece in self._pieces])
+        if len(self._pieces) == 1:
+            return found
+        # An earlier backup's index tells of its parts, and two may tell the same of one.
+        return found.filter(pl.col("part").is_in(self._parts)).unique(maintain_order=True)
+
+    def frames(self, parts: Collection[str]) -> dict[str, list[FrameRow]]:
+        """The frames of these parts, by the key of the part."""
+        found: dict[str, list[FrameRow]] = {}
+        for piece in self._pieces:
+            for part, frames in piece.frames(set(parts) - found.keys()).items():
+                found[part] = frames
+        return found
+
+
+class _Piece:
+    """Reads one of them."""
 
     def __init__(self, store: Store, entry: IndexEntry, opener: Opener) -> None:
         self._entry = entry
@@ -49,7 +77,6 @@ class Index:
         names = self._file.schema_arrow.names
         self._place = {name: names.index(name) for name in names}
         self.has_frames = "digest" in self._place
-        """whether it tells of frames; those of early backups do not"""
 
     def _metadata(self) -> Any:
         """The footer and no more, where Arrow would read 64 KiB to find it."""
@@ -64,8 +91,7 @@ class Index:
         return pq.read_metadata(pa.BufferReader(b"PAR1" + self._blocks.proven(start, total)))
 
     def conversations(self, keys: Collection[str]) -> pl.DataFrame:
-        """What it says of these conversations: columns conversation, part, first_frame, frames,
-        rows."""
+        """See `Index`."""
         wanted = sorted(keys)
         columns = ["conversation", "part", "first_frame", "frames", "rows"]
         found = [
@@ -79,7 +105,7 @@ class Index:
         return pl.concat([empty, *found])
 
     def frames(self, parts: Collection[str]) -> dict[str, list[FrameRow]]:
-        """The frames of these parts, by the key of the part."""
+        """See `Index`."""
         if not self.has_frames:
             return {}
         wanted = sorted(parts)

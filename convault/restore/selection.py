@@ -89,5 +89,5 @@ class Selection:
     def _opened(self) -> Index | None:
         """The index, read once; None where the backup has none."""
         if self._index is None and self._manifest.index is not None:
-            self._index = Index(self._store, self._manifest.index, self._opener)
+            self._index = Index(self._store, self._manifest, self._opener)
         return self._index

@@ -73,6 +73,16 @@ class Snapshot(Protocol):
         where only a query tells which conversation a row belongs to, with that. Any thread may
         call it. Raises SourceUnavailable (transient), SnapshotLost."""
 
+    def range_digest(self, range_: Range) -> Counted:
+        """The rows of a range of a backup that is not filtered, counted, and their digest: those of
+        a table's ranges add up to its own. Any thread may call it; errors as of `fingerprint`."""
+
+    def unsettled(self) -> str:
+        """Why what the snapshot shows may not outlive a crash of the server, for people; '' when it
+        does. It waits for the server's log to be flushed, some seconds at most. Keys of a backup
+        must not be compared later when there is a reason: after such a crash other rows may come
+        under the same numbers of transactions."""
+
     def check_alive(self) -> None:
         """SnapshotLost unless the connection that holds the snapshot still answers."""
 

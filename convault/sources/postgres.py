@@ -8,7 +8,7 @@ And because they must be found before they can be locked, they are looked for ag
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -54,6 +54,7 @@ from convault.sources.session import (
     milliseconds,
     reader_options,
 )
+from convault.sources.settling import unsettled
 from convault.sources.types import Facts, changed, read_facts
 from convault.sources.users import referenced
 
@@ -137,6 +138,7 @@ class PostgresSource:
                     readers,
                     selected,
                     (*told, *consequences.warnings),
+                    settling=lambda position: unsettled(self._url, position),
                 )
             finally:
                 readers.close()
@@ -318,7 +320,8 @@ class PostgresSnapshot:
         self, facts: SourceFacts, dataset: Dataset, statements: tuple[Statement, ...],
         outsiders: Sequence[Outsider], provenance: dict[TableName, Provenance], page_bytes: int,
         sizes: dict[TableName, Size], exporter: _Connection, readers: Readers,
-        selected: Selected | None = None, consequences: Sequence[str] = (),
+        selected: Selected | None = None, consequences: Sequence[str] = (), *,
+        settling: Callable[[str], str],
     ) -> None:  # fmt: skip
         self.facts = facts
         self.dataset = dataset
@@ -337,6 +340,7 @@ class PostgresSnapshot:
         self._exporter = exporter
         self._readers = readers
         self._selected = selected
+        self._settling = settling
 
     @property
     def page_bytes(self) -> int:
@@ -421,6 +425,14 @@ class PostgresSnapshot:
         belongs = belonging(self.dataset, range_.table)
         extra = belongs.expression if belongs is not None and belongs.elsewhere else None
         return self._readers.fingerprint(self.dataset.table(range_.table), range_, extra)
+
+    def range_digest(self, range_: Range) -> Counted:
+        """See `sources.base.Snapshot`."""
+        return self._readers.counted(self.dataset.table(range_.table), range_)
+
+    def unsettled(self) -> str:
+        """See `sources.base.Snapshot`."""
+        return self._settling(self.facts.wal_position)
 
     def check_alive(self) -> None:
         """See `sources.base.Snapshot`."""

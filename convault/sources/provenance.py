@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from hashlib import sha256
 from typing import Any
 
 import psycopg
 
+from convault import row_digest
 from convault.belonging import belonging
-from convault.masking import MaskKey
+from convault.masking import MaskKey, masked_value
 from convault.models import Dataset, Range, Table, TableName
 from convault.range_keys import Provenance
 from convault.sources.readers import range_query
@@ -112,6 +114,9 @@ def read_provenance(
                 **_reading(dataset, table),
                 **_masking(table, mask_key),
                 "session": SETTINGS,
+                "digest": sha256(
+                    row_digest.aggregate(table.columns, masked_value).encode()
+                ).hexdigest(),
             },
             obstacle=_obstacle(table, relations[table.oid], unstable[table.oid]),
         )

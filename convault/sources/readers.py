@@ -12,11 +12,12 @@ import adbc_driver_postgresql.dbapi as driver
 import polars as pl
 import pyarrow as pa
 
-from convault import tids
+from convault import row_digest, tids
 from convault.errors import MissingTable, SnapshotLost, SourceError, SourceUnavailable
-from convault.masking import SETTINGS_QUERY, MaskKey, masked_expression
+from convault.masking import SETTINGS_QUERY, MaskKey, masked_expression, masked_value
 from convault.models import Range, Table
 from convault.range_keys import Fingerprint
+from convault.row_digest import Counted
 from convault.sources.failures import STREAM_ERRORS, failure, sqlstate, translated
 from convault.sources.proof import leads_to, lock_query, locked_query, moved
 from convault.sources.session import milliseconds, settings_query
@@ -98,6 +99,18 @@ class Readers:
             if not row[0] and not _lead_to(connection, [table]):
                 raise moved(table.name)
         return Fingerprint(row[0], tuple(row[1:]))
+
+    def counted(self, table: Table, range_: Range) -> Counted:
+        """See `sources.base.Snapshot.range_digest`."""
+        aggregate = row_digest.aggregate(table.columns, masked_value)
+        query = f"SELECT pg_catalog.count(*), {aggregate} {_from(table, range_)}"
+        with self._borrowed([table], range_) as connection, closing(connection.cursor()) as cursor:
+            cursor.execute(query)
+            row = cursor.fetchone()
+            assert row is not None
+            if not row[0] and not _lead_to(connection, [table]):
+                raise moved(table.name)
+        return Counted(row[0], row_digest.from_sum(row[1]))
 
     def close(self) -> None:
         """Close what is idle, and let nothing be borrowed any more."""

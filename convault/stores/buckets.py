@@ -37,6 +37,8 @@ class Patience(NamedTuple):
     """of a request, by obstore: broken connections, 5xx, 408 and 429; nothing else"""
     retrying: float = 60.0
     """seconds after which a request is not tried again"""
+    pause: float = 0.2
+    """seconds before a request is tried again for the first time; twice as long each time after"""
 
 
 class Address(NamedTuple):
@@ -76,7 +78,7 @@ def open_bucket(url: str, patience: Patience = Patience()) -> BucketStore:  # no
         "max_retries": patience.retries,
         "retry_timeout": timedelta(seconds=patience.retrying),
         "backoff": {
-            "init_backoff": timedelta(milliseconds=200),
+            "init_backoff": timedelta(seconds=patience.pause),
             "max_backoff": timedelta(seconds=5),
             "base": 2,
         },

@@ -36,6 +36,7 @@ def settings(
         database_url=cluster.url(name),
         convault_store_url=store.as_uri(),
         convault_api_key=KEY,
+        convault_failed_sign_ins=10_000,
     )
     with psycopg.connect(cluster.url(), autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name} TEMPLATE template0")

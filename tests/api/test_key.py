@@ -11,7 +11,7 @@ from api.app import create_app
 from convault.catalog.base import Catalog
 from convault.errors import ConfigurationError
 from convault.settings import Settings
-from tests.serving import KEY, PATH, client_of, problem
+from tests.serving import KEY, PATH, client_of, problem, refused
 
 OPEN = {("get", "/healthz")}
 
@@ -30,8 +30,7 @@ def test_every_route_but_the_open_ones_wants_the_key(stranger: httpx.Client) -> 
     }
     assert {("get", PATH), ("post", PATH)} <= routes
     for method, path in routes - OPEN:
-        answer = stranger.request(method, path)
-        problem(answer, 401, "unauthorized")
+        answer = refused(stranger, method, path, 401, "unauthorized")
         assert answer.headers["www-authenticate"].startswith("Bearer ")
     for method, path in OPEN:
         assert stranger.request(method, path).status_code == 200

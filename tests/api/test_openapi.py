@@ -8,6 +8,7 @@ import httpx
 import pytest
 from jsonschema import Draft202012Validator
 
+from api.routes.listing import Backup
 from convault.catalog.base import BackupRecord
 from convault.models import BackupOptions
 from tests.serving import PATH, client_of
@@ -21,12 +22,12 @@ def document(url: str) -> Any:
 
 def test_post_documents_its_answers(document: Any) -> None:
     answers = document["paths"][PATH]["post"]["responses"]
-    assert set(answers) == {"202", "400", "401", "403", "409", "413", "415", "422", "503"}
+    assert set(answers) == {"202", "400", "401", "403", "409", "413", "415", "422", "429", "503"}
 
 
 def test_get_documents_its_answers(document: Any) -> None:
     answers = document["paths"][PATH]["get"]["responses"]
-    assert set(answers) == {"200", "401", "403", "422", "503"}
+    assert set(answers) == {"200", "304", "401", "403", "422", "429", "503"}
 
 
 @pytest.mark.parametrize("method", ["get", "post"])
@@ -45,10 +46,11 @@ def test_examples_of_records_are_records(document: Any) -> None:
     accepted = document["paths"][PATH]["post"]["responses"]["202"]
     BackupRecord.model_validate(accepted["content"]["application/json"]["example"])
     assert "Location" in accepted["headers"]
-    [listed] = document["paths"][PATH]["get"]["responses"]["200"]["content"]["application/json"][
-        "example"
-    ]
+    shown = document["paths"][PATH]["get"]["responses"]["200"]["content"]["application/json"]
+    [listed] = shown["example"]["backups"]
     BackupRecord.model_validate(listed)
+    one = document["paths"][f"{PATH}/{{backup_id}}"]["get"]["responses"]["200"]
+    Backup.model_validate(one["content"]["application/json"]["example"])
 
 
 def test_examples_of_bodies_are_options(document: Any) -> None:

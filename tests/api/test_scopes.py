@@ -17,7 +17,7 @@ from api.caller import EVERYTHING, Caller, Scope
 from api.keys import caller_with, keys_of, new_key
 from convault.errors import ConfigurationError
 from convault.settings import Settings
-from tests.serving import PATH, client_of, problem, served
+from tests.serving import PATH, client_of, problem, refused, served
 
 SECRET = secrets.token_hex(32)
 PROJECT = "https://abcdefghijkl.supabase.co"
@@ -107,7 +107,7 @@ def test_every_closed_route_says_what_it_needs(guarded_url: str) -> None:
         routes = {(method, path) for path, methods in paths.items() for method in methods}
         assert {("get", PATH), ("post", PATH)} <= routes
         for method, path in routes - {("get", "/healthz")}:
-            problem(client.request(method, path), 403, "forbidden")
+            refused(client, method, path, 403, "forbidden")
 
 
 def test_keys_are_kept_as_digests_alone() -> None:

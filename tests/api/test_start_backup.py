@@ -63,7 +63,7 @@ def test_the_row_is_pending_and_the_run_is_scheduled(
     assert row.options == BackupOptions(compression_level=9).to_json()
     assert row.repository_id == catalog.repository_id()
     assert row == catalog.get(row.id)
-    assert client.get(PATH).json() == [answer.json()]
+    assert client.get(PATH).json()["backups"] == [answer.json()]
 
     run = taken(prefect, row)
     assert run.parameters == {"options": row.options, "backup_id": str(row.id)}
@@ -112,12 +112,21 @@ def test_a_worker_completes_it(
     with worker(prefect_api, environment, log):
         asked = client.post(PATH, json={"compressionLevel": 1}).json()
         deadline = time.monotonic() + 90
-        while (row := client.get(PATH).json()[0])["status"] in ("pending", "processing"):
+        progress = []
+        own = f"{PATH}/{asked['id']}"
+        while (row := client.get(own).json())["status"] in ("pending", "processing"):
             assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.3)
+            progress.append(row["progress"] if row["status"] == "processing" else None)
+            time.sleep(0.1)
+    seen = [percent for percent in progress if percent is not None]
+    assert seen == sorted(seen)
+    assert seen, "a run that is on its way says how far it is"
     assert row["status"] == "completed", row["error"]
     assert row["id"] == asked["id"]
     assert UUID(row["flow_run_id"]) == UUID(asked["flow_run_id"])
     assert row["options"] == asked["options"]
     assert row["file_name"] == f"backup_{asked['id']}.tar"
     assert row["rows"] == 2 + 5 + 20
+    with client_of(str(client.base_url), key=None) as stranger:
+        downloaded = stranger.get(row["url"])
+    assert len(downloaded.content) == row["file_size"]

@@ -37,7 +37,7 @@ def test_nobody_listens(client: httpx.Client, catalog: Catalog) -> None:
     assert time.monotonic() - started < 5
     # The next one is tried again, and the list tells both.
     problem(client.post(PATH), 503, "prefect-unavailable")
-    assert [row["status"] for row in client.get(PATH).json()] == ["failed", "failed"]
+    assert [row["status"] for row in client.get(PATH).json()["backups"]] == ["failed", "failed"]
 
 
 def test_no_address_is_set(settings: Settings, catalog: Catalog) -> None:

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from convault.catalog import open_catalog
-from convault.catalog.base import BackupRecord, BackupStatus, Catalog
+from convault.catalog.base import BackupRecord, BackupStatus, Catalog, Query
 from convault.catalog.postgres import PostgresCatalog
 from convault.errors import CatalogError, NotFoundError
 
@@ -195,3 +195,28 @@ def test_a_row_that_an_application_wrote_wrongly_is_named(
     with pytest.raises(CatalogError, match=rf"{backup_id}.*options") as caught:
         catalog.list()
     assert "canary" not in str(caught.value)
+
+
+def test_pages_go_from_the_newest_to_the_oldest(catalog: PostgresCatalog) -> None:
+    same = datetime(2026, 1, 31, 3, 0, tzinfo=UTC)
+    for number in range(5):
+        at = same if number < 3 else same + timedelta(days=number)
+        row = BackupRecord(
+            id=uuid4(), status=BackupStatus.PENDING,
+            options={"format": "csv" if number else "json"},
+            created_at=at, updated_at=at, requested_by="ci" if number % 2 else None,
+        )  # fmt: skip
+        catalog.add(row, keep_times=True)
+    everything = [row.id for row in catalog.list()]
+    seen: list[UUID] = []
+    after = None
+    for more in (True, True, False):
+        page = catalog.page(Query(after=after, limit=2))
+        assert (page.total, page.more) == (5, more)
+        seen += [row.id for row in page.records]
+        after = (page.records[-1].created_at, page.records[-1].id)
+    assert seen == everything
+    assert catalog.page(Query(requested_by="ci", limit=1)).total == 2
+    assert catalog.page(Query(format="csv", created_from=same, created_to=same)).total == 0
+    assert catalog.page(Query(format="csv", created_to=same + timedelta(seconds=1))).total == 2
+    assert catalog.page(Query(status=BackupStatus.COMPLETED)).records == ()

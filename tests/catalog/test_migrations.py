@@ -73,6 +73,7 @@ def test_the_table_has_the_columns_that_users_know_and_those_beside_them(
     assert found == {
         "id": "uuid",
         "status": "text",
+        "requested_by": "text",
         "file_name": "text",
         "file_size": "bigint",
         "url": "text",

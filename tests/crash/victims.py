@@ -38,7 +38,7 @@ POINTS: dict[str, tuple[type, str, str]] = {
     "begin": (PostgresCatalog, "begin", ""),
     "reconcile": (Repository, "revisions", ""),
     "upload": (FolderStore, "put", "data/"),
-    "count": (PostgresSnapshot, "counted", ""),
+    "count": (PostgresSnapshot, "count", ""),
     "members": (Repository, "put_member", ""),
     "look up": (FolderStore, "head", ""),
     "flush": (FolderStore, "flush", ""),

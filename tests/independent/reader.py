@@ -23,7 +23,7 @@ from typing import Any
 import zstandard
 
 FORMAT = 1
-FEATURES: set[str] = set()
+FEATURES = {"shared-index"}
 Value = bool | int | str | None
 Row = list[Value]
 
@@ -262,7 +262,8 @@ def tables_of(folder: Path, manifest: dict[str, Any], identity: str | None) -> d
             "columns": [column["name"] for column in table["columns"]],
             "rows": rows,
         }
-    for member in manifest["members"] + [manifest["index"]] * (manifest["index"] is not None):
+    own = [manifest["index"]] if manifest["index"] is not None else []
+    for member in manifest["members"] + own + manifest.get("indexes", []):
         data = (folder / member["key"]).read_bytes()
         require(len(data) == member["bytes"], f"{member['key']} has another size")
         require(hashlib.sha256(data).hexdigest() == member["sha256"], f"{member['key']} is damaged")

@@ -18,7 +18,7 @@ from prefect.client.schemas.schedules import IntervalSchedule
 from convault.catalog import BackupRecord, BackupStatus
 from convault.embedded.server import EmbeddedPostgres
 from convault.models import BackupOptions
-from deployments import DEPLOYMENT, start_backup
+from deployments import DEPLOYMENT, cancel, start_backup
 from tests.flows.application import Application, build, database
 from tests.prefect_server import CHECKOUT, PrefectServer
 from tests.prefect_worker import worker
@@ -230,12 +230,13 @@ def test_a_run_that_is_cancelled_says_so_in_its_row(
         ):
             assert time.monotonic() < deadline
             time.sleep(0.2)
-        cancelling = {"type": "CANCELLING", "name": "Cancelling"}
-        ask(
-            prefect_api, "POST", f"/flow_runs/{run_id}/set_state", json={"state": cancelling}
-        ).raise_for_status()
+        assert cancel(run_id)
         while (row := catalog.get(backup_id)).status is BackupStatus.PROCESSING:
             assert time.monotonic() < deadline
             time.sleep(0.2)
     assert row.status is BackupStatus.FAILED
     assert "cancelled" in (row.error or "")
+    while ask(prefect_api, "GET", f"/flow_runs/{run_id}").json()["state_type"] != "CANCELLED":
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    assert not cancel(run_id), "it is over"

@@ -3,41 +3,15 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
-from convault.embedded.server import EmbeddedPostgres, wheel_binaries
+from convault.embedded.server import EmbeddedPostgres
 from convault.models import RangeKey, SourceFacts
+from tests.clusters import Clusters, copied
 from tests.sources.keys import keys_in
 from tests.sources.reading import TABLES, Row, read, run, source, whole
-
-Clusters = Callable[[str], EmbeddedPostgres]
-OPTIONS = {"fsync": "off", "autovacuum": "off", "max_wal_senders": "2"}
-
-
-@pytest.fixture
-def new_cluster() -> Iterator[Clusters]:
-    """Small clusters of a test's own, by name; not started."""
-    base = Path(tempfile.mkdtemp(prefix="cv-"))
-    base.chmod(0o711)
-    made: list[EmbeddedPostgres] = []
-
-    def make(name: str) -> EmbeddedPostgres:
-        made.append(
-            EmbeddedPostgres(base / name, binaries=wheel_binaries(18), options=dict(OPTIONS))
-        )
-        return made[-1]
-
-    yield make
-    for cluster in made:
-        cluster.destroy()
-    shutil.rmtree(base)
 
 
 @pytest.fixture
@@ -46,15 +20,6 @@ def original(new_cluster: Clusters) -> EmbeddedPostgres:
     cluster.start()
     run(cluster.url(), TABLES)
     return cluster
-
-
-def copied(original: EmbeddedPostgres, copy: EmbeddedPostgres) -> EmbeddedPostgres:
-    """A cold copy, as a snapshot of the disk is; not started."""
-    original.stop()
-    copy.folder.mkdir(mode=0o700)
-    subprocess.run(["cp", "-a", original.data, copy.data], check=True)
-    original.start()
-    return copy
 
 
 Seen = tuple[SourceFacts, list[RangeKey], list[Row]]

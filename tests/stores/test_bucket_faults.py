@@ -19,7 +19,7 @@ from tests.prefect_server import free_port
 from tests.stores.between import Between, Fault, Request, between
 
 DATA = random.Random(5).randbytes(3_000_000)
-HASTY = Patience(connect=5, request=10, retries=2, retrying=5)
+HASTY = Patience(connect=5, request=10, retries=2, retrying=5, pause=0.02)
 """for faults that do not go away"""
 CALLS: dict[str, Callable[[BucketStore], Any]] = {
     "put": lambda store: store.put("new", b"12345"),
@@ -71,7 +71,7 @@ def test_what_fails_twice_is_done_the_third_time(
     expected = None if call == "put" else CALLS[call](direct)
     if call == "delete":
         direct.put("object", DATA)
-    with through(first(fault, 2)) as (proxy, store):
+    with through(first(fault, 2), Patience(pause=0.02)) as (proxy, store):
         result = CALLS[call](store)
     assert [request.method for request in proxy.requests[:2]] == [proxy.requests[2].method] * 2
     if call == "put":

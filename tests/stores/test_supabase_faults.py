@@ -24,7 +24,7 @@ MEBIBYTE = 1024 * 1024
 DATA = random.Random(5).randbytes(300_000)
 LARGE = random.Random(6).randbytes(15 * MEBIBYTE)
 """three pieces of a resumable upload"""
-HASTY = Patience(connect=5, request=10, retries=2, retrying=5)
+HASTY = Patience(connect=5, request=10, retries=2, retrying=5, pause=0.02)
 CALLS: dict[str, Callable[[SupabaseStore], Any]] = {
     "put": lambda store: store.put("new", b"12345"),
     "replace": lambda store: store.replace("object", DATA),
@@ -273,7 +273,7 @@ def test_a_server_without_resumable_uploads_gets_it_in_one_request(
 def test_a_server_that_is_down_is_waited_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SUPABASE_URL", f"http://127.0.0.1:{free_port()}")
     monkeypatch.setenv("SUPABASE_SERVICE_ROLE_KEY", "sb_secret_hunter2")
-    store = open_supabase("supabase://bucket/in", patience=HASTY)
+    store = open_supabase("supabase://bucket/in", patience=HASTY._replace(pause=0.2))
     started = time.monotonic()
     with pytest.raises(StoreUnavailable, match="no connection could be made") as caught:
         store.get("object")

@@ -98,9 +98,21 @@ class StorageApi:
             retry=retry_if_exception_type(StoreUnavailable),
             stop=stop_after_attempt(self.patience.retries + 1)
             | stop_after_delay(self.patience.retrying),
-            wait=_wait,
+            wait=self._wait,
             reraise=True,
         )(call)
+
+    def pause(self, failures: int, error: BaseException | None) -> float:
+        """Seconds before the next try: they grow, differ between workers, and are at least what
+        the server asked for."""
+        asked = float(error.ids.get("retry_after", 0)) if isinstance(error, StoreError) else 0.0
+        first = self.patience.pause
+        return max(asked, random.uniform(first / 2, min(first * 2**failures, LONGEST_BACKOFF)))
+
+    def _wait(self, state: RetryCallState) -> float:
+        return self.pause(
+            state.attempt_number, state.outcome.exception() if state.outcome else None
+        )
 
     def strange(self, doing: str) -> StoreError:
         """The error for an answer that Supabase Storage does not give."""
@@ -137,17 +149,6 @@ class StorageApi:
             yield
         except httpx.TransportError as error:
             raise unreachable(doing, self.where, error) from None
-
-
-def pause(failures: int, error: BaseException | None) -> float:
-    """Seconds before the next try: they grow, differ between workers, and are at least what the
-    server asked for."""
-    asked = float(error.ids.get("retry_after", 0)) if isinstance(error, StoreError) else 0.0
-    return max(asked, random.uniform(0.1, min(0.2 * 2**failures, LONGEST_BACKOFF)))
-
-
-def _wait(state: RetryCallState) -> float:
-    return pause(state.attempt_number, state.outcome.exception() if state.outcome else None)
 
 
 def seconds_asked(header: str | None) -> float:

@@ -29,7 +29,7 @@ from convault.stores.supabase.answers import (
     refusal,
     taken_apart,
 )
-from convault.stores.supabase.api import StorageApi, pause, seconds_asked, unreachable
+from convault.stores.supabase.api import StorageApi, seconds_asked, unreachable
 
 PIECE_BYTES = 6 * 1024 * 1024
 """Neither more nor less: what Supabase's server puts together."""
@@ -87,7 +87,7 @@ class ResumableUploads:
             failures = 1 if upload.offset > before else failures + 1
             if failures > self._api.patience.retries:
                 raise error
-            time.sleep(pause(failures, error))
+            time.sleep(self._api.pause(failures, error))
 
 
 class _Upload:

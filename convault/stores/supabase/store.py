@@ -22,7 +22,7 @@ from convault.stores.base import ObjectInfo
 from convault.stores.bucket import LOOKS
 from convault.stores.keys import check_key, check_prefix, is_key
 from convault.stores.supabase.answers import Refused, too_large
-from convault.stores.supabase.api import StorageApi, pause
+from convault.stores.supabase.api import StorageApi
 from convault.stores.supabase.listing import Listing, info
 from convault.stores.supabase.resumable import ResumableUploads
 
@@ -268,7 +268,7 @@ class SupabaseStore:
                 broken += 1
                 if broken > self._api.patience.retries:
                     raise
-                time.sleep(pause(broken, error))
+                time.sleep(self._api.pause(broken, error))
 
     def _cut_out(
         self, key: str, answer: httpx.Response, body: Iterator[bytes], start: int, stop: int

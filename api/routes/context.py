@@ -1,0 +1,59 @@
+"""What the routes of backups share: their prefix, and what the application holds for them."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from fastapi import Request
+
+from api.links import Links
+from api.problems import Forbidden, TooManyAttempts, Unauthorized, documented
+from convault.catalog.base import Catalog
+from convault.errors import CatalogUnavailable
+from convault.installation import open_installation
+from convault.repository import Repository
+from convault.settings import Settings
+
+PREFIX = "/api/communication/backups"
+
+CLOSED: dict[int | str, dict[str, Any]] = {
+    **documented(Unauthorized, "This needs the API key: send `Authorization: Bearer <key>`."),
+    **documented(Forbidden, "This needs the scope operate. Use a key that has it."),
+    **documented(TooManyAttempts, "Too many wrong keys or tokens came from your address."),
+    **documented(CatalogUnavailable, "The catalog cannot be reached: try again in a moment."),
+}
+"""what every closed route may answer"""
+
+
+def catalog_of(request: Request) -> Catalog:
+    """The application's catalog."""
+    catalog: Catalog = request.app.state.catalog
+    return catalog
+
+
+def settings_of(request: Request) -> Settings:
+    """The application's settings."""
+    settings: Settings = request.app.state.settings
+    return settings
+
+
+def links_of(request: Request) -> Links:
+    """What makes and proves download links."""
+    links: Links = request.app.state.links
+    return links
+
+
+def repository_of(request: Request) -> Repository:
+    """The repository that the catalog knows, opened when it is first asked for: the API also serves
+    while the store is away. The errors of `open_installation`."""
+    repository: Repository | None = request.app.state.repository
+    if repository is None:
+        repository = open_installation(settings_of(request)).repository
+        request.app.state.repository = repository
+    return repository
+
+
+def path_of(backup_id: UUID) -> str:
+    """Where a backup is found."""
+    return f"{PREFIX}/{backup_id}"

@@ -1,0 +1,221 @@
+"""`POST /api/communication/backups/{id}/restore`, `/verify`, `/drill` and `/cancel`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Security
+from psycopg.conninfo import conninfo_to_dict
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from api.auth import caller
+from api.body import MAX_BODY_BYTES, described, json_body, parsed
+from api.caller import Scope
+from api.patience import impatient
+from api.problems import (
+    BodyTooLarge,
+    LiveRestoreForbidden,
+    MalformedBody,
+    UnsupportedMediaType,
+    documented,
+)
+from api.routes.context import CLOSED, PREFIX, catalog_of, settings_of
+from convault.catalog.base import BackupRecord, BackupStatus, Catalog
+from convault.errors import BusyError, NotFoundError, OptionsError, PrefectUnavailable
+from convault.restore import RestoreOptions
+from convault.restore.options import Mode
+from convault.settings import Settings
+from convault.verification.reading import Subset
+from deployments import cancel, start_drill, start_restore, start_verify
+
+
+class _Body(BaseModel):
+    """camelCase; snake_case is taken, too."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid")
+
+
+class RestoreBody(_Body):
+    """What `POST /{id}/restore` is asked for."""
+
+    target: str = Field(
+        pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,62}$",
+        description="NAME of the worker's CONVAULT_TARGET_<NAME>_URL",
+    )
+    options: RestoreOptions = RestoreOptions()
+    trust: bool = Field(default=False, description="take an archive that is not signed")
+    agree: bool = Field(default=False, description="yes to what the command line would ask")
+
+
+class VerifyBody(_Body):
+    """What `POST /{id}/verify` is asked for."""
+
+    read_data: str | None = Field(
+        default=None, description="`N/T`: N of T slices, others each time; `all`; null: none"
+    )
+
+
+class DrillBody(_Body):
+    """What `POST /{id}/drill` is asked for."""
+
+    into: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,62}$",
+        description="a target's name; null: a Postgres that is started for it",
+    )
+
+
+class Started(BaseModel):
+    """A run that is on its way."""
+
+    backup_id: UUID
+    flow_run_id: UUID
+
+
+_STARTS = {
+    **CLOSED,
+    **documented(MalformedBody, "The body is not JSON in UTF-8."),
+    **documented(NotFoundError, "There is no backup with that id."),
+    **documented(BusyError, "Only a completed backup can be restored."),
+    **documented(BodyTooLarge, f"The body is larger than {MAX_BODY_BYTES} bytes."),
+    **documented(UnsupportedMediaType, "Send `Content-Type: application/json`."),
+    **documented(OptionsError, "readData: this is neither N/T nor `all`."),
+    **documented(PrefectUnavailable, "The Prefect server cannot be reached."),
+}
+
+router = APIRouter(prefix=f"{PREFIX}/{{backup_id}}", tags=["runs"], responses=_STARTS)
+
+
+def completed(backup_id: UUID, catalog: Annotated[Catalog, Depends(catalog_of)]) -> BackupRecord:
+    """The row of a backup that is complete. NotFoundError, BusyError."""
+    record = catalog.get(backup_id)
+    if record.status is not BackupStatus.COMPLETED:
+        raise BusyError(
+            f"Backup {backup_id} is {record.status}: this needs one that is completed.",
+            backup=backup_id,
+        )
+    return record
+
+
+@router.post(
+    "/restore",
+    status_code=202,
+    summary="Restore it into a target",
+    dependencies=[Security(caller, scopes=[Scope.RESTORE])],
+    responses=documented(LiveRestoreForbidden, "This would change live tables."),
+    openapi_extra=described(RestoreBody, {"target": "staging", "options": {"mode": "skip"}}),
+)
+def restore_backup(
+    body: Annotated[object, Depends(json_body)],
+    record: Annotated[BackupRecord, Depends(completed)],
+    settings: Annotated[Settings, Depends(settings_of)],
+) -> Started:
+    """Start a restore of the backup. Rows of live tables change, and rows go into the source, only
+    where CONVAULT_ALLOW_LIVE_RESTORE is set."""
+    asked = parsed(RestoreBody, body)
+    asked.options.check()
+    _require_allowed(settings, asked)
+    with impatient():
+        run = start_restore(
+            record.id, asked.target, asked.options, trust=asked.trust, agree=asked.agree
+        )
+    return Started(backup_id=record.id, flow_run_id=run)
+
+
+@router.post(
+    "/verify",
+    status_code=202,
+    summary="Look its objects up, and read some of them",
+    dependencies=[Security(caller, scopes=[Scope.OPERATE])],
+    openapi_extra=described(VerifyBody, {"readData": "all"}),
+)
+def verify_backup(
+    body: Annotated[object, Depends(json_body)],
+    record: Annotated[BackupRecord, Depends(completed)],
+) -> Started:
+    """Start a verification of the backup."""
+    asked = parsed(VerifyBody, body)
+    if asked.read_data is not None:
+        Subset.parse(asked.read_data)
+    with impatient():
+        return Started(backup_id=record.id, flow_run_id=start_verify(record.id, asked.read_data))
+
+
+@router.post(
+    "/drill",
+    status_code=202,
+    summary="Restore it for a trial",
+    dependencies=[Security(caller, scopes=[Scope.OPERATE])],
+    openapi_extra=described(DrillBody, {}),
+)
+def drill_backup(
+    body: Annotated[object, Depends(json_body)],
+    record: Annotated[BackupRecord, Depends(completed)],
+    settings: Annotated[Settings, Depends(settings_of)],
+) -> Started:
+    """Start a drill of the backup; its report is in the row's `drill` afterwards."""
+    asked = parsed(DrillBody, body)
+    if asked.into is not None:
+        settings.target_url(asked.into)
+    with impatient():
+        return Started(backup_id=record.id, flow_run_id=start_drill(record.id, asked.into))
+
+
+@router.post(
+    "/cancel",
+    status_code=202,
+    summary="Stop the run that makes it",
+    dependencies=[Security(caller, scopes=[Scope.OPERATE])],
+)
+def cancel_backup(
+    backup_id: UUID, catalog: Annotated[Catalog, Depends(catalog_of)]
+) -> BackupRecord:
+    """Tell the run of a backup that is not complete to stop. One that waits never starts; one that
+    works lets go of everything and says `failed` itself, within seconds."""
+    record = catalog.get(backup_id)
+    if record.status not in {BackupStatus.PENDING, BackupStatus.PROCESSING}:
+        raise BusyError(
+            f"Backup {backup_id} is {record.status}: there is nothing to cancel.",
+            backup=backup_id,
+        )
+    stopped = False
+    if record.flow_run_id is not None:
+        with impatient():
+            stopped = cancel(record.flow_run_id)
+    if record.status is BackupStatus.PROCESSING:
+        if not stopped:
+            raise BusyError(
+                f"Backup {backup_id} is made by a run that Prefect does not know or calls over. "
+                "A command line is stopped with Ctrl-C; a run that died is called failed by the "
+                "next backup.",
+                backup=backup_id,
+            )
+        return record
+    failed = {"status": BackupStatus.FAILED, "error": "Cancelled before it started."}
+    return catalog.replace(record, **failed) or catalog.get(backup_id)
+
+
+def _require_allowed(settings: Settings, asked: RestoreBody) -> None:
+    """NotFoundError for a target that is not there, LiveRestoreForbidden for what may not be."""
+    target = settings.target_url(asked.target)
+    into_source = settings.database_url is not None and _place(target) == _place(
+        settings.source_url()
+    )
+    live = asked.options.mode is not Mode.FAIL or (
+        into_source and asked.options.into_schema is None
+    )
+    if live and not asked.options.dry_run and not settings.convault_allow_live_restore:
+        raise LiveRestoreForbidden(
+            "This would change live tables, which the API may not here. Set "
+            "CONVAULT_ALLOW_LIVE_RESTORE=1 for it, restore into a database of its own or another "
+            "schema (intoSchema), look with dryRun first, or use `convault restore`."
+        )
+
+
+def _place(url: str) -> tuple[str, str, str]:
+    """Host, port and name of the database."""
+    given = conninfo_to_dict(url)
+    host = str(given.get("host") or given.get("hostaddr") or "")
+    return host.lower(), str(given.get("port") or 5432), str(given.get("dbname") or "")

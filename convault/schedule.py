@@ -1,0 +1,106 @@
+"""When backups are made: a word or a cron line, in a time zone. Prefect keeps the time.
+
+They are also written into the catalog's `backup_schedules`: those of a Prefect server that was lost
+are made again from there.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid5
+from zoneinfo import ZoneInfo
+
+from cronsim import CronSim, CronSimError
+from pydantic import BaseModel, ConfigDict, Field
+
+from convault.errors import OptionsError
+
+WORDS = {"daily": "0 2 * * *", "weekly": "0 3 * * 0", "monthly": "0 4 1 * *"}
+"""02:00; Sunday 03:00; 04:00 on the 1st"""
+MAX_NAME = 60
+_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_NAMESPACE = UUID("b5f0d3c2-7b0f-5d0a-8d57-4c3c2e9b1a64")
+"""of the ids of schedules; any fixed UUID would do"""
+
+
+class BackupSchedule(BaseModel):
+    """A row of `backup_schedules`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: UUID
+    name: str
+    """the slug of the schedule on the Prefect server"""
+    schedule: str
+    """`daily`, `weekly`, `monthly` or a cron line"""
+    timezone: str = "UTC"
+    """IANA name"""
+    options: dict[str, Any] = Field(default_factory=dict)
+    is_active: bool = True
+    last_run_at: datetime | None = None
+    next_run_at: datetime | None = None
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+    @property
+    def cron(self) -> str | None:
+        """The cron line; None for an interval or a recurrence rule that Prefect's UI made."""
+        line = WORDS.get(self.schedule, self.schedule)
+        return line if len(line.split(" ")) == 5 else None
+
+    def due_after(self, now: datetime) -> datetime | None:
+        """When it comes due next; None where it is switched off or no cron line."""
+        if self.cron is None or not self.is_active:
+            return None
+        return next(CronSim(self.cron, now.astimezone(ZoneInfo(self.timezone)))).astimezone(UTC)
+
+
+def id_of(name: str) -> UUID:
+    """The id of the schedule of that name: the same on every Prefect server."""
+    return uuid5(_NAMESPACE, name)
+
+
+def require_name(name: str) -> str:
+    """OptionsError unless it can be a schedule's name."""
+    if len(name) > MAX_NAME or not _NAME.fullmatch(name):
+        raise OptionsError(
+            f"name: a schedule's name has at most {MAX_NAME} small letters and digits, with single "
+            "hyphens between, such as nightly-full."
+        )
+    return name
+
+
+def require_schedule(schedule: str) -> str:
+    """A word, or a cron line with single spaces between its five fields. OptionsError."""
+    line = " ".join(schedule.split())
+    if line in WORDS:
+        return line
+    wrong = OptionsError(
+        "schedule: say daily (02:00), weekly (Sunday 03:00), monthly (04:00 on the 1st), or a cron "
+        "line of five fields, such as `30 1 * * 1-5`, that comes due at some time."
+    )
+    if len(line.split(" ")) != 5:
+        raise wrong
+    try:
+        next(CronSim(line, datetime(2026, 1, 1)))
+    except (CronSimError, StopIteration):
+        raise wrong from None
+    return line
+
+
+def require_timezone(name: str) -> str:
+    """OptionsError unless it is the name of an IANA time zone."""
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        raise OptionsError(
+            "timezone: not an IANA time zone, such as America/Sao_Paulo or UTC."
+        ) from None
+    return name
+
+
+def word_for(cron: str) -> str:
+    """`daily`, `weekly` or `monthly` where the line says that, else the line."""
+    return next((word for word, line in WORDS.items() if line == cron), cron)

@@ -1,0 +1,234 @@
+"""The schedules of the backup deployment on a Prefect server, and their mirror in the catalog.
+
+One deployment carries all of them. Each that is made here has a slug, so that `prefect deploy`
+leaves it alone. Those that were made in Prefect's UI, or in prefect.yaml, are seen as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.actions import DeploymentScheduleCreate
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterCreatedBy,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import DeploymentSchedule, FlowRun, StateType
+from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
+from prefect.client.schemas.sorting import FlowRunSort
+from prefect.exceptions import ObjectNotFound
+
+from convault.catalog.base import Catalog
+from convault.errors import BusyError, NotFoundError
+from convault.schedule import BackupSchedule, id_of, word_for
+from deployments.server import deployment_id, server
+from deployments.start import DEPLOYMENT
+
+OVERDUE = timedelta(minutes=5)
+"""after which a run that has not begun is late; a worker looks for work every 15 s"""
+_OVER: list[StateType] = [state for state in StateType if state is not StateType.SCHEDULED]
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A schedule as it is on the Prefect server."""
+
+    row: BackupSchedule
+    on_server: UUID | None
+    """the id it has there; None for one that only the catalog knows"""
+    last_result: str | None = None
+    """name of the last run's state"""
+    overdue: bool = False
+
+
+def read(catalog: Catalog, *, now: datetime) -> list[Seen]:
+    """Every schedule with its last and next run, by name; the catalog follows what is seen.
+
+    PrefectUnavailable, CatalogUnavailable.
+    """
+    with server("read the schedules") as client:
+        there = client.read_deployment_schedules(deployment_id(client, DEPLOYMENT))
+        seen = [_seen(client, schedule, now) for schedule in there]
+    mirrored = {row.id: row for row in catalog.schedules()}
+    for each in seen:
+        before = mirrored.pop(each.row.id, None)
+        if each.row.cron and (before is None or _all(before) != _all(each.row)):
+            catalog.save_schedule(each.row)
+    return sorted(
+        [*seen, *(Seen(row, None) for row in mirrored.values())], key=lambda each: each.row.name
+    )
+
+
+def create(catalog: Catalog, wanted: BackupSchedule) -> None:
+    """Make it on the server, then in the catalog. One that is there already, the same in every way,
+    is left as it is; BusyError for another of that name."""
+    with server("make a schedule") as client:
+        found = deployment_id(client, DEPLOYMENT)
+        there = _by_slug(client, found, wanted.name)
+        if there is None:
+            made = DeploymentScheduleCreate(
+                schedule=_cron(wanted),
+                active=wanted.is_active,
+                parameters={"options": wanted.options},
+                slug=wanted.name,
+            )
+            client.create_deployment_schedules(found, [made])
+        elif _asked(_row(there)) != _asked(wanted):
+            raise BusyError(
+                f"There is a schedule {wanted.name} already. Change it (PATCH), or choose another "
+                "name.",
+                schedule=wanted.name,
+            )
+    catalog.save_schedule(wanted)
+
+
+def change(catalog: Catalog, seen: Seen, wanted: BackupSchedule) -> None:
+    """Set what it says; one that only the catalog knew is made again. NotFoundError when it went
+    meanwhile."""
+    if seen.on_server is None:
+        create(catalog, wanted)
+        return
+    with server("change a schedule") as client:
+        try:
+            client.update_deployment_schedule(
+                deployment_id(client, DEPLOYMENT),
+                seen.on_server,
+                active=wanted.is_active,
+                schedule=_cron(wanted),
+                parameters={"options": wanted.options},
+            )
+        except ObjectNotFound:
+            raise _gone(wanted.id) from None
+    catalog.save_schedule(wanted)
+
+
+def switch(catalog: Catalog, seen: Seen, active: bool) -> None:
+    """Switch it on or off, of whatever kind it is."""
+    wanted = seen.row.model_copy(update={"is_active": active})
+    if seen.on_server is None:
+        create(catalog, wanted)
+        return
+    with server("switch a schedule") as client:
+        try:
+            client.update_deployment_schedule(
+                deployment_id(client, DEPLOYMENT), seen.on_server, active=active
+            )
+        except ObjectNotFound:
+            raise _gone(wanted.id) from None
+    if wanted.cron:
+        catalog.save_schedule(wanted)
+
+
+def delete(catalog: Catalog, seen: Seen) -> None:
+    """Remove it from the server, then from the catalog."""
+    if seen.on_server is not None:
+        # Somebody else may have removed it: then it is gone, as was asked for.
+        with server("remove a schedule") as client, suppress(ObjectNotFound):
+            client.delete_deployment_schedule(deployment_id(client, DEPLOYMENT), seen.on_server)
+    catalog.delete_schedule(seen.row.id)
+
+
+def rebuild(catalog: Catalog) -> list[str]:
+    """Make those again that the catalog knows and the server does not; their names."""
+    made = []
+    with server("make the schedules again") as client:
+        found = deployment_id(client, DEPLOYMENT)
+        there = {schedule.slug for schedule in client.read_deployment_schedules(found)}
+    for row in catalog.schedules():
+        if row.name not in there:
+            create(catalog, row)
+            made.append(row.name)
+    return made
+
+
+def _seen(client: SyncPrefectClient, schedule: DeploymentSchedule, now: datetime) -> Seen:
+    last = _run(client, schedule.id, _OVER, FlowRunSort.EXPECTED_START_TIME_DESC)
+    following = _run(
+        client, schedule.id, [StateType.SCHEDULED], FlowRunSort.NEXT_SCHEDULED_START_TIME_ASC
+    )
+    due = None if following is None else following.expected_start_time
+    row = _row(schedule)
+    # A new one has no run yet: the server makes them within a minute.
+    row = row.model_copy(
+        update={
+            "last_run_at": None if last is None else last.start_time or last.expected_start_time,
+            "next_run_at": due or row.due_after(now),
+        }
+    )
+    return Seen(
+        row,
+        schedule.id,
+        None if last is None else last.state_name,
+        overdue=schedule.active and due is not None and due < now - OVERDUE,
+    )
+
+
+def _run(
+    client: SyncPrefectClient, schedule_id: UUID, states: list[StateType], sort: FlowRunSort
+) -> FlowRun | None:
+    found = client.read_flow_runs(
+        flow_run_filter=FlowRunFilter(
+            created_by=FlowRunFilterCreatedBy(id_=[schedule_id]),
+            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=states)),
+        ),
+        sort=sort,
+        limit=1,
+    )
+    return found[0] if found else None
+
+
+def _row(schedule: DeploymentSchedule) -> BackupSchedule:
+    """The row of it. `schedule` is no cron line where Prefect's is none."""
+    name = schedule.slug or str(schedule.id)
+    timing = schedule.schedule
+    options = schedule.parameters.get("options")
+    return BackupSchedule(
+        id=id_of(schedule.slug) if schedule.slug else schedule.id,
+        name=name,
+        schedule=_timing(timing),
+        timezone=getattr(timing, "timezone", None) or "UTC",
+        options=dict(options) if isinstance(options, Mapping) else {},
+        is_active=schedule.active,
+        created_at=schedule.created,
+        updated_at=schedule.updated,
+    )
+
+
+def _timing(timing: Any) -> str:
+    if isinstance(timing, CronSchedule):
+        return word_for(timing.cron)
+    if isinstance(timing, IntervalSchedule):
+        return f"every {int(timing.interval.total_seconds())} s"
+    return str(getattr(timing, "rrule", "never"))
+
+
+def _by_slug(client: SyncPrefectClient, deployment: UUID, slug: str) -> DeploymentSchedule | None:
+    there = client.read_deployment_schedules(deployment)
+    return next((schedule for schedule in there if schedule.slug == slug), None)
+
+
+def _all(row: BackupSchedule) -> dict[str, Any]:
+    return row.model_dump(exclude={"created_at", "updated_at"})
+
+
+def _asked(row: BackupSchedule) -> dict[str, Any]:
+    return row.model_dump(include={"name", "schedule", "timezone", "options", "is_active"})
+
+
+def _cron(row: BackupSchedule) -> CronSchedule:
+    return CronSchedule(cron=row.cron or row.schedule, timezone=row.timezone)
+
+
+def _gone(schedule_id: UUID) -> NotFoundError:
+    return NotFoundError(
+        f"There is no schedule {schedule_id}: GET .../scheduler/status shows those there are.",
+        schedule=schedule_id,
+    )

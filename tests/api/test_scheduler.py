@@ -1,0 +1,211 @@
+"""`/scheduler` on a real Prefect server: what is made here is there, and the other way round."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+from zoneinfo import ZoneInfo
+
+import httpx
+import pytest
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.objects import DeploymentSchedule
+from prefect.client.schemas.schedules import IntervalSchedule
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from api.app import create_app
+from convault.catalog.base import Catalog
+from convault.schedule import id_of
+from convault.settings import Settings
+from deployments import DEPLOYMENT
+from deployments.schedules import rebuild
+from tests.prefect_server import PrefectServer
+from tests.prefect_worker import deploy
+from tests.serving import PATH, client_of, problem, served
+
+pytestmark = [pytest.mark.prefect_server, pytest.mark.xdist_group("prefect")]
+
+SCHEDULER = f"{PATH}/scheduler"
+
+
+@pytest.fixture
+def url(settings: Settings, prefect_api: PrefectServer) -> Iterator[str]:
+    deploy(prefect_api)
+    with served(create_app(settings)) as url:
+        yield url
+
+
+@pytest.fixture
+def prefect(prefect_api: PrefectServer) -> Iterator[SyncPrefectClient]:
+    with get_client(sync_client=True) as client:
+        yield client
+
+
+@pytest.fixture(autouse=True)
+def cleared(url: str, prefect: SyncPrefectClient, catalog: Catalog) -> Iterator[None]:
+    """The schedules are those of prefect.yaml before and after."""
+    yield
+    deployment = prefect.read_deployment_by_name(DEPLOYMENT)
+    for schedule in prefect.read_deployment_schedules(deployment.id):
+        if schedule.slug != "daily":
+            prefect.delete_deployment_schedule(deployment.id, schedule.id)
+    for row in catalog.schedules():
+        catalog.delete_schedule(row.id)
+
+
+def on_server(prefect: SyncPrefectClient) -> dict[str | None, DeploymentSchedule]:
+    """Schedules by slug."""
+    deployment = prefect.read_deployment_by_name(DEPLOYMENT)
+    return {found.slug: found for found in prefect.read_deployment_schedules(deployment.id)}
+
+
+def shown(client: httpx.Client) -> dict[str, dict[str, object]]:
+    """By name."""
+    schedules = client.get(f"{SCHEDULER}/status").json()["schedules"]
+    return {schedule["name"]: schedule for schedule in schedules}
+
+
+def test_a_schedule_is_made_on_the_server_and_in_the_catalog(
+    client: httpx.Client, prefect: SyncPrefectClient, catalog: Catalog
+) -> None:
+    body = {
+        "schedule": "30 1 * * *", "timezone": "America/Sao_Paulo", "name": "before-school",
+        "options": {"compression_level": 9},
+    }  # fmt: skip
+    answer = client.post(SCHEDULER, json=body)
+    assert answer.status_code == 201, answer.text
+    made = answer.json()
+    assert answer.headers["location"] == f"{SCHEDULER}/{made['id']}"
+    there = on_server(prefect)["before-school"]
+    assert there.active
+    assert there.parameters["options"]["compressionLevel"] == 9
+    due = datetime.fromisoformat(shown(client)["before-school"]["next_run_at"])  # type: ignore[arg-type]
+    local = due.astimezone(ZoneInfo("America/Sao_Paulo"))
+    assert (local.hour, local.minute) == (1, 30)
+    assert timedelta(0) < due - datetime.now(UTC) <= timedelta(days=1, minutes=1)
+    [row] = [row for row in catalog.schedules() if row.name == "before-school"]
+    assert (str(row.id), row.schedule, row.timezone) == (made["id"], "30 1 * * *", row.timezone)
+    # The same once more is the same; another one of that name is refused.
+    assert client.post(SCHEDULER, json=body).json()["id"] == made["id"]
+    problem(client.post(SCHEDULER, json={**body, "timezone": "UTC"}), 409, "busy")
+
+
+def test_words_and_made_up_names(client: httpx.Client, prefect: SyncPrefectClient) -> None:
+    expected = {"daily": "0 2 * * *", "weekly": "0 3 * * 0", "monthly": "0 4 1 * *"}
+    for word, line in expected.items():
+        made = client.post(SCHEDULER, json={"schedule": word, "isActive": False}).json()
+        assert made["schedule"] == word
+        assert made["name"].startswith(f"{word}-")
+        assert made["is_active"] is False
+        assert on_server(prefect)[made["name"]].schedule.cron == line  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("body", "named"),
+    [
+        ({}, "schedule"),
+        ({"schedule": "hourly"}, "schedule"),
+        ({"schedule": "0 0 31 2 *"}, "schedule"),
+        ({"schedule": "daily", "timezone": "Mars/Olympus"}, "timezone"),
+        ({"schedule": "daily", "name": "Every night"}, "name"),
+        ({"schedule": "daily", "options": {"compressionLevel": 99}}, "compressionLevel"),
+        ({"schedule": "daily", "options": {"tables": ["hunter2_*"]}}, "tables"),
+        ({"schedule": "daily", "hurry": 1}, "hurry"),
+        ("daily", "body"),
+    ],
+)
+def test_what_cannot_be_is_refused_and_nothing_is_made(
+    client: httpx.Client, prefect: SyncPrefectClient, body: object, named: str
+) -> None:
+    answer = client.post(SCHEDULER, json=body)
+    assert answer.status_code in {422, 404, 409}, answer.text
+    assert named in answer.json()["detail"]
+    assert set(on_server(prefect)) == {"daily"}
+
+
+def test_switching_changing_and_removing(
+    client: httpx.Client, prefect: SyncPrefectClient, catalog: Catalog
+) -> None:
+    made = client.post(SCHEDULER, json={"schedule": "weekly", "name": "weekly-full"}).json()
+    for spelling, value in (("is_active", False), ("isActive", True)):
+        answer = client.post(f"{SCHEDULER}/toggle", json={"id": made["id"], spelling: value})
+        assert answer.json()["is_active"] is value
+        assert on_server(prefect)["weekly-full"].active is value
+    one = f"{SCHEDULER}/{made['id']}"
+    changed = client.patch(one, json={"schedule": "0 5 * * 6", "options": {"format": "csv"}}).json()
+    assert (changed["schedule"], changed["options"]["format"]) == ("0 5 * * 6", "csv")
+    assert (changed["is_active"], changed["timezone"]) == (True, "UTC")
+    assert on_server(prefect)["weekly-full"].schedule.cron == "0 5 * * 6"  # type: ignore[union-attr]
+    problem(client.patch(one, json={"timezone": "Nowhere"}), 422, "options")
+    assert client.delete(one).status_code == 204
+    assert set(on_server(prefect)) == {"daily"}
+    assert "weekly-full" not in {row.name for row in catalog.schedules()}
+    problem(client.delete(one), 404, "not-found")
+    problem(client.patch(one, json={}), 404, "not-found")
+    answer = client.post(f"{SCHEDULER}/toggle", json={"id": str(uuid4()), "is_active": True})
+    problem(answer, 404, "not-found")
+
+
+def test_what_prefect_made_shows_too(
+    client: httpx.Client, prefect: SyncPrefectClient, catalog: Catalog
+) -> None:
+    """The one of prefect.yaml, and an interval as the UI makes them, without a slug."""
+    deployment = prefect.read_deployment_by_name(DEPLOYMENT)
+    [interval] = prefect.create_deployment_schedules(
+        deployment.id, [(IntervalSchedule(interval=timedelta(hours=6)), False)]
+    )
+    seen = shown(client)
+    assert (seen["daily"]["schedule"], seen["daily"]["is_active"]) == ("daily", False)
+    assert seen["daily"]["id"] == str(id_of("daily"))
+    assert seen[str(interval.id)]["schedule"] == "every 21600 s"
+    problem(client.patch(f"{SCHEDULER}/{interval.id}", json={}), 422, "options")
+    toggled = client.post(f"{SCHEDULER}/toggle", json={"id": str(interval.id), "is_active": True})
+    assert toggled.json()["is_active"] is True
+    assert client.delete(f"{SCHEDULER}/{interval.id}").status_code == 204
+    assert [row.name for row in catalog.schedules()] == ["daily"]
+
+
+def test_they_survive_a_new_deploy_and_a_lost_server(
+    client: httpx.Client, prefect: SyncPrefectClient, prefect_api: PrefectServer, catalog: Catalog
+) -> None:
+    made = client.post(SCHEDULER, json={"schedule": "monthly", "name": "kept"}).json()
+    done = prefect_api.prefect("deploy", "--all", "--no-prompt")
+    assert done.returncode == 0, done.stdout + done.stderr
+    there = on_server(prefect)
+    assert set(there) == {"daily", "kept"}
+    # As a server would be that was made anew: it knows what prefect.yaml says.
+    deployment = prefect.read_deployment_by_name(DEPLOYMENT)
+    prefect.delete_deployment_schedule(deployment.id, there["kept"].id)
+    lost = shown(client)["kept"]
+    assert (lost["id"], lost["on_server"]) == (made["id"], False)
+    assert rebuild(catalog) == ["kept"]
+    assert rebuild(catalog) == []
+    again = shown(client)["kept"]
+    assert (again["id"], again["on_server"], again["schedule"]) == (made["id"], True, "monthly")
+
+
+def test_status_tells_how_backups_go(client: httpx.Client) -> None:
+    told = client.get(f"{SCHEDULER}/status").json()
+    assert told["totals"] == {
+        "pending": 0,
+        "processing": 0,
+        "completed": 0,
+        "failed": 0,
+        "total": 0,
+    }
+    assert told["success_rate"] is None
+    assert told["recent"] == []
+    assert set(told["workers"]) == {"online", "last_heartbeat_at", "paused", "late_runs"}
+
+
+def test_without_a_prefect_server_it_is_503(settings: Settings, closed_port: int) -> None:
+    with (
+        temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{closed_port}/api"}),
+        served(create_app(settings)) as url,
+        client_of(url) as client,
+    ):
+        problem(client.get(f"{SCHEDULER}/status"), 503, "prefect-unavailable")
+        answer = client.post(SCHEDULER, json={"schedule": "daily"})
+        problem(answer, 503, "prefect-unavailable")
+        problem(client.delete(f"{SCHEDULER}/{UUID(int=1)}"), 503, "prefect-unavailable")
