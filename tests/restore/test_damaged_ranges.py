@@ -102,7 +102,7 @@ def test_what_is_damaged_where_it_is_read_is_named(
     assert any("index" in key for key in by_range)
     for key, ranges in by_range.items():
         stored = store.get(key)
-        for start, _ in ranges:
+        for start, _ in ranges[:2]:
             store.replace(key, flipped(stored, start + 3))
             refused(key)
         store.replace(key, stored)
@@ -113,13 +113,15 @@ def test_what_is_damaged_where_it_is_read_is_named(
     forged = [foreign]
     if encryptor is not None:
         forged.append(encryptor.encrypt(bytes(len(stored) - 2000)))
-    for data in (b"", stored[:1], stored[: len(stored) // 2], stored[:-1], *forged):
+    read = max(end or 0 for _, end in by_range[key])
+    # What is cut off behind that harms nothing here; `verify` finds it by the size.
+    for data in (b"", stored[:1], stored[: read // 2], stored[: read - 1], *forged):
         store.replace(key, data)
         with pytest.raises(ConvaultError) as caught:  # the store may find out first
             _restore(repository, manifest, target, wanted, identity)
         assert key in caught.value.message
         assert _is_empty(target)
-    for data in (*forged, stored[: len(stored) // 2]):
+    for data in (*forged, stored[: read // 2]):
         store.replace(key, (data + bytes(len(stored)))[: len(stored)])
         refused(key)
     store.delete(key)
