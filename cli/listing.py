@@ -37,7 +37,17 @@ if TYPE_CHECKING:
     from convault.manifest import Manifest, TableEntry
     from convault.repository import Repository
 
-_STEPS = ("snapshot", "chunk", "fetch", "serialize", "compress", "upload", "count", "record")
+_STEPS = (
+    "snapshot",
+    "chunk",
+    "fetch",
+    "serialize",
+    "compress",
+    "upload",
+    "count",
+    "settle",
+    "record",
+)
 """of the flow, in their order: jsonb keeps none"""
 
 

@@ -19,6 +19,7 @@ from cli import (
     archives,
     backups,
     demonstration,
+    doctor,
     drills,
     keys,
     listing,
@@ -44,6 +45,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("init")(setup.init)
+app.command("doctor")(doctor.doctor)
 app.command("demo")(demonstration.demo)
 app.command("backup")(backups.backup)
 app.command("list")(listing.list_)

@@ -17,7 +17,8 @@ ConvaultError
 ├── StoreError              the place that bytes go to
 │   ├── StoreUnavailable    it cannot be reached, or answered that it is busy (transient)
 │   ├── ObjectMissing       an object that must be there is not
-│   └── ObjectConflict      another object is already stored under that key
+│   ├── ObjectConflict      another object is already stored under that key
+│   └── QuotaExceeded       it would hold more than CONVAULT_STORE_QUOTA allows
 ├── RepositoryError         not a repository, another one, a newer format, or a broken manifest
 ├── CatalogError            the `backups` table and its neighbours
 │   └── CatalogUnavailable  it cannot be reached (transient)
@@ -37,6 +38,7 @@ ConvaultError
 ├── SignatureError          a manifest is not what was signed
 ├── RestoreError            the target cannot take the backup
 │   └── RestoredWithFaults  it took all rows, but not every index or constraint
+├── NotHealthy              `convault doctor` found what keeps backups or restores from working
 └── PrefectUnavailable      no Prefect server, or no deployment on it, to run a backup (transient)
 
 Messages say what happened and what to do next. They never hold a secret or a row's value: Postgres
@@ -175,6 +177,12 @@ class ObjectConflict(StoreError):
     code, exit_code = "object-conflict", 23
 
 
+class QuotaExceeded(StoreError):
+    """The store would hold more than CONVAULT_STORE_QUOTA allows."""
+
+    code, exit_code, http_status = "quota-exceeded", 96, 507
+
+
 class RepositoryError(ConvaultError):
     """Not a repository, another repository, a newer format, or a broken manifest."""
 
@@ -245,6 +253,12 @@ class PrefectUnavailable(ConvaultError):
     """There is no Prefect server, or no deployment on it, that would run the backup."""
 
     code, exit_code, http_status, transient = "prefect-unavailable", 70, 503, True
+
+
+class NotHealthy(ConvaultError):
+    """`convault doctor` found something that keeps backups or restores from working."""
+
+    code, exit_code = "not-healthy", 95
 
 
 class EncryptionError(ConvaultError):

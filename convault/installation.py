@@ -7,7 +7,7 @@ new, empty one in its place.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from convault import layout
@@ -45,6 +45,14 @@ class Installation:
         """What encrypts a backup that is made now, or None for a plain one. RecipientMissing when
         it may not be plain and there is nobody to encrypt it to."""
         return encryptor_of(self.settings.convault_encryption, self.repository, self.catalog)
+
+    def limited(self) -> Installation:
+        """The same, whose store takes no more than CONVAULT_STORE_QUOTA allows. QuotaExceeded when
+        it holds that much already."""
+        quota = self.settings.store_quota
+        if quota is None:
+            return self
+        return replace(self, repository=self.repository.within(quota))
 
     def source(self, options: BackupOptions) -> Source:
         """Where the rows of such a backup come from; see `source_of`."""

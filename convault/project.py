@@ -7,6 +7,7 @@ import binascii
 import json
 import re
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import urlsplit
 
 from convault.errors import ConfigurationError
@@ -78,7 +79,7 @@ def _service_key() -> str:
         )
     if not _JWT.fullmatch(key):
         raise ConfigurationError(f"{wanted}, but this is neither.")
-    role = _role(key)
+    role = (claims_of(key) or {}).get("role")
     if role != "service_role":
         named = "the anon key" if role == "anon" else "a token with another role"
         raise ConfigurationError(
@@ -87,15 +88,18 @@ def _service_key() -> str:
     return key
 
 
-def _role(key: str) -> object:
-    """The role that a JWT claims. Only the server can tell whether it is signed rightly; this is to
-    find the wrong key before an empty listing is taken for an empty store."""
+def claims_of(key: str) -> dict[str, Any] | None:
+    """What a key that is a JWT claims; None for another kind. Only the server can tell whether it
+    is signed rightly; this is to find the wrong key before an empty listing is taken for an empty
+    store."""
+    if not _JWT.fullmatch(key):
+        return None
     payload = key.split(".")[1]
     try:
         claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
     except (binascii.Error, ValueError):
-        return None
-    return claims.get("role") if isinstance(claims, dict) else None
+        return {}
+    return claims if isinstance(claims, dict) else {}
 
 
 def _headers(key: str) -> dict[str, str]:

@@ -27,6 +27,7 @@ from convault.manifest import FORMAT, IndexEntry, Manifest, MemberEntry, too_new
 from convault.models import TableName
 from convault.signature import SigningKeys
 from convault.stores.base import Store
+from convault.stores.quota import QuotaStore
 
 _NO_KEYS = SigningKeys()
 _READS = 8
@@ -108,6 +109,11 @@ class Repository:
                 expected=expected,
             )
         return cls(store, marker)
+
+    def within(self, quota: int) -> Repository:
+        """The same repository, in whose store no more than `quota` bytes are put. QuotaExceeded
+        when it holds that much already."""
+        return Repository(QuotaStore(self.store, quota), self._marker)
 
     def upgrade(self) -> bool:
         """Have the marker say this version's format; whether it said an older one. Backups stay as

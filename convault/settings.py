@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from functools import cached_property
 from pathlib import Path
@@ -16,9 +17,11 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from convault.declared import DeclaredRelation, parse_column, parse_relations
 from convault.errors import ConfigurationError, NotFoundError
 from convault.models import MAX_PART_BYTES, TableName
+from convault.quota import parse_quota
 from convault.signature import SigningKeys
 
 ENV_FILE = Path(".env")
+_NAMED_STORE = re.compile(r"CONVAULT_STORE_([A-Z0-9_]+)_URL")
 
 
 class Settings(BaseSettings):
@@ -32,6 +35,8 @@ class Settings(BaseSettings):
     convault_store_url: str | None = None
     """`file:///absolute/folder`, `s3://bucket/prefix`, `gs://...`, `az://...`, `supabase://...` or
     `memory://`"""
+    convault_store_quota: str | None = None
+    """bytes that the store may hold, such as `900MB`: a backup stops before"""
     convault_api_key: SecretStr | None = None
     """may do everything that the API offers"""
     convault_api_keys: SecretStr | None = None
@@ -102,6 +107,13 @@ class Settings(BaseSettings):
             raise ValueError("not an absolute path")
         return value
 
+    @field_validator("convault_store_quota")
+    @classmethod
+    def _quota(cls, value: str | None) -> str | None:
+        if value:
+            parse_quota(value)
+        return value
+
     @field_validator("convault_timezone", mode="before")
     @classmethod
     def _zone(cls, value: Any) -> Any:
@@ -122,6 +134,11 @@ class Settings(BaseSettings):
         if value:
             parse_column(value)
         return value
+
+    @cached_property
+    def store_quota(self) -> int | None:
+        """CONVAULT_STORE_QUOTA in bytes; None when it is not set."""
+        return parse_quota(self.convault_store_quota) if self.convault_store_quota else None
 
     @cached_property
     def relations(self) -> tuple[DeclaredRelation, ...]:
@@ -203,6 +220,14 @@ def load_settings() -> Settings:
 def environment(variable: str) -> str | None:
     """A variable that is not a field of Settings, from the environment or `.env`."""
     return os.environ.get(variable) or _env_file().get(variable)
+
+
+def named_stores() -> dict[str, str]:
+    """The URLs of CONVAULT_STORE_<NAME>_URL by name, in lower case: places for copies of the
+    repository. They hold no credentials."""
+    found = {**_env_file(), **os.environ}
+    matches = ((_NAMED_STORE.fullmatch(variable), url) for variable, url in found.items())
+    return {match[1].lower().replace("_", "-"): url for match, url in matches if match and url}
 
 
 def parse_table(text: str) -> TableName:

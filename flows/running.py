@@ -75,7 +75,7 @@ class Run:
                 self.installation.repository.require_current()
                 reconcile(self.installation.repository, self.catalog)
                 self._find_complete()
-                self._secure()
+                self._prepare()
                 yield
             except BaseException as error:
                 if self.record is None:
@@ -140,10 +140,12 @@ class Run:
         if row.status is BackupStatus.COMPLETED:
             self.record = row
 
-    def _secure(self) -> None:
-        """Decide whether the backup is encrypted, and to whom; and say what it will not be."""
+    def _prepare(self) -> None:
+        """Decide whether the backup is encrypted, and to whom; say what it will not be; and see to
+        it that the store takes no more than it may hold."""
         if self.record is not None:
             return
+        self._installation = self.installation.limited()
         self.encryptor = self.installation.encryptor()
         for warning in unsecured(self.installation, self.encryptor):
             self.tally.warn(warning)

@@ -46,9 +46,11 @@ def record(
 
     IncompleteBackup when the parts are not what was counted, or what the keys were made of.
     """
+    with tally.content.timed("settle"):
+        keys = lasting(plan.content.keys, snapshot.content, tally.content.warn)
     manifest = composed(
         backup_id, options, repository, snapshot.content, counts, parts.content, plan.content,
-        tally.content.warn, encryptor,
+        keys, encryptor,
     )  # fmt: skip
     assert manifest.reuse is not None
     tally.content.reuse(manifest.reuse)
@@ -68,9 +70,10 @@ def record(
 def composed(
     backup_id: UUID, options: BackupOptions, repository: Repository, seen: Snapshot,
     counts: Mapping[TableName, Counted], parts: Sequence[Part], plan: Plan,
-    warn: Callable[[str], None], encryptor: Encryptor | None = None,
+    keys: Sequence[RangeKey], encryptor: Encryptor | None = None,
 ) -> Manifest:  # fmt: skip
-    """The manifest, with what lies beside it stored; see `record`."""
+    """The manifest, with what lies beside it stored; see `record`. `keys` are those that it tells
+    (`lasting`)."""
     taking = plan.taking
     rows = {table: counted.rows for table, counted in counts.items()}
     whole = [*parts, *taking.parts]
@@ -96,7 +99,7 @@ def composed(
         counts=rows,
         digests={table: counted.digest for table, counted in counts.items()},
         parts=whole,
-        keys=lasting(taking.keys, seen, warn),
+        keys=keys,
         members=members,
         selection=seen.selection,
         index=commit.write_index(

@@ -11,8 +11,8 @@ import httpx
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
+from api import patience
 from api.app import create_app
-from api.routes import backups
 from convault.catalog.base import BackupStatus, Catalog
 from convault.settings import Settings
 from tests.serving import PATH, client_of, problem, served
@@ -62,8 +62,8 @@ def test_it_takes_the_request_and_never_answers(
 ) -> None:
     from prefect.settings import PREFECT_API_REQUEST_TIMEOUT
 
-    patience = {**backups._PATIENCE, PREFECT_API_REQUEST_TIMEOUT: 0.5}
-    monkeypatch.setattr(backups, "_PATIENCE", patience)
+    hasty = {**patience._PATIENCE, PREFECT_API_REQUEST_TIMEOUT: 0.5}
+    monkeypatch.setattr(patience, "_PATIENCE", hasty)
     with (
         temporary_settings({PREFECT_API_URL: silent_server}),
         served(create_app(settings)) as url,

@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import json
 import secrets
+import socket
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -19,13 +20,14 @@ from fastapi import FastAPI, Response
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 from api import keyset
+from api.app import create_app
 from api.caller import Scope
 from api.problems import SigningKeysUnavailable, Unauthorized
 from api.tokens import TokenVerifier, verifier_of
 from convault.errors import ConfigurationError
 from convault.settings import Settings
 from tests.prefect_server import free_port
-from tests.serving import served
+from tests.serving import PATH, client_of, problem, served
 from tests.supabase_stack import SupabaseStack
 
 SECRET = secrets.token_hex(32)
@@ -362,7 +364,9 @@ def test_settings_must_go_together() -> None:
 
 
 @pytest.mark.xdist_group("supabase")
-def test_a_user_who_signs_in_to_a_real_auth_server_is_known(supabase: SupabaseStack) -> None:
+def test_a_user_who_signs_in_to_a_real_auth_server_is_known(
+    supabase: SupabaseStack, settings: Settings
+) -> None:
     verifier = TokenVerifier(supabase.url, supabase.jwt_secret, None)
     account = {"email": f"{secrets.token_hex(6)}@example.org", "password": secrets.token_hex(16)}
     with supabase.client(supabase.publishable_key) as client:
@@ -374,8 +378,29 @@ def test_a_user_who_signs_in_to_a_real_auth_server_is_known(supabase: SupabaseSt
     assert caller.scopes == set(), "nobody made this account an operator"
     with pytest.raises(Unauthorized):
         TokenVerifier(supabase.url, secrets.token_hex(32), None).caller(token)
+    of_project = Settings(supabase_url=supabase.url, supabase_jwt_secret=supabase.jwt_secret)
+    known = {name: getattr(of_project, name) for name in of_project.model_fields_set}
+    with served(create_app(settings.model_copy(update=known))) as url:
+        with client_of(url, token) as client:
+            problem(client.get(PATH), 403, "forbidden")
+        with client_of(url, token[:-6] + "AAAAAA") as client:
+            problem(client.get(PATH), 401, "unauthorized")
     with pytest.raises(Unauthorized):
         TokenVerifier(supabase.url, None, None).caller(token)
     for role in ("anon", "service_role"):
         with pytest.raises(Unauthorized):
             verifier.caller(supabase.legacy_key(role))
+
+
+def test_an_auth_server_that_hangs_is_waited_for_once_and_not_long(
+    token: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keyset, "TIMEOUT", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as hanging:  # takes connections, answers nothing
+        verifier = TokenVerifier(f"http://127.0.0.1:{hanging.getsockname()[1]}", SECRET, None)
+        began = time.monotonic()
+        for _ in range(20):
+            with pytest.raises(SigningKeysUnavailable):
+                verifier.caller(token())
+        assert time.monotonic() - began < 5, "each of them waited"
+        assert verifier.caller(token("HS256", iss=verifier._issuer)).scopes, "the secret holds"

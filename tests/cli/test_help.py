@@ -27,7 +27,7 @@ COMMANDS = {
 }
 EXPECTED = {
     "init", "demo", "backup", "list", "show", "download", "extract", "restore", "verify", "drill",
-    "recovery-sheet",
+    "recovery-sheet", "doctor",
     "rekey", *(f"keys {name}" for name in ("new", "show", "add", "retire", "signing")),
 }  # fmt: skip
 

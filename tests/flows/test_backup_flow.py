@@ -100,7 +100,7 @@ def test_metrics_tell_what_was_read_and_stored(application: Application) -> None
     assert metrics["chunks"] > 1
     assert metrics["replans"] == metrics["repaired"] == 0
     seconds = metrics["seconds"]
-    steps = {"snapshot", "chunk", "fetch", "serialize", "compress", "upload", "count"}
+    steps = {"snapshot", "chunk", "fetch", "serialize", "compress", "upload", "count", "settle"}
     assert set(seconds) == {*steps, "total"}
     assert all(value >= 0 for value in seconds.values())
     assert seconds["total"] > 0

@@ -19,7 +19,7 @@ from convault.repository import Repository
 from convault.sources.base import Snapshot
 from tasks.chunk import plan
 from tasks.count import counted_in, digests
-from tasks.record import composed
+from tasks.record import composed, lasting
 from tests.restore.builder import _store
 from tests.sources.reading import source
 
@@ -63,7 +63,7 @@ class Chain:
                       for table in snapshot.dataset.tables}  # fmt: skip
             manifest = composed(
                 uuid4(), options, self.repository, snapshot, counts, parts, planned,
-                self.warnings.append,
+                lasting(planned.keys, snapshot, self.warnings.append),
             )  # fmt: skip
             expected = seen_by_sql(self.url, snapshot)
         self.repository.put_manifest(manifest)

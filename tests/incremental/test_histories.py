@@ -85,7 +85,7 @@ SELDOM = {
         " ALTER TABLE conversations RENAME heading TO title; ALTER TABLE messages RENAME TO m;"
         " ALTER TABLE m RENAME TO messages",
 }  # fmt: skip
-STEPS = count(3, 6)
+STEPS = count(2, 6)
 """backups of a history after its first"""
 
 

@@ -83,16 +83,13 @@ class Place:
         )
 
     def find(
-        self,
-        options: BackupOptions = BackupOptions(),
-        *,
-        days: int = 1,
-        **more: Any,
+        self, options: BackupOptions | None = None, *, days: int = 1, **more: Any
     ) -> Parentage:
         rows = cast(Catalog, Rows(more.pop("row", self.row)))
         given: dict[str, Any] = {"keys": KEYS, "encryptor": None, "policy": Policy(), **more}
         now = TAKEN + timedelta(days=days)
-        return find_parent(self.repository, rows, options, now=now, **given)
+        asked = options or BackupOptions()
+        return find_parent(self.repository, rows, asked, now=now, **given)
 
 
 def test_the_newest_of_the_same_kind_is_the_parent() -> None:

