@@ -17,6 +17,7 @@ from cli.identities import Identities, identities_of
 from cli.opening import opened
 from cli.output import AsJson, number, print_json, say, size
 from cli.signatures import say_signature
+from convault.durability import sync
 from convault.errors import ConfigurationError, NotFoundError
 from convault.layout import MANIFEST_NAME
 from convault.progress import report
@@ -173,7 +174,7 @@ def write_file(pieces: Iterable[bytes], path: Path, *, force: bool = False) -> N
         except BaseException:
             Path(scratch).unlink()
             raise
-        _sync_folder(path.parent)
+        sync(path.parent)
 
 
 def _refuse_existing(path: Path, force: bool) -> None:
@@ -183,14 +184,6 @@ def _refuse_existing(path: Path, force: bool) -> None:
         raise ConfigurationError(
             f"{path} is there already: name another file with -o, or replace it with --force."
         )
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _path(output: str | None, file_name: str) -> Path:

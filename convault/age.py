@@ -23,7 +23,7 @@ MAGIC = (b"age-encryption.org/", b"-----BEGIN AGE ENCRYPTED FILE-----")
 MAX_RECIPIENTS = 100
 """of one age file: to read its header takes time that grows with the square of their number, 0.1 s
 for so many"""
-_MAX_HEADER_BYTES = 16 * 1024
+MAX_HEADER_BYTES = 16 * 1024
 """enough for these"""
 _MAX_WORK = 22
 """of scrypt, as a power of two: what the program `age` takes at most; it costs 4 GiB"""
@@ -154,11 +154,11 @@ def decrypt_with_passphrase(data: bytes, passphrase: str) -> bytes:
 def check_header(data: bytes) -> None:
     """BadHeader when there is none that ends where one of MAX_RECIPIENTS does at the latest: a
     forged one could keep its reader busy for hours. TooMuchWork."""
-    start = data[:_MAX_HEADER_BYTES]
+    start = data[:MAX_HEADER_BYTES]
     if data.startswith(MAGIC[1]):
-        letters = b"".join(data[len(MAGIC[1]) : 2 * _MAX_HEADER_BYTES].split())
+        letters = b"".join(data[len(MAGIC[1]) : 2 * MAX_HEADER_BYTES].split())
         try:
-            start = base64.b64decode(letters[: len(letters) // 4 * 4])[:_MAX_HEADER_BYTES]
+            start = base64.b64decode(letters[: len(letters) // 4 * 4])[:MAX_HEADER_BYTES]
         except binascii.Error:
             raise BadHeader from None
     end = start.find(_HEADER_END)

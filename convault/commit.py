@@ -255,10 +255,11 @@ def write_index(
     if not tables:
         return None
     data = conversations.build(parts)
-    if encryptor is not None:
-        data = encryptor.encrypt_once(data)
-    encrypted = encryptor is not None
-    return repository.put_index(backup_id, data, tables, encrypted=encrypted, shared=shared)
+    if encryptor is None:
+        return repository.put_index(backup_id, data, tables, shared=shared)
+    sealed = encryptor.encrypt_once(data)
+    entry = repository.put_index(backup_id, sealed, tables, encrypted=True, shared=shared)
+    return entry.model_copy(update=encryptor.index_blocks(data))
 
 
 def commit(

@@ -15,21 +15,22 @@ import secrets
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
-from typing import Protocol
+from typing import Any, Protocol
 
-from convault import age, age_streams
+from convault import age, age_streams, index
 from convault.age import Identity
+from convault.age_chunks import Read
 from convault.age_streams import Sink
 from convault.errors import (
     DamagedHeader,
     EncryptionError,
     IdentityNeeded,
-    IntegrityError,
     WrongIdentity,
 )
 from convault.files.entries import FileEntry
 from convault.formats import compression
 from convault.manifest import DigestKey, EncryptionFacts, Manifest, PartEntry
+from convault.sealed_file import SealedFile, damaged, opening
 
 KEY_BYTES = 32
 """of a digest key"""
@@ -104,6 +105,11 @@ class Encryptor:
         """The same for what comes piece by piece."""
         return _hmac(self._key, b"")
 
+    def index_blocks(self, data: bytes) -> dict[str, Any]:
+        """What the manifest says of the blocks of an index before it was encrypted."""
+        found = tuple(self.digest(block) for block in index.blocks_of(data))
+        return {"plain_blocks": found, "digest_key": self.digest_key.id}
+
     def encrypt(self, data: bytes) -> bytes:
         """An age file. Other bytes every time."""
         return age.encrypt(data, self.recipients)
@@ -121,10 +127,13 @@ class Encryptor:
 class Opener:
     """Opens the objects of one backup, encrypted or not. May be used by several threads."""
 
-    def __init__(self, identities: Sequence[Identity], digest_keys: dict[str, bytes]) -> None:
-        """By `unlocked`."""
+    def __init__(
+        self, identities: Sequence[Identity], digest_keys: dict[str, bytes], recipients: int = 0
+    ) -> None:
+        """By `unlocked`. `recipients`: how many an object is encrypted to, at most."""
         self._identities = tuple(identities)
         self._keys = digest_keys
+        self._recipients = recipients
 
     def __repr__(self) -> str:
         """No secret: it may get into a log."""
@@ -139,11 +148,11 @@ class Opener:
         if not part.encrypted:
             if self.is_stored(part, stored):
                 return stored
-            raise _damaged(part.key, "its bytes are not those that were stored")
+            raise damaged(part.key, "its bytes are not those that were stored")
         opened = self.decrypted(part.key, stored)
         if not self.is_stored(part, stored):
             # age did not mind, but there may be another age file in its place.
-            raise _damaged(part.key, "its bytes are not those that were stored")
+            raise damaged(part.key, "its bytes are not those that were stored")
         return opened
 
     def is_stored(self, part: PartEntry, stored: bytes) -> bool:
@@ -152,12 +161,17 @@ class Opener:
 
     def decrypted(self, name: str, data: bytes) -> bytes:
         """What is in an age file of the backup, whose digest keys the identities have opened."""
-        try:
+        with opening(name):
             return age.decrypt(data, self._identities)
-        except (age.NoMatch, age.BadHeader):
-            raise _damaged_header(name) from None
-        except age.CannotOpen:
-            raise _damaged(name, "what is behind its age header was changed or cut off") from None
+
+    def sealed_file(self, name: str, size: int, read: Read) -> SealedFile:
+        """An age file of the backup, to be read by range: see there. What it gives has to be
+        proven."""
+        return SealedFile(name, size, self._identities, self._recipients, read)
+
+    def block(self, digest_key: str, data: bytes) -> str:
+        """HMAC-SHA256 of a block of the index under one of the backup's digest keys, hex."""
+        return _hmac(self._keys[digest_key], data).hexdigest()
 
     def hasher(self, entry: FileEntry) -> Digest:
         """What makes the entry's `plain_sha256` of the file's bytes."""
@@ -178,23 +192,19 @@ class Opener:
                 yield piece
 
         counted = _Counted(target, self._digest(entry))
-        try:
-            if entry.encrypted:
+        if entry.encrypted:
+            with opening(name):
                 age_streams.decrypt(watched(), counted, self._identities)
-            else:
-                for piece in watched():
-                    counted.write(piece)
-        except (age.NoMatch, age.BadHeader):
-            raise _damaged_header(name) from None
-        except age.CannotOpen:
-            raise _damaged(name, "what is behind its age header was changed or cut off") from None
+        else:
+            for piece in watched():
+                counted.write(piece)
         if (size, stored.hexdigest()) != (entry.stored_bytes, entry.sha256):
-            raise _damaged(name, "its bytes are not those that were stored")
+            raise damaged(name, "its bytes are not those that were stored")
         plain = counted.digest.hexdigest()
         if counted.size != entry.plain_bytes or not hmac.compare_digest(
             plain, str(entry.plain_sha256)
         ):
-            raise _damaged(name, "its content is not that which was stored")
+            raise damaged(name, "its content is not that which was stored")
 
     def plain(self, part: PartEntry, opened: bytes) -> Iterator[bytes]:
         """The plain bytes of a part, in pieces, from what `opened` gave; IntegrityError behind the
@@ -205,7 +215,7 @@ class Opener:
             digest.update(piece)
             yield piece
         if not hmac.compare_digest(digest.hexdigest(), part.plain_sha256):
-            raise _damaged(part.key, "its content is not that which was stored")
+            raise damaged(part.key, "its content is not that which was stored")
 
     def _digest(self, part: PartEntry | FileEntry) -> Digest:
         return sha256() if part.digest_key is None else _hmac(self._keys[part.digest_key], b"")
@@ -228,7 +238,9 @@ def unlocked(manifest: Manifest, identities: Sequence[Identity]) -> Opener:
             f"{', '.join(facts.recipients)}.",
             backup=manifest.backup_id,
         )
-    return Opener(identities, {k.id: _open(manifest, k, identities) for k in facts.digest_keys})
+    keys = {key.id: _open(manifest, key, identities) for key in facts.digest_keys}
+    recipients = (facts.recipients, *(key.recipients for key in facts.digest_keys))
+    return Opener(identities, keys, max(map(len, recipients)))
 
 
 def _open(manifest: Manifest, key: DigestKey, identities: Sequence[Identity]) -> bytes:
@@ -248,9 +260,9 @@ def _open(manifest: Manifest, key: DigestKey, identities: Sequence[Identity]) ->
     except (age.BadHeader, binascii.Error):
         raise _damaged_key(where) from None
     except age.CannotOpen:
-        raise _damaged(where, "it was changed or cut off") from None
+        raise damaged(where, "it was changed or cut off") from None
     if len(opened) != KEY_BYTES:
-        raise _damaged(where, f"it has {len(opened)} bytes instead of {KEY_BYTES}")
+        raise damaged(where, f"it has {len(opened)} bytes instead of {KEY_BYTES}")
     return opened
 
 
@@ -258,14 +270,6 @@ def _damaged_key(where: str) -> DamagedHeader:
     return DamagedHeader(
         f"{where} is damaged: its age header, which says who may open it, is not the one that was "
         "written. Nothing was read; take the manifest from a copy of the repository."
-    )
-
-
-def _damaged(name: str, what: str) -> IntegrityError:
-    return IntegrityError(
-        f"{name} is damaged: {what}. Nothing was kept of it; put it back from a copy of the "
-        "repository, or use another backup.",
-        key=name,
     )
 
 
@@ -284,15 +288,6 @@ class _Counted:
 
     def flush(self) -> None:
         self._file.flush()
-
-
-def _damaged_header(name: str) -> DamagedHeader:
-    return DamagedHeader(
-        f"{name} is damaged: its age header, which says who may open it, is not the one that was "
-        "written. Nothing was read from it; put the object back from a copy of the repository, or "
-        "use another backup.",
-        key=name,
-    )
 
 
 def _hmac(key: bytes, plain: bytes | Iterable[bytes]) -> Digest:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from convault import age
 from convault.age import Identity
+from convault.durability import sync
 from convault.errors import (
     ConfigurationError,
     IdentityMissing,
@@ -179,21 +180,13 @@ def _create(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(descriptor)
-        _sync_folder(path.parent)
+        sync(path.parent)
     except OSError as error:
         with suppress(OSError):
             path.unlink()
         raise ConfigurationError(
             f"{path} cannot be written: {error.strerror}. No key was made."
         ) from None
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _unusable(path: Path, why: str) -> IdentityUnusable:

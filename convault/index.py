@@ -68,10 +68,12 @@ def digest_of_frame(data: bytes | memoryview) -> bytes:
 
 def blocks(data: bytes) -> tuple[str, ...]:
     """SHA-256 of each block of the index, hex."""
-    return tuple(
-        sha256(data[start : start + BLOCK_BYTES]).hexdigest()
-        for start in range(0, len(data), BLOCK_BYTES)
-    )
+    return tuple(sha256(block).hexdigest() for block in blocks_of(data))
+
+
+def blocks_of(data: bytes) -> list[bytes]:
+    """The index in blocks that are proven one by one."""
+    return [data[start : start + BLOCK_BYTES] for start in range(0, len(data), BLOCK_BYTES)]
 
 
 class Grouped(NamedTuple):

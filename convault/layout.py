@@ -245,6 +245,11 @@ def _fault_of_encryption(manifest: Manifest) -> str | None:
         (facts.recipients, *(key.recipients for key in facts.digest_keys))
     ):
         return "it is encrypted to nobody"
+    for index in manifest.all_indexes:
+        if index.digest_key not in (*keys, None):
+            return f"there is no digest key {index.digest_key!r}"
+        if (index.digest_key is None) == bool(index.plain_blocks):
+            return f"the blocks of {index.path} have no digest key, or the other way round"
     for table in manifest.tables:
         for part in table.parts:
             if part.encrypted != (part.digest_key is not None):

@@ -158,7 +158,11 @@ class IndexEntry(_Stored):
     none"""
     blocks: tuple[Sha256, ...] = ()
     """digest of each `index.BLOCK_BYTES` of it, so that what is read of it by range is proven; ()
-    in backups that were made before there were any"""
+    in backups that were made before there were any, and where it is encrypted"""
+    plain_blocks: tuple[Sha256, ...] = ()
+    """of an encrypted one, before encryption: HMAC-SHA256 of each block with `digest_key`"""
+    digest_key: str | None = None
+    """id of the digest key of the `plain_blocks`; None without any"""
 
 
 class DigestKey(_Stored):
@@ -178,7 +182,8 @@ class EncryptionFacts(_Stored):
     recipients: tuple[Recipient, ...]
     """those who can open what this backup has written itself: its index, and its own parts"""
     access: Literal["part"]
-    """only whole objects can be fetched: the frames of a part cannot be read one by one"""
+    """what any program for age can open: whole objects. (Chunks open by themselves too, see
+    `convault.age_chunks`, and the index tells which.)"""
     digest_keys: tuple[DigestKey, ...]
 
 

@@ -300,7 +300,8 @@ def _index(
     stored = repository.put_revised(
         manifest.backup_id, INDEX_NAMES[True], encryptor.encrypt(renamed)
     )
-    return IndexEntry.model_validate({**stored, "tables": entry.tables})
+    made = {**stored, "tables": entry.tables, **encryptor.index_blocks(renamed)}
+    return IndexEntry.model_validate(made)
 
 
 def _beside(repository: Repository, entry: MemberEntry | IndexEntry) -> bytes:

@@ -299,7 +299,7 @@ class Repository:
             beside = {"path": path, "key": key, "sha256": sha256, "bytes": len(data)}
         else:
             beside = self._put_beside(backup_id, path, data)
-        # An encrypted one is read as a whole.
+        # Of an encrypted one, blocks are told before encryption.
         digests = () if encrypted else index.blocks(data)
         return IndexEntry.model_validate({**beside, "tables": tuple(tables), "blocks": digests})
 

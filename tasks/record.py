@@ -141,11 +141,13 @@ def lasting(
 def encryption(
     encryptor: Encryptor | None, taking: Taking, of_files: Iterable[DigestKey] = ()
 ) -> EncryptionFacts | None:
-    """With the digest keys of the parts and files that were taken over."""
+    """With the digest keys of the parts and files that were taken over, and of the indexes that
+    tell of the parts."""
     if encryptor is None:
         return None
     facts = None if taking.parent is None else taking.parent.encryption
     needed = {part.digest_key for part in taking.parts}
+    needed |= {index.digest_key for index in taking.indexes}
     of_parts = () if facts is None else facts.digest_keys
     others = {key.id: key for key in of_parts if key.id in needed}
     others |= {key.id: key for key in of_files}

@@ -19,13 +19,13 @@ from convault.formats.base import Document, Frame, Rows, check_columns, cut
 from convault.models import Column
 
 _STAND_IN = pa.schema([("_", pa.bool_())])
-GROUP_BYTES = 1024 * 1024
-"""of a row group, as Arrow, about: smaller ones would cost more than they save, as the footer
-describes each, column by column"""
+GROUP_BYTES = 128 * 1024
+"""of a row group, as Arrow, about: who looks for one conversation reads one group and the footer,
+which describes all of them, column by column, so that smaller ones cost more than they save"""
 _FIXED_BYTES = 8
 """what any value takes beside its text, at most"""
-_MAX_GROUP_BYTES = 4 * GROUP_BYTES
-"""of a row group of several rows, unpacked: some more than is ever written"""
+_MAX_GROUP_BYTES = 4 * 1024 * 1024
+"""of a row group of several rows, unpacked: some more than was ever written"""
 
 
 class Parquet:
@@ -148,7 +148,8 @@ def _write(table: pa.Table, ends: Sequence[int], level: int) -> Document:
         table.schema,
         compression="zstd" if level else "none",
         compression_level=level or None,
-        write_statistics=True,
+        # Those of texts would be whole values, twice over, in the footer that every reader reads.
+        write_statistics=[f.name for f in table.schema if not pa.types.is_string(f.type)],
         store_schema=False,
     ) as writer:
         for first, end in cut(ends, GROUP_BYTES):

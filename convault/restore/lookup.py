@@ -16,10 +16,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from convault import age
+from convault.age_chunks import CHUNK_BYTES, Span
 from convault.encryption import Opener
 from convault.errors import IntegrityError
 from convault.index import BLOCK_BYTES
 from convault.manifest import IndexEntry, Manifest
+from convault.sealed_file import SealedFile
 from convault.stores.base import Store
 
 
@@ -79,14 +81,14 @@ class _Piece:
     def _metadata(self) -> Any:
         """The footer and no more, where Arrow would read 64 KiB to find it."""
         total = self._blocks.size()
-        end = self._blocks.bytes(max(0, total - 8), total)
+        end = self._blocks.proven(max(0, total - 8), total)
         start = total - 8 - int.from_bytes(end[:4], "little")
         if start < 4 or end[4:] != b"PAR1":
             raise IntegrityError(
                 f"{self._entry.key} is damaged: it is not Parquet. Nothing was loaded.",
                 key=self._entry.key,
             )
-        return pq.read_metadata(pa.BufferReader(b"PAR1" + self._blocks.bytes(start, total)))
+        return pq.read_metadata(pa.BufferReader(b"PAR1" + self._blocks.proven(start, total)))
 
     def conversations(self, keys: Collection[str]) -> pl.DataFrame:
         """See `Index`."""
@@ -185,7 +187,12 @@ class _Blocks(io.RawIOBase):
         self._blocks: dict[int, bytes] = {}
         self._position = 0
         self._size = entry.bytes
-        if not entry.blocks:
+        self._opener = opener
+        self._sealed: SealedFile | None = None
+        if entry.digest_key is not None:
+            self._sealed = opener.sealed_file(entry.key, entry.bytes, self._stored)
+            self._size = self._sealed.plain_bytes
+        elif not entry.blocks:
             self._whole(opener)
 
     def readable(self) -> bool:
@@ -208,10 +215,13 @@ class _Blocks(io.RawIOBase):
     def read(self, size: int = -1) -> bytes:
         end = self._size if size < 0 else min(self._position + size, self._size)
         start, self._position = self._position, max(end, self._position)
-        return self.bytes(start, end) if start < end else b""
+        return self.proven(start, end) if start < end else b""
 
     def fetch(self, start: int, end: int) -> None:
         """Have the blocks of bytes [start, end), in as few requests as there are gaps."""
+        # A chunk of an age file is opened at once, with all the blocks in it.
+        step = CHUNK_BYTES if self._sealed else BLOCK_BYTES
+        start, end = start // step * step, min(-(-end // step) * step, self._size)
         missing = [
             n for n in range(start // BLOCK_BYTES, -(-end // BLOCK_BYTES)) if n not in self._blocks
         ]
@@ -222,7 +232,7 @@ class _Blocks(io.RawIOBase):
             self._get(missing[0], missing[0] + run)
             missing = missing[run:]
 
-    def bytes(self, start: int, end: int) -> bytes:
+    def proven(self, start: int, end: int) -> bytes:
         """Bytes [start, end), proven."""
         self.fetch(start, end)
         first = start // BLOCK_BYTES
@@ -230,15 +240,25 @@ class _Blocks(io.RawIOBase):
         return data[start - first * BLOCK_BYTES : end - first * BLOCK_BYTES]
 
     def _get(self, first: int, end: int) -> None:
-        start, stop = first * BLOCK_BYTES, min(end * BLOCK_BYTES, self._entry.bytes)
-        data = b"".join(self._store.stream(self._entry.key, start, stop))
+        start, stop = first * BLOCK_BYTES, min(end * BLOCK_BYTES, self._size)
+        if self._sealed is None:
+            data, known = self._stored(start, stop), self._entry.blocks
+        else:
+            (data,) = self._sealed.spans([Span(start, stop)])
+            known = self._entry.plain_blocks
         for number in range(first, end):
             place = (number - first) * BLOCK_BYTES
             block = data[place : place + BLOCK_BYTES]
-            known = self._entry.blocks
-            if number >= len(known) or sha256(block).hexdigest() != known[number]:
+            if number >= len(known) or self._digest(block) != known[number]:
                 raise self._damaged()
             self._blocks[number] = block
+
+    def _digest(self, block: bytes) -> str:
+        key = self._entry.digest_key
+        return sha256(block).hexdigest() if key is None else self._opener.block(key, block)
+
+    def _stored(self, start: int, end: int) -> bytes:
+        return b"".join(self._store.stream(self._entry.key, start, end))
 
     def _whole(self, opener: Opener) -> None:
         data = b"".join(self._store.stream(self._entry.key))

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
+from convault.age import SUFFIX
+from convault.age_chunks import Span
 from convault.encryption import Opener
 from convault.errors import IntegrityError
 from convault.formats import compression
@@ -103,9 +105,11 @@ def download(store: Store, piece: Piece, opener: Opener) -> Stored:
     part = piece.part
     if piece.runs is None:
         return Stored((opener.opened(part, read_stored(store, part)),))
-    found = []
-    for run in (*piece.runs, *((piece.footer,) if piece.footer else ())):
-        data = read_range(store, part, run.offset, run.offset + run.length)
+    runs = (*piece.runs, *((piece.footer,) if piece.footer else ()))
+    found = _fetched(
+        store, part, [Span(run.offset, run.offset + run.length) for run in runs], opener
+    )
+    for run, data in zip(runs, found, strict=True):
         place = 0
         for digest, length in zip(run.digests, run.lengths, strict=True):
             if digest_of_frame(data[place : place + length]) != digest:
@@ -113,8 +117,18 @@ def download(store: Store, piece: Piece, opener: Opener) -> Stored:
             place += length
         if place != len(data):
             raise damaged(part, "its frames are not where the index says")
-        found.append(data)
     return Stored(tuple(found))
+
+
+def _fetched(store: Store, part: PartEntry, spans: list[Span], opener: Opener) -> list[bytes]:
+    """Bytes of the part before encryption, not proven to be the backup's: anybody can encrypt."""
+
+    def read(start: int, end: int) -> bytes:
+        return read_range(store, part, start, end)
+
+    if not part.encrypted:
+        return [read(start, end) for start, end in spans]
+    return opener.sealed_file(part.key, part.stored_bytes, read).spans(spans)
 
 
 def decompress(piece: Piece, stored: Stored, opener: Opener) -> bytes:
@@ -124,13 +138,13 @@ def decompress(piece: Piece, stored: Stored, opener: Opener) -> bytes:
         return b"".join(opener.plain(part, stored.pieces[0]))
     if format_of_name(part.key).name == "parquet":
         # With holes where other row groups are, which nobody reads.
-        whole = bytearray(part.stored_bytes)
         runs = (*piece.runs, *((piece.footer,) if piece.footer else ()))
+        whole = bytearray(max(run.offset + run.length for run in runs))
         for run, data in zip(runs, stored.pieces, strict=True):
             whole[run.offset : run.offset + run.length] = data
         return bytes(whole)
-    limit = min(part.plain_bytes, _FRAME_LIMIT)
-    plain = b"".join(compression.frames(stored.pieces, name=part.key, most=limit))
+    limit, name = min(part.plain_bytes, _FRAME_LIMIT), part.key.removesuffix(SUFFIX)
+    plain = b"".join(compression.frames(stored.pieces, name=name, most=limit))
     return header(piece.table.columns) + plain if ".csv" in part.key else plain
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Collection, Sequence
 
+from convault.age_chunks import CHUNK_BYTES
 from convault.formats.registry import format_of_name
 from convault.manifest import PartEntry, TableEntry
 from convault.restore.lookup import FrameRow
@@ -18,15 +19,15 @@ def runs_of(
     part: PartEntry, numbers: Collection[int] | None, frames: Sequence[FrameRow] | None
 ) -> tuple[tuple[Run, ...] | None, Run | None]:
     """The frames with these numbers as runs, and the footer that Parquet needs; (None, None) where
-    all of the part is to be read: nothing is known of its frames, or most of them are wanted, or
-    it is encrypted as a whole."""
-    if numbers is None or not frames or part.encrypted:
+    all of the part is to be read: nothing is known of its frames, or most of them are
+    wanted."""
+    if numbers is None or not frames:
         return None, None
     by_number = {frame.number: frame for frame in frames}
     if not set(numbers) <= by_number.keys():
         return None, None
     chosen = [by_number[number] for number in sorted(numbers)]
-    if sum(frame.length for frame in chosen) > _MOST * part.stored_bytes:
+    if _read_for(part, chosen) > _MOST * part.stored_bytes:
         return None, None
     runs: list[list[FrameRow]] = []
     for frame in chosen:
@@ -39,6 +40,20 @@ def runs_of(
     if format_of_name(part.key).name == "parquet":
         footer = _run([max(frames, key=lambda frame: frame.offset)])
     return tuple(_run(run) for run in runs), footer
+
+
+def _read_for(part: PartEntry, frames: Sequence[FrameRow]) -> int:
+    """Bytes that are read to have these frames: of an age file, the chunks that hold them."""
+    if not part.encrypted:
+        return sum(frame.length for frame in frames)
+    chunks = {
+        number
+        for frame in frames
+        for number in range(
+            frame.offset // CHUNK_BYTES, -(-(frame.offset + frame.length) // CHUNK_BYTES)
+        )
+    }
+    return len(chunks) * CHUNK_BYTES
 
 
 def piece_of(

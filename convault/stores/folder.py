@@ -6,7 +6,6 @@ again and lists a missing one as empty; each of these is taken care of here.
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -16,6 +15,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError
 from obstore.store import LocalStore
 
+from convault.durability import sync
 from convault.errors import ConfigurationError, StoreError
 from convault.stores.base import ObjectInfo
 from convault.stores.failures import translated
@@ -66,7 +66,7 @@ class FolderStore(ObjectStore):
             if root.is_dir() and not any(root.iterdir()):
                 with suppress(PermissionError):
                     root.chmod(FOLDER_MODE)
-            _sync(root.parent)
+            sync(root.parent)
         return cls(root, url)
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
@@ -91,7 +91,7 @@ class FolderStore(ObjectStore):
                 obstore.rename(self._backend, staged, key, overwrite=False)
                 written = True
         # Also when it was there: whoever wrote it may have been killed before this.
-        _sync(target.parent)
+        sync(target.parent)
         self._check_root()
         return written
 
@@ -100,7 +100,7 @@ class FolderStore(ObjectStore):
         self._make_folders((self._root / key).parent)
         with self._staged(key, Payload(data)) as staged:
             obstore.rename(self._backend, staged, key, overwrite=True)
-        _sync((self._root / key).parent)
+        sync((self._root / key).parent)
         self._check_root()
 
     @contextmanager
@@ -124,7 +124,7 @@ class FolderStore(ObjectStore):
             with suppress(FileExistsError):
                 path.mkdir(FOLDER_MODE)
                 path.chmod(FOLDER_MODE)
-            _sync(path.parent)
+            sync(path.parent)
             self._settled.add(path)
 
     @contextmanager
@@ -158,13 +158,4 @@ def _identity(folder: Path) -> tuple[int, int]:
 
 def _settle_file(path: Path) -> None:
     path.chmod(FILE_MODE)
-    _sync(path)
-
-
-def _sync(path: Path) -> None:
-    """fsync a file or a folder."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync(path)

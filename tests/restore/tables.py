@@ -55,3 +55,26 @@ def fill(url: str) -> None:
     """Make the tables in an empty database."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(SQL.encode())
+
+
+BIG = """
+CREATE TABLE public.channels (id integer PRIMARY KEY, name text);
+INSERT INTO public.channels SELECT n, 'channel ' || n FROM generate_series(1, 5) n;
+CREATE TABLE public.contacts (id bigint PRIMARY KEY, name text, phone text);
+INSERT INTO public.contacts SELECT n, 'contact ' || md5(n::text), md5(n::text)
+    FROM generate_series(1, %(contacts)s) n;
+CREATE TABLE public.conversations (id uuid PRIMARY KEY, channel_id integer REFERENCES
+    public.channels, contact_id bigint REFERENCES public.contacts, subject text);
+INSERT INTO public.conversations SELECT md5(n::text)::uuid, 1 + n %% 5, n, 'subject ' || n
+    FROM generate_series(1, %(conversations)s) n;
+CREATE TABLE public.messages (id bigint PRIMARY KEY, conversation_id uuid REFERENCES
+    public.conversations, reply_to bigint REFERENCES public.messages, sent_at timestamptz,
+    body text, metadata jsonb);
+INSERT INTO public.messages SELECT n, md5((1 + n %% %(conversations)s)::text)::uuid,
+    CASE WHEN n > %(conversations)s AND n %% 9 = 0 THEN n - %(conversations)s END,
+    '2024-01-01'::timestamptz + n * interval '1 minute',
+    (SELECT string_agg(md5((n * 7 + k)::text), ' ') FROM generate_series(1, 5 + n %% 5) k),
+    jsonb_build_object('n', n, 'client', 'whatsapp', 'read', n %% 2)
+    FROM generate_series(1, %(messages)s) n;
+"""
+"""conversations of some messages each, interleaved over the whole time"""

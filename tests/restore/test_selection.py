@@ -24,6 +24,7 @@ from convault.stores import open_store
 from tests.encryption.keys import new_key
 from tests.restore.builder import back_up
 from tests.restore.counting import CountingStore
+from tests.restore.tables import BIG
 from tests.restore.test_index import TABLES
 from tests.soak import count
 
@@ -180,28 +181,6 @@ def test_a_frame_or_a_piece_of_the_index_that_is_damaged_is_named(
         repository.store.replace(key, stored)
 
 
-BIG = """
-CREATE TABLE public.channels (id integer PRIMARY KEY, name text);
-INSERT INTO public.channels SELECT n, 'channel ' || n FROM generate_series(1, 5) n;
-CREATE TABLE public.contacts (id bigint PRIMARY KEY, name text, phone text);
-INSERT INTO public.contacts SELECT n, 'contact ' || md5(n::text), md5(n::text)
-    FROM generate_series(1, %(contacts)s) n;
-CREATE TABLE public.conversations (id uuid PRIMARY KEY, channel_id integer REFERENCES
-    public.channels, contact_id bigint REFERENCES public.contacts, subject text);
-INSERT INTO public.conversations SELECT md5(n::text)::uuid, 1 + n %% 5, n, 'subject ' || n
-    FROM generate_series(1, %(conversations)s) n;
-CREATE TABLE public.messages (id bigint PRIMARY KEY, conversation_id uuid REFERENCES
-    public.conversations, reply_to bigint REFERENCES public.messages, sent_at timestamptz,
-    body text, metadata jsonb);
-INSERT INTO public.messages SELECT n, md5((1 + n %% %(conversations)s)::text)::uuid,
-    CASE WHEN n > %(conversations)s AND n %% 9 = 0 THEN n - %(conversations)s END,
-    '2024-01-01'::timestamptz + n * interval '1 minute',
-    (SELECT string_agg(md5((n * 7 + k)::text), ' ') FROM generate_series(1, 5 + n %% 5) k),
-    jsonb_build_object('n', n, 'client', 'whatsapp', 'read', n %% 2)
-    FROM generate_series(1, %(messages)s) n;
-"""
-
-
 @pytest.mark.soak
 @pytest.mark.timeout(1500)
 def test_one_conversation_of_many_costs_little(
@@ -235,13 +214,21 @@ def test_one_conversation_of_many_costs_little(
     assert counting.bytes < stored / 100
 
 
-def test_an_encrypted_backup_is_read_in_whole_parts(
-    source: str, target: str, repository: Repository
+@pytest.mark.parametrize("blocks", [True, False])
+@pytest.mark.parametrize("format", [BackupFormat.CSV, BackupFormat.PARQUET])
+def test_some_of_an_encrypted_backup(
+    source: str, target: str, repository: Repository, format: BackupFormat, blocks: bool
 ) -> None:
-    secret, identity = new_key()
-    del secret
-    manifest = back_up(repository, source, part_bytes=1 << 20, range_pages=64,
-                       encryptor=Encryptor([identity.recipient]))  # fmt: skip
+    """Also of one whose manifest tells no blocks of its index."""
+    _, identity = new_key()
+    _, other = new_key()
+    manifest = back_up(repository, source, part_bytes=32 << 20, range_pages=2048, format=format,
+                       encryptor=Encryptor([identity.recipient, other.recipient]))  # fmt: skip
+    assert manifest.index is not None
+    assert manifest.index.plain_blocks
+    if not blocks:
+        changes = {"plain_blocks": (), "digest_key": None}
+        manifest = manifest.model_copy(update={"index": manifest.index.model_copy(update=changes)})
     wanted = str(rows(source, f"SELECT {WANTED}::text")[0][0])
     options = RestoreOptions(conversations=(wanted,))
     restore(repository, manifest, target, options, identities=[identity])

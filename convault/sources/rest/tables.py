@@ -45,7 +45,7 @@ def require_possible(scope: Scope) -> None:
     if scope.include_attachments:
         raise OptionsError(
             "includeAttachments cannot be used when rows are read by REST: which files they point "
-            f"at is found in the snapshot that rows are read from. {NEEDS_SQL} Whole buckets can be "
+            f"at is found in the snapshot of the rows. {NEEDS_SQL} Whole buckets can be "
             "had: name them (`--bucket`, `buckets`)."
         )
     other = {scope.messages.schema} - {scope.root.schema}
