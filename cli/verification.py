@@ -32,7 +32,7 @@ def verify(
     ] = None,
     repair: Annotated[
         bool,
-        typer.Option("--repair", help="Put back parts whose rows the source still holds."),
+        typer.Option("--repair", help="Put back what can be made again, byte for byte."),
     ] = False,
     as_json: AsJson = False,
 ) -> None:

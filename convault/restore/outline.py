@@ -20,7 +20,7 @@ class Outline:
     def __init__(self, manifest: Manifest) -> None:
         self.manifest = manifest
         self.entries = {table.name: table for table in manifest.tables}
-        self.dataset = _dataset(manifest)
+        self.dataset = dataset_of(manifest)
 
     @property
     def root(self) -> TableEntry:
@@ -125,12 +125,14 @@ class Outline:
         return times[name]
 
 
-def _dataset(manifest: Manifest) -> Dataset:
+def dataset_of(manifest: Manifest) -> Dataset:
     """What the backup says of its tables, as what is read of a source says it."""
     return Dataset(
         manifest.root,
         tuple(
-            Table(t.name, 0, t.kind, t.columns, t.primary_key, t.parents) for t in manifest.tables
+            Table(t.name, 0, t.kind, t.columns, t.primary_key, t.parents, t.reference_only)
+            for t in manifest.tables
         ),
         manifest.foreign_keys,
+        manifest.absent,
     )

@@ -27,9 +27,10 @@ class Repair(StrEnum):
     """What can be done about it."""
 
     REPAIRED = "repaired"
-    """the source still held its rows unchanged; the bytes are back, and were read again"""
+    """it could be made again; the bytes are back, and were read again"""
     REPAIRABLE = "repairable"
-    """the source still holds its rows unchanged"""
+    """it was made again, of rows that the source still holds unchanged or of what the manifest
+    tells, and has the digest that it should have"""
     NOT_REPAIRABLE = "not repairable"
 
 
@@ -44,7 +45,7 @@ class Finding:
     backups: tuple[UUID, ...] = ()
     """that need it"""
     repair: Repair | None = None
-    """None for what is not a part, or was not looked at"""
+    """None for manifests and Storage files, and for what was not looked at"""
 
     @property
     def hurts(self) -> bool:

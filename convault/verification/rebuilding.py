@@ -27,7 +27,10 @@ def rebuilt(
     SourceError as `Snapshot.read` raises it. Memory is bounded by a piece of a range.
     """
     if place.part.encrypted:
-        return "it is encrypted, and encryption makes other bytes every time"
+        return (
+            "it is encrypted, and encryption makes other bytes every time: put it back from a copy "
+            "of the repository, or back up again with --full"
+        )
     name = place.table.name
     table = next((table for table in snapshot.dataset.tables if table.name == name), None)
     if table is None:

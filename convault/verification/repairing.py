@@ -1,4 +1,5 @@
-"""Parts that are damaged or missing: whether the source can still tell them, and putting them back.
+"""Parts that are damaged or missing: whether the source can still tell them, and putting them back;
+then what lies beside manifests, which is made from them and from the parts.
 
 The one overwrite there is (`Repository.put_part`): the stored bytes are read and proven wrong
 first, and kept under `damaged/`.
@@ -15,8 +16,9 @@ from convault.errors import ConfigurationError, SourceError
 from convault.models import BackupOptions
 from convault.repository import Repository
 from convault.sources.base import Source
+from convault.verification.beside import made_again, origins_of
 from convault.verification.findings import Finding, Repair
-from convault.verification.holdings import Holdings, Place
+from convault.verification.holdings import Holdings, Needed, Place
 from convault.verification.reading import examine
 from convault.verification.rebuilding import rebuilt
 
@@ -39,7 +41,8 @@ class Repairing:
     """or only look whether it could be done"""
 
     def of(self, holdings: Holdings, findings: Sequence[Finding]) -> list[Finding]:
-        """The findings, each of a part with what can be done about it; with `put_back` it is done.
+        """The findings, each with what can be done about it if it is of a part or of what lies
+        beside a manifest; with `put_back` it is done.
 
         The source is asked for the ranges of these parts only, and not at all when there are none.
         One that cannot be asked repairs nothing, which is told; StoreError when the store fails.
@@ -64,6 +67,13 @@ class Repairing:
                         del left[key]
         for key, (repair, reason) in told.items():
             done[key] = replace(done[key], repair=repair, reason=f"{done[key].reason}; {reason}")
+        # Last, because an index is made from parts, which may be whole again by now.
+        origins = origins_of(holdings)
+        for key in [key for key in done if key in origins and done[key].hurts]:
+            data = made_again(self.repository, origins[key])
+            needed = holdings.needed[key]
+            repair, reason = self._put(needed, data, "the manifest tells what it held")
+            done[key] = replace(done[key], repair=repair, reason=f"{done[key].reason}; {reason}")
         return list(done.values())
 
     def _outcomes(
@@ -76,25 +86,26 @@ class Repairing:
             with self.sources(options).snapshot() as snapshot:
                 for place in places:
                     data = rebuilt(snapshot, place, options, self.part_bytes)
-                    told.append((place, self._outcome(holdings, place, data)))
+                    needed = holdings.needed[place.part.key]
+                    told.append((place, self._put(needed, data, "the source still holds its rows")))
         except (ConfigurationError, SourceError) as error:
             # What was made in it has proven itself by its digest, whatever became of the snapshot.
             why = f"the source could not be asked: {error.message}"
             told += [(place, (Repair.NOT_REPAIRABLE, why)) for place in places[len(told) :]]
         return told
 
-    def _outcome(self, holdings: Holdings, place: Place, data: bytes | str) -> _Outcome:
+    def _put(self, needed: Needed, data: bytes | str, why: str) -> _Outcome:
+        """`data` are bytes with the digest that is needed, or why there are none."""
         if isinstance(data, str):
             return Repair.NOT_REPAIRABLE, data
         if not self.put_back:
-            return Repair.REPAIRABLE, "the source still holds its rows: use --repair"
-        key = place.part.key
-        self.repository.put_part(key, place.part.sha256, data)
+            return Repair.REPAIRABLE, f"{why}: use --repair"
+        self.repository.put_part(needed.key, needed.sha256, data)
         self.repository.store.flush()
-        left = examine(self.repository.store, holdings.needed[key])
+        left = examine(self.repository.store, needed)
         if left is not None:
             return Repair.NOT_REPAIRABLE, f"it was put back, and then {left.reason}"
-        return Repair.REPAIRED, "it was put back from the source"
+        return Repair.REPAIRED, f"it was put back, as {why}"
 
 
 def _options(place: Place) -> str:
