@@ -308,9 +308,7 @@ def contents(manifest: Manifest) -> dict[str, Any]:
                 "parts": len(table.parts),
                 "plain_bytes": _bytes(table)[0],
                 "stored_bytes": _bytes(table)[1],
-                "reading": None
-                if table.reading is None
-                else table.reading.model_dump(mode="json"),
+                "reading": None if table.reading is None else table.reading.model_dump(mode="json"),
             }
             for table in manifest.tables
         ],
