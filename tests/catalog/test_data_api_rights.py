@@ -28,7 +28,7 @@ from tests.supabase_stack import SupabaseStack
 
 pytestmark = pytest.mark.xdist_group("supabase")
 
-HIDDEN = ("backup_leases", "convault_migrations")
+HIDDEN = ("backup_audit", "backup_leases", "convault_migrations")
 SEEN = (
     "backups", "backup_objects", "backup_recipients", "backup_repositories", "backup_schedules",
     "backup_verify_turns",
