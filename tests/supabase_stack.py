@@ -20,8 +20,8 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -186,21 +186,32 @@ def _start_front(
     ending.enter_context(running(arguments, port, folder, environment | more))
 
 
-@pytest.fixture(scope="session")
-def catalog_supabase(supabase: SupabaseStack, node_packages: Path) -> Iterator[SupabaseStack]:
-    """Another project, with nothing in it but the catalog's tables. (A project of its own, too, to
-    whoever has only a service key.) lite looks once at which
-    tables there are, so they are there before it starts."""
+@contextmanager
+def another_project(
+    supabase: SupabaseStack, packages: Path, database: str, prepare: Callable[[str], object]
+) -> Iterator[SupabaseStack]:
+    """A project beside the stack's, on a database of its own that `prepare` fills by its URL: lite
+    looks once at which tables there are, so they must be there before it starts."""
     base = Path(tempfile.mkdtemp(prefix="cv-supabase-"))
     with ExitStack() as ending:
         ending.callback(shutil.rmtree, base)
         with psycopg.connect(supabase.database_url, autocommit=True) as connection:
-            connection.execute("CREATE DATABASE catalog TEMPLATE template0")
-        url = supabase.database_url.replace("/app?", "/catalog?")
-        PostgresCatalog(url).migrate()
+            connection.execute(f"CREATE DATABASE {database} TEMPLATE template0".encode())
+        url = supabase.database_url.replace("/app?", f"/{database}?")
+        prepare(url)
         stack = _new_stack(url)
-        environment = _start_lite(ending, stack, "catalog", base / "lite", node_packages)
-        _start_front(ending, stack, "catalog", base / "uploads", environment)
+        environment = _start_lite(ending, stack, database, base / "lite", packages)
+        _start_front(ending, stack, database, base / "uploads", environment)
+        yield stack
+
+
+@pytest.fixture(scope="session")
+def catalog_supabase(supabase: SupabaseStack, node_packages: Path) -> Iterator[SupabaseStack]:
+    """Another project, with nothing in it but the catalog's tables. (A project of its own, too, to
+    whoever has only a service key.)"""
+    with another_project(
+        supabase, node_packages, "catalog", lambda url: PostgresCatalog(url).migrate()
+    ) as stack:
         yield stack
 
 
