@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from uuid import UUID
 
+import psycopg
 import pytest
 
-from convault import readme, schema
+from convault import readme, readme_encrypted, schema
+from convault.commit import write_members
+from convault.embedded.server import EmbeddedPostgres
 from convault.encryption import Encryptor
 from convault.manifest import Manifest
 from convault.models import BackupFormat, BackupOptions
 from convault.repository import Repository
+from convault.scope import Scope
 from convault.sources.base import Source
+from convault.sources.postgres import PostgresSource
+from convault.stores.folder import FolderStore
 from convault.verification import presence
 from convault.verification.findings import Finding, FindingKind, Repair
 from convault.verification.holdings import read_holdings
 from convault.verification.reading import read_back
 from convault.verification.repairing import Repairing
 from tests.encryption.test_encryption import ALICE
+from tests.flows.application import database
 from tests.handmade import BACKUP, new_backup, new_repository
-from tests.restore.builder import back_up
+from tests.restore.builder import CONVERSATIONS, MESSAGES, back_up
 from tests.verification.conftest import PART_BYTES, Kept
 
 
@@ -97,7 +105,6 @@ def test_what_another_version_wrote_is_not_replaced(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("format", list(BackupFormat))
 def test_an_index_is_put_back_from_the_parts(kept: Kept, format: BackupFormat) -> None:
-    """Also where attachments lead over messages to conversations."""
     repository = kept.installation.repository
     manifest = back_up(repository, kept.application.url, part_bytes=PART_BYTES, format=format)
     repository.put_manifest(manifest)
@@ -111,6 +118,55 @@ def test_an_index_is_put_back_from_the_parts(kept: Kept, format: BackupFormat) -
     (finding,) = looked(repository, [backup], put_back=True).values()
     assert finding.repair is Repair.REPAIRED
     assert kept.read(key) == whole
+
+
+_SCHOOL = """
+CREATE TABLE conversations (id uuid PRIMARY KEY, created_at timestamptz DEFAULT now());
+CREATE TABLE messages (id bigint, part smallint, body text, PRIMARY KEY (id, part),
+    conversation_id uuid REFERENCES conversations);
+CREATE TABLE attachments (id bigint PRIMARY KEY, message_id bigint, part smallint,
+    FOREIGN KEY (message_id, part) REFERENCES messages);
+INSERT INTO conversations SELECT md5(n::text)::uuid FROM generate_series(1, 40) n;
+INSERT INTO messages SELECT n, n % 3, repeat('olá', 20), nullif(md5((n % 41)::text), md5('0'))::uuid
+    FROM generate_series(1, 900) n;
+INSERT INTO attachments SELECT n, CASE WHEN n % 7 > 0 THEN n END, n % 3
+    FROM generate_series(1, 900) n;
+"""
+
+
+def test_all_that_a_backup_writes_comes_back_byte_for_byte(
+    cluster: EmbeddedPostgres, tmp_path: Path
+) -> None:
+    """README.txt and schema.sql as a commit writes them; an index over two foreign keys, one of
+    them of two columns and sometimes NULL."""
+    repository = new_repository(FolderStore.create(tmp_path / "store", "file:///store"))
+    with database(cluster) as url:
+        with psycopg.connect(url) as connection:
+            connection.execute(_SCHOOL)
+        manifest = back_up(repository, url, part_bytes=8192)
+        with PostgresSource(
+            url, scope=Scope(CONVERSATIONS, MESSAGES), lock_timeout=10
+        ).snapshot() as snapshot:
+            members = write_members(
+                repository, manifest.backup_id, facts=manifest.source,
+                dataset=snapshot.dataset, options=BackupOptions.parse(manifest.options),
+                statements=snapshot.statements,
+            )  # fmt: skip
+    manifest = manifest.model_copy(update={"members": members})
+    repository.put_manifest(manifest)
+    assert manifest.index is not None
+    assert [name.name for name in manifest.index.tables] == [
+        "conversations",
+        "messages",
+        "attachments",
+    ]
+    keys = [*(member.key for member in members), manifest.index.key]
+    whole = {key: repository.store.get(key) for key in keys}
+    for key in keys:
+        repository.store.delete(key)
+    found = looked(repository, [manifest.backup_id], put_back=True)
+    assert {key: f.repair for key, f in found.items()} == dict.fromkeys(keys, Repair.REPAIRED)
+    assert {key: repository.store.get(key) for key in keys} == whole
 
 
 def test_an_index_is_not_made_of_damaged_parts(kept: Kept) -> None:
@@ -153,8 +209,6 @@ def test_an_encrypted_index_is_told_why(kept: Kept) -> None:
 
 def test_readme_of_an_encrypted_backup_is_put_back() -> None:
     """It is not encrypted itself; rekeys put the same words before it."""
-    from convault import readme_encrypted
-
     repository, manifest = handmade(Encryptor([ALICE.recipient]))
     plain = repository.store.get(manifest.members[0].key)
     text = readme_encrypted.text(BACKUP) + plain
