@@ -195,8 +195,9 @@ def print_records(records: Sequence[BackupRecord], zone: tzinfo) -> None:
     short = shortened(record.id for record in records)
     columns = ("id", "created", "status", "rows", "stored", "new", "ratio", "time", "drill")
     filtered = any(described(record.options) for record in records)
+    torn = any(map(_per_page, records))
     print_table(
-        (*columns, "filter") if filtered else columns,
+        (*columns, *(["consistency"] if torn else []), *(["filter"] if filtered else [])),
         [
             (
                 short[record.id],
@@ -208,6 +209,7 @@ def print_records(records: Sequence[BackupRecord], zone: tzinfo) -> None:
                 ratio(_plain_bytes(record), record.stored_bytes),
                 duration(_seconds(record)),
                 _drilled(record, zone),
+                *(["per-page" if _per_page(record) else "snapshot"] if torn else []),
                 *([_filter(record)] if filtered else []),
             )
             for record in records
@@ -269,6 +271,8 @@ def contents(manifest: Manifest) -> dict[str, Any]:
             "server_version": manifest.source.server_version,
             "snapshot": manifest.source.snapshot,
         },
+        "consistency": manifest.consistency,
+        "lacks": list(manifest.lacks),
         "options": manifest.options,
         "selection": None
         if manifest.selection is None
@@ -304,6 +308,7 @@ def contents(manifest: Manifest) -> dict[str, Any]:
                 "parts": len(table.parts),
                 "plain_bytes": _bytes(table)[0],
                 "stored_bytes": _bytes(table)[1],
+                "reading": None if table.reading is None else table.reading.model_dump(mode="json"),
             }
             for table in manifest.tables
         ],
@@ -339,6 +344,10 @@ def steps(seconds: dict[str, float]) -> str:
     """The seconds of each step in a line, in the order of the work."""
     order = sorted(seconds, key=lambda step: _STEPS.index(step) if step in _STEPS else len(_STEPS))
     return ", ".join(f"{step} {duration(seconds[step])}" for step in order)
+
+
+def _per_page(record: BackupRecord) -> bool:
+    return (record.metrics or {}).get("consistency") == "per-page"
 
 
 def _filter(record: BackupRecord) -> str:
@@ -378,7 +387,7 @@ def _row_facts(record: BackupRecord, zone: tzinfo) -> Iterable[tuple[str, str]]:
             yield "taken over", taken_over(record)
         elif name == "warnings":
             yield from (("warning", warning) for warning in value or ())
-        elif value not in (None, []):
+        elif value not in (None, []) and name != "consistency":  # the manifest tells more of it
             yield name.replace("_", " "), _metric(name, value)
 
 

@@ -41,7 +41,7 @@ def list_store(url: str, zone: tzinfo, *, limit: int | None, as_json: bool) -> N
 def _print(found: list[Manifest], limit: int | None, zone: tzinfo) -> None:
     short = shortened(manifest.backup_id for manifest in found)
     shown = found[:limit]
-    columns = ("id", "created", "rows", "stored", "ratio", "encrypted", "filter")
+    columns = ("id", "created", "rows", "stored", "ratio", "encrypted", "consistency", "filter")
     print_table(
         columns,
         [
@@ -52,6 +52,7 @@ def _print(found: list[Manifest], limit: int | None, zone: tzinfo) -> None:
                 size(m.stored_bytes),
                 ratio(m.plain_bytes, m.stored_bytes),
                 "yes" if m.encryption is not None else "no",
+                m.consistency,
                 printable(described(m.options)),
             )
             for m in shown
@@ -70,6 +71,7 @@ def _as_object(manifest: Manifest) -> dict[str, object]:
         "plain_bytes": manifest.plain_bytes,
         "stored_bytes": manifest.stored_bytes,
         "encrypted": manifest.encryption is not None,
+        "consistency": manifest.consistency,
         "options": manifest.options,
         "full": is_full(manifest.options),
     }

@@ -48,6 +48,11 @@ LACKS: tuple[str, ...] = (
 """What the REST API does not tell of a schema, so that a backup made through it lacks it."""
 
 
+def told_of(consistency: str) -> dict[str, str]:
+    """What the row's metrics say of it, for lists: nothing of a snapshot."""
+    return {"consistency": consistency} if consistency == "per-page" else {}
+
+
 def warnings(readings: Mapping[TableName, Reading]) -> Iterator[str]:
     """Sentences for people: names and numbers, never values."""
     for table, reading in readings.items():

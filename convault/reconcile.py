@@ -16,6 +16,7 @@ from convault.archive import Archive
 from convault.catalog.base import BackupRecord, BackupStatus, Catalog
 from convault.commit import completed_columns
 from convault.errors import NotFoundError, ObjectMissing, RepositoryError
+from convault.per_page import told_of
 from convault.recipients import learn
 from convault.repository import Repository
 from convault.trash import trashed
@@ -225,6 +226,7 @@ def _follow_manifest(repository: Repository, catalog: Catalog, change: Change) -
         options=manifest.options,
         created_at=manifest.created_at,
         updated_at=written,
+        metrics=told_of(manifest.consistency) or None,
         **columns,
     )
     added = catalog.add(record, keep_times=True)

@@ -139,14 +139,24 @@ def _result(record: BackupRecord, manifest: Manifest) -> str:
     return (
         f"# Backup {record.id}\n\n"
         f"{_selection(manifest)}"
-        f"{manifest.rows} rows of {len(manifest.tables)} tables, as they were at "
-        f"{manifest.created_at.isoformat()}; {manifest.plain_bytes} bytes, stored in "
+        f"{manifest.rows} rows of {len(manifest.tables)} tables, {_moment(manifest)}; "
+        f"{manifest.plain_bytes} bytes, stored in "
         f"{manifest.stored_bytes}.\n\n"
         f"`convault download {record.id}` gives it as {record.file_size} bytes of tar.\n\n"
         "| step | seconds, summed over the workers |\n|---|---|\n"
         f"{steps}\n"
         f"{_omissions(record)}"
     )
+
+
+def _moment(manifest: Manifest) -> str:
+    """Of when the rows are."""
+    if manifest.consistency == "per-page":
+        return (
+            f"read by REST, page by page, from {manifest.source.taken_at} on: **there was no "
+            "snapshot**, and rows may be of different moments (`convault show` tells which)"
+        )
+    return f"as they were at {manifest.created_at.isoformat()}"
 
 
 def _selection(manifest: Manifest) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 from convault.files.copying import Copied
 from convault.manifest import ReuseFacts
 from convault.models import Chunk, Range, StepSeconds
+from convault.per_page import told_of
 from convault.progress import report
 from convault.repository import Stored
 from convault.reuse import Taking
@@ -42,6 +43,7 @@ class Tally:
         self._files: dict[str, int] = {}
         self._planned_files = 0
         self._files_done = 0
+        self._consistency = "snapshot"
         self._not_included: list[str] | None = None
         self._seen_warnings: list[str] | None = None
         self._own_warnings: list[str] = []
@@ -59,7 +61,9 @@ class Tally:
             self._reuse = facts
 
     def see(self, snapshot: Snapshot) -> None:
-        """Keep what the snapshot tells about what will not be in the backup: names."""
+        """Keep what the snapshot tells about what will not be in the backup: names; and whether it
+        is one."""
+        self._consistency = snapshot.consistency
         self._not_included = [str(name) for name in snapshot.not_included]
         self._seen_warnings = list(snapshot.warnings)
 
@@ -161,6 +165,7 @@ class Tally:
                 "warnings": self._all_warnings(),
                 "repaired": self._repaired,
                 **({"files": dict(self._files)} if self._files else {}),
+                **told_of(self._consistency),
                 **self._reused(),
                 "seconds": {
                     **{step: round(seconds, 3) for step, seconds in self._seconds.items()},

@@ -20,8 +20,8 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -160,19 +160,58 @@ def _start_lite(
     return environment
 
 
-@pytest.fixture(scope="session")
-def catalog_supabase(supabase: SupabaseStack, node_packages: Path) -> Iterator[SupabaseStack]:
-    """Another project, with nothing in it but the catalog's tables. lite looks once at which
-    tables there are, so they are there before it starts."""
+def _new_stack(database_url: str) -> SupabaseStack:
+    return SupabaseStack(
+        f"http://127.0.0.1:{free_port()}",
+        database_url,
+        full_url=f"http://127.0.0.1:{free_port()}",
+    )
+
+
+def _start_front(
+    ending: ExitStack, stack: SupabaseStack, database: str, folder: Path,
+    environment: dict[str, str],
+) -> None:  # fmt: skip
+    """Start what stands before lite, in the environment that lite runs in."""
+    port = urlsplit(stack.full_url).port
+    assert port is not None
+    (folder / "parts").mkdir(parents=True)
+    arguments = [NODE, PACKAGES / "front.mjs", str(port), stack.url, folder / "parts"]
+    more = {
+        "PGDATABASE": database,
+        "FRONT_SECRET_KEY": stack.secret_key,
+        "FRONT_PUBLISHABLE_KEY": stack.publishable_key,
+        "FRONT_JWT_SECRET": stack.jwt_secret,
+    }
+    ending.enter_context(running(arguments, port, folder, environment | more))
+
+
+@contextmanager
+def another_project(
+    supabase: SupabaseStack, packages: Path, database: str, prepare: Callable[[str], object]
+) -> Iterator[SupabaseStack]:
+    """A project beside the stack's, on a database of its own that `prepare` fills by its URL: lite
+    looks once at which tables there are, so they must be there before it starts."""
     base = Path(tempfile.mkdtemp(prefix="cv-supabase-"))
     with ExitStack() as ending:
         ending.callback(shutil.rmtree, base)
         with psycopg.connect(supabase.database_url, autocommit=True) as connection:
-            connection.execute("CREATE DATABASE catalog TEMPLATE template0")
-        url = supabase.database_url.replace("/app?", "/catalog?")
-        PostgresCatalog(url).migrate()
-        stack = SupabaseStack(f"http://127.0.0.1:{free_port()}", url)
-        _start_lite(ending, stack, "catalog", base / "lite", node_packages)
+            connection.execute(f"CREATE DATABASE {database} TEMPLATE template0".encode())
+        url = supabase.database_url.replace("/app?", f"/{database}?")
+        prepare(url)
+        stack = _new_stack(url)
+        environment = _start_lite(ending, stack, database, base / "lite", packages)
+        _start_front(ending, stack, database, base / "uploads", environment)
+        yield stack
+
+
+@pytest.fixture(scope="session")
+def catalog_supabase(supabase: SupabaseStack, node_packages: Path) -> Iterator[SupabaseStack]:
+    """Another project, with nothing in it but the catalog's tables. (A project of its own, too, to
+    whoever has only a service key.)"""
+    with another_project(
+        supabase, node_packages, "catalog", lambda url: PostgresCatalog(url).migrate()
+    ) as stack:
         yield stack
 
 
@@ -194,20 +233,7 @@ def supabase(node_packages: Path) -> Iterator[SupabaseStack]:
         with psycopg.connect(cluster.url(), autocommit=True) as connection:
             connection.execute(_ROLES)
             connection.execute("CREATE DATABASE app TEMPLATE template0")
-        port, front = free_port(), free_port()
-        stack = SupabaseStack(
-            f"http://127.0.0.1:{port}",
-            cluster.url("app"),
-            full_url=f"http://127.0.0.1:{front}",
-        )
+        stack = _new_stack(cluster.url("app"))
         environment = _start_lite(ending, stack, "app", base / "lite", node_packages)
-        uploads = base / "uploads"
-        (uploads / "parts").mkdir(parents=True)
-        arguments = [NODE, PACKAGES / "front.mjs", str(front), stack.url, uploads / "parts"]
-        keys = {
-            "FRONT_SECRET_KEY": stack.secret_key,
-            "FRONT_PUBLISHABLE_KEY": stack.publishable_key,
-            "FRONT_JWT_SECRET": stack.jwt_secret,
-        }
-        ending.enter_context(running(arguments, front, uploads, environment | keys))
+        _start_front(ending, stack, "app", base / "uploads", environment)
         yield stack

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convault.dataset import Relation, close_over, is_managed, lookalikes, require_messages
+from convault.catalog.migrations import migrations
+from convault.dataset import (
+    Relation,
+    close_over,
+    is_managed,
+    lookalikes,
+    own_tables,
+    require_messages,
+)
 from convault.errors import MissingTable, UnsupportedSource
 from convault.models import ForeignKey, TableName
 
@@ -183,6 +192,13 @@ def test_rows_that_lie_in_a_managed_schema_are_refused_not_left_out() -> None:
 def test_convaults_own_tables_are_no_part_of_a_dataset() -> None:
     own = tables("conversations", "backups", "backup_repositories", "convault_migrations")
     assert closure(own, "backups>conversations") == ["conversations"]
+
+
+def test_every_table_of_the_catalog_is_known_as_convaults_own() -> None:
+    made = re.findall(rb"CREATE TABLE IF NOT EXISTS public\.(\w+)", b"".join(
+        migration.sql for migration in migrations()))  # fmt: skip
+    names = {t(name.decode()) for name in made} | {t("convault_migrations")}
+    assert own_tables([*names, t("messages")]) == names
 
 
 def test_an_applications_own_table_called_backups_is_backed_up() -> None:

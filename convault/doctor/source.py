@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from convault.doctor import address, clocks, pooling
 from convault.doctor import server as database
-from convault.doctor.finding import Finding, State, not_checked, ok, reported
+from convault.doctor.finding import Finding, State, amber, not_checked, ok, reported
 from convault.doctor.server import Server
 from convault.installation import source_of
 from convault.models import BackupOptions
@@ -13,10 +13,20 @@ from convault.settings import Settings
 _LATER = ("source session", "server version", "tables")
 """what nobody can look at when the source cannot be reached"""
 
+_BY_REST = amber(
+    "source",
+    "rows are read by REST, page by page: there is no snapshot, and little of the schema is known",
+    "Set DATABASE_URL where it can be had: by SQL all rows are of one moment.",
+)
+
 
 def examine(settings: Settings) -> tuple[list[Finding], Server | None]:
     """Look at DATABASE_URL, or at what rows come from without it; and what the server told, where
     it could be asked."""
+    if settings.by_rest:
+        findings = [_BY_REST]
+        _tables(settings, findings)
+        return findings, None
     if settings.database_url is None:
         findings = [not_checked("source address", "DATABASE_URL is not set")]
         _tables(settings, findings)

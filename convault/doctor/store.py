@@ -55,7 +55,7 @@ def _elsewhere(settings: Settings, newest: BackupRecord | None) -> Finding:
         return not_checked(elsewhere.NAME, "it is not set what is backed up, or where to")
     sources = [
         elsewhere.home_of_project(settings.supabase_url)
-        if settings.database_url is None
+        if settings.by_rest or settings.database_url is None
         else elsewhere.home_of_database(settings.source_url())
     ]
     store = _home(url, settings)

@@ -44,6 +44,10 @@ _IN_THE_WAY = """
             AND NOT EXISTS (SELECT FROM pg_catalog.pg_type e WHERE e.typarray = t.oid)
         UNION ALL
         SELECT 'pg_proc'::regclass, p.oid, p.pronamespace, p.proname FROM pg_catalog.pg_proc p
+        WHERE NOT (
+            starts_with(p.proname::text, 'convault_') AND EXISTS (SELECT FROM own)
+            AND p.pronamespace IN (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = 'public')
+        )
     )
     SELECT n.nspname, f.name
     FROM found f JOIN pg_catalog.pg_namespace n ON n.oid = f.schema

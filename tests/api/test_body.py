@@ -107,7 +107,7 @@ def test_a_body_of_unknown_size_is_bounded_too(url: str) -> None:
     address = urlsplit(url)
     with socket.create_connection((address.hostname or "", address.port or 0), 20) as connection:
         connection.sendall(
-            f"POST {PATH} HTTP/1.1\r\nHost: api\r\nX-API-Key: {KEY}\r\n"
+            f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nX-API-Key: {KEY}\r\n"
             "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
         )
         for _ in range(MAX_BODY_BYTES // 4096 + 1):
@@ -123,7 +123,7 @@ def test_an_announced_size_is_enough_to_refuse(url: str) -> None:
     address = urlsplit(url)
     with socket.create_connection((address.hostname or "", address.port or 0), 20) as connection:
         connection.sendall(
-            f"POST {PATH} HTTP/1.1\r\nHost: api\r\nX-API-Key: {KEY}\r\n"
+            f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nX-API-Key: {KEY}\r\n"
             f"Content-Type: application/json\r\nContent-Length: {10**12}\r\n\r\n".encode()
         )
         answer = b""

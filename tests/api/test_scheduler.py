@@ -187,13 +187,8 @@ def test_they_survive_a_new_deploy_and_a_lost_server(
 
 def test_status_tells_how_backups_go(client: httpx.Client) -> None:
     told = client.get(f"{SCHEDULER}/status").json()
-    assert told["totals"] == {
-        "pending": 0,
-        "processing": 0,
-        "completed": 0,
-        "failed": 0,
-        "total": 0,
-    }
+    assert set(told["totals"]) >= {"pending", "processing", "completed", "failed", "total"}
+    assert set(told["totals"].values()) == {0}
     assert told["success_rate"] is None
     assert told["recent"] == []
     assert set(told["workers"]) == {"online", "last_heartbeat_at", "paused", "late_runs"}

@@ -25,8 +25,9 @@ SHORT: dict[str, Any] = {
     "attempts": 1,
 }
 EMPTY = """
-    TRUNCATE public.backups, public.backup_leases, public.backup_objects, public.backup_recipients,
-        public.backup_repositories, public.backup_schedules, public.backup_verify_turns
+    TRUNCATE public.backups, public.backup_audit, public.backup_leases, public.backup_objects,
+        public.backup_recipients, public.backup_repositories, public.backup_schedules,
+        public.backup_verify_turns
 """
 
 

@@ -20,7 +20,7 @@ import psycopg
 import pytest
 
 from convault.catalog import migrations
-from convault.catalog.base import Catalog
+from convault.catalog.base import AuditEntry, Catalog
 from convault.catalog.postgres import PostgresCatalog
 from convault.catalog.supabase import SupabaseCatalog
 from convault.project import Project
@@ -28,7 +28,7 @@ from tests.supabase_stack import SupabaseStack
 
 pytestmark = pytest.mark.xdist_group("supabase")
 
-HIDDEN = ("backup_leases", "convault_migrations")
+HIDDEN = ("backup_audit", "backup_leases", "convault_migrations")
 SEEN = (
     "backups", "backup_objects", "backup_recipients", "backup_repositories", "backup_schedules",
     "backup_verify_turns",
@@ -61,6 +61,7 @@ def fill(catalog: Catalog, url: str) -> None:
     catalog.add_recipient("age1" + "q" * 58)
     catalog.record_read(repository_id, {"a": True})
     catalog.set_turn(repository_id, "", 3, 1)
+    catalog.audit(AuditEntry(actor="me", origin="cli", action="pin", result="done"))
     catalog.begin(uuid4(), {}).__exit__(None, None, None)
     with psycopg.connect(url) as connection:
         connection.execute(
@@ -230,7 +231,7 @@ def test_every_table_and_function_of_the_migrations_has_its_rights(apart: str) -
             " has_function_privilege('service_role', oid, 'EXECUTE') FROM pg_proc"
             " WHERE pronamespace = 'public'::regnamespace AND proname ~ '^(backup|convault_)'"
         ).fetchall()
-    assert len(functions) == 13
+    assert len(functions) == 15
     for name, definer, settings, anon, authenticated, service in functions:
         assert (definer, anon, authenticated, service) == (False, False, False, True), name
         assert settings == ['search_path=""'], name

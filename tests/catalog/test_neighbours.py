@@ -11,9 +11,9 @@ import psycopg
 import pytest
 
 from convault import schedule
-from convault.catalog.base import BackupStatus
+from convault.catalog.base import AuditEntry, BackupStatus
 from convault.catalog.postgres import PostgresCatalog
-from convault.errors import EncryptionError, NotFoundError
+from convault.errors import BusyError, CatalogError, EncryptionError, NotFoundError
 from tests.catalog.conftest import Kept
 
 KEYS = ["age1" + letter * 58 for letter in "qpzr"]
@@ -149,3 +149,50 @@ def test_one_init_at_a_time_whichever_way_it_comes(kept: Kept) -> None:
 def test_is_complete_when_everything_is_applied(kept: Kept) -> None:
     assert kept.catalog.missing_migrations() == []
     assert kept.catalog.migrate() == []
+
+
+def test_who_did_what_is_written_down(kept: Kept) -> None:
+    backup_id = uuid4()
+    for number, result in enumerate(("done", "not-found", "done")):
+        kept.catalog.audit(
+            AuditEntry(
+                actor=f"user {number}", origin="cli", action="pin", backup_id=backup_id,
+                result=result, detail="why \x00 not",
+            )
+        )  # fmt: skip
+    newest, older = kept.catalog.audited(2)
+    assert (newest.actor, newest.result, newest.backup_id) == ("user 2", "done", backup_id)
+    assert (older.actor, older.detail) == ("user 1", "why  not")
+    assert newest.at is not None
+    assert older.at is not None
+    assert older.at <= newest.at <= kept.catalog.now() <= kept.catalog.now()
+
+
+def test_who_writes_objects_keeps_out_who_removes_some(kept: Kept, repository_id: UUID) -> None:
+    """Whichever way the writer comes; objects are removed over SQL alone."""
+    remover = PostgresCatalog(kept.database_url, patience=0.1)
+    with kept.catalog.guard(repository_id) as first, kept.catalog.guard(repository_id) as second:
+        first.check()
+        second.check()
+        with pytest.raises(BusyError):
+            remover.guard(repository_id, alone=True)
+    with remover.guard(repository_id, alone=True) as alone:
+        alone.check()
+        writer = (
+            PostgresCatalog(kept.database_url, guard_patience=0.1)
+            if isinstance(kept.catalog, PostgresCatalog)
+            else kept.catalog
+        )
+        with pytest.raises(BusyError):
+            writer.guard(repository_id)
+        with pytest.raises(BusyError):
+            writer.begin(uuid4(), {})
+    assert kept.catalog.installation_id() is not None
+
+
+def test_over_the_data_api_nothing_is_removed(kept: Kept, repository_id: UUID) -> None:
+    if isinstance(kept.catalog, PostgresCatalog):
+        kept.catalog.guard(repository_id, alone=True).__exit__(None, None, None)
+    else:
+        with pytest.raises(CatalogError, match="catalog over SQL"):
+            kept.catalog.guard(repository_id, alone=True)

@@ -67,7 +67,7 @@ def test_it_holds_what_matches_and_says_so(application: Application, empty: str)
     assert record.metrics is not None
     assert record.metrics["rows"] == manifest.rows == record.rows
 
-    asked = "1 channels, from 2026-01-01T10:00:00Z, through 2026-01-01"
+    asked = "1 channel, from 2026-01-01T10:00:00Z, through 2026-01-01"
     assert asked in told("list")
     shown = told("show", str(record.id))
     assert asked in shown

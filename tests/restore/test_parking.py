@@ -105,6 +105,7 @@ def backed_up(url: str) -> tuple[Repository, Manifest]:
     return repository, back_up(repository, url)
 
 
+@pytest.mark.soak
 @settings(
     max_examples=count(5, 150), deadline=None, phases=PHASES,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

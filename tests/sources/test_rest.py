@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -35,7 +36,7 @@ from convault.stores import open_store
 from tests.formats.type_examples import EXAMPLES, RANGES, TAKES_NO_TEXT, WITH_MODIFIERS
 from tests.restore.builder import back_up
 from tests.restore.except_all import differences
-from tests.supabase_stack import SupabaseStack
+from tests.supabase_stack import SupabaseStack, another_project
 
 pytestmark = pytest.mark.xdist_group("supabase")
 
@@ -164,22 +165,30 @@ def _fill(url: str) -> None:
         connection.execute(GRANTS)
 
 
-@pytest.fixture
-def filled(supabase: SupabaseStack) -> SupabaseStack:
-    """With the tables of `SQL`, as some test left them."""
-    with psycopg.connect(supabase.database_url, autocommit=True) as connection:
-        row = connection.execute("SELECT to_regclass('public.attachments') IS NULL").fetchone()
-        if row == (True,):
+@pytest.fixture(scope="module")
+def whole(supabase: SupabaseStack, node_packages: Path) -> Iterator[SupabaseStack]:
+    """A project with the tables of `SQL`, one for all types, and one for each kind of key."""
+    with another_project(supabase, node_packages, "whole", _fill) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="module")
+def project(supabase: SupabaseStack, node_packages: Path) -> Iterator[SupabaseStack]:
+    """A project with the tables of `SQL`, which tests change."""
+
+    def prepare(url: str) -> None:
+        with psycopg.connect(url, autocommit=True) as connection:
             _make(connection)
             connection.execute(GRANTS)
-    return supabase
+
+    with another_project(supabase, node_packages, "rows", prepare) as stack:
+        yield stack
 
 
 @pytest.fixture
-def whole(supabase: SupabaseStack) -> SupabaseStack:
-    """With a table for all types, and one for each kind of key, too."""
-    _fill(supabase.database_url)
-    return supabase
+def filled(project: SupabaseStack) -> SupabaseStack:
+    """The same, as some test left it."""
+    return project
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@
 // of Supabase's answers. A range of an object is answered with 206, as Supabase's Storage does; lite
 // answers 200 with all of it (its own address still does, so that both are tested).
 //
-//     PGHOST=... PGUSER=... node front.mjs PORT LITE_URL FOLDER
+//     PGHOST=... PGUSER=... PGDATABASE=... node front.mjs PORT LITE_URL FOLDER
 
 import { createReadStream } from 'node:fs'
 import { stat } from 'node:fs/promises'
@@ -80,7 +80,7 @@ const tus = new Server({
   },
 })
 
-const sql = postgres({ database: 'app', max: 4 })
+const sql = postgres({ max: 4 })
 const row = ({ name, id, updated_at, created_at, metadata }) => ({
   name, id, updated_at, created_at, last_accessed_at: updated_at,
   metadata: typeof metadata === 'string' ? JSON.parse(metadata) : metadata,

@@ -17,6 +17,7 @@ from typing import Literal
 import pyarrow as pa
 
 from convault.belonging import belonging
+from convault.dataset import own_tables
 from convault.errors import IncompleteBackup, UnsupportedSource
 from convault.models import (
     Dataset,
@@ -86,6 +87,8 @@ class RestSnapshot:
         self._description = description
         names = {table.name for table in dataset.tables}
         names |= {absence.table for absence in dataset.absent}
+        # Convault's own are nobody's to miss.
+        names |= own_tables(relation.name for relation in description.relations)
         outsiders = [
             Outsider(r.name, tuple(column.name for column in r.columns))
             for r in description.relations

@@ -1,0 +1,110 @@
+"""Who has a project's address and its secret key, and nothing else: rows by REST, the catalog over
+the Data API, the store in the project's Storage; from the first backup to a restore."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from convault.catalog.postgres import PostgresCatalog
+from convault.models import TableName
+from tests.catalog.conftest import EMPTY
+from tests.cli.conftest import InProcess
+from tests.flows.application import ROWS, SCHEMA
+from tests.prefect_server import PrefectServer
+from tests.restore.except_all import differences
+from tests.supabase_stack import SupabaseStack
+
+pytestmark = [pytest.mark.prefect_server, pytest.mark.xdist_group("prefect")]
+
+TABLES = ("channels", "conversations", "messages", "notes")
+MORE = """
+CREATE TYPE kind AS ENUM ('a', 'b c');
+CREATE TABLE notes (message_id bigint REFERENCES messages, n smallint, kind kind,
+    at timestamptz, PRIMARY KEY (message_id, n));
+INSERT INTO notes SELECT n, n % 3, (enum_range(NULL::kind))[1 + n % 2], now() - n * interval '1 h'
+    FROM generate_series(1, 300) n;
+CREATE TABLE beside (id integer PRIMARY KEY);
+ALTER TABLE messages ENABLE ROW LEVEL SECURITY;
+GRANT SELECT ON ALL TABLES IN SCHEMA public TO service_role;
+"""
+GONE = f"DROP TABLE IF EXISTS {', '.join(TABLES)}, beside CASCADE; DROP TYPE IF EXISTS kind"
+
+
+@pytest.fixture
+def project(catalog_supabase: SupabaseStack) -> Iterator[SupabaseStack]:
+    """A project with an application's tables beside the catalog's, which are empty."""
+    with (
+        psycopg.connect(catalog_supabase.database_url, autocommit=True) as connection,
+        psycopg.ClientCursor(connection) as cursor,
+    ):
+        for query in (EMPTY, GONE, SCHEMA):
+            cursor.execute(query.encode())
+        cursor.execute(ROWS, {"conversations": 40, "messages": 2300})
+        cursor.execute(MORE.encode())
+        yield catalog_supabase
+        for query in (EMPTY, GONE):
+            cursor.execute(query.encode())
+
+
+def test_from_the_first_backup_to_a_restore(
+    project: SupabaseStack, database: str, run: InProcess, prefect_server: PrefectServer
+) -> None:  # fmt: skip
+    bucket = f"alone-{secrets.token_hex(6)}"
+    environment = {
+        "SUPABASE_URL": project.full_url,
+        "SUPABASE_SERVICE_ROLE_KEY": project.secret_key,
+        "CONVAULT_STORE_URL": f"supabase://{bucket}/convault",
+        "CONVAULT_SIGNING_KEY": secrets.token_hex(32),
+        "PREFECT_API_URL": prefect_server.url,
+        "PREFECT_HOME": str(prefect_server.home),
+    }
+    initialised = run("init", **environment)
+    assert initialised.status == 0, initialised.err
+    looked = run("doctor", "--probe", "--json")
+    found = {one["name"]: one for one in looked.json}
+    assert [one for one in looked.json if one["state"] == "red"] == []
+    assert (looked.status, found["source"]["state"], found["tables"]["state"]) == (0, "amber", "ok")
+    assert "no snapshot" in found["source"]["found"]
+
+    made = run("backup", "--json")
+    assert made.status == 0, made.err
+    record = made.json
+    rows = {"channels": 2, "conversations": 40, "messages": 2300, "notes": 300}
+    assert (record["status"], record["rows"]) == ("completed", sum(rows.values()))
+    assert record["metrics"]["consistency"] == "per-page"
+    assert record["metrics"]["not_included"] == ["public.beside"]
+    (row,) = PostgresCatalog(project.database_url).list()
+    assert str(row.id) == record["id"]
+
+    checked = run("verify", "--read-data", "all")
+    assert checked.status == 0, checked.err
+    listed = run("list").out.splitlines()
+    assert ("consistency" in listed[0], "per-page" in listed[-1]) == (True, True)
+    shown = run("show", "latest")
+    assert "per-page: no snapshot, read by REST from" in shown.out
+    assert "public.messages: 20" in shown.out
+    assert "2,300 rows before, 2,300 after, 0 late, 0 deleted meanwhile" in shown.out
+    contents = run("show", "latest", "--json").json["contents"]
+    assert contents["consistency"] == "per-page"
+    assert any("policies" in what for what in contents["lacks"])
+    assert {t["table"]: (t["rows"], t["reading"]["counted_after"]) for t in contents["tables"]} == {
+        name: (number, number) for name, number in rows.items()
+    }
+
+    # An emptied catalog learns it from the manifest.
+    with psycopg.connect(project.database_url, autocommit=True) as connection:
+        connection.execute("DELETE FROM public.backups")
+    assert run("init").status == 0
+    assert run("list", "--json").json[0]["metrics"] == {"consistency": "per-page"}
+
+    PostgresCatalog(database).migrate()  # which is in nobody's way
+    restored = run("restore", "latest", "--target", "empty", CONVAULT_TARGET_EMPTY_URL=database)
+    assert restored.status == 0, restored.err
+    names = [TableName("public", name) for name in TABLES]
+    assert differences(project.database_url, database, names) == {}
+    for ended in (initialised, looked, made, shown, restored):
+        assert project.secret_key not in ended.out + ended.err
