@@ -19,7 +19,7 @@ from convault.restore.guards import Guards
 from convault.restore.kept import Kept
 from convault.restore.matching import Match
 from convault.restore.options import Mode, RestoreOptions
-from convault.restore.outsiders import Outsiders, outsiders
+from convault.restore.outsiders import Moved, Outsiders, outsiders
 from convault.restore.parking import IN_THE_WAY, Moving, Parking
 from convault.restore.result import Changes
 
@@ -59,7 +59,7 @@ class _Plan:
 
     @property
     def orphans(self) -> int:
-        return sum(found.rows for found in self.outsiders)
+        return sum(found.rows for found in self.outsiders if not found.follows)
 
 
 class Merge:
@@ -101,6 +101,7 @@ class Merge:
                 self._guards.lock()
             plan = self._plan()
             self._refuse_existing(plan)
+            self._refuse_losses(plan)
             if self._dry_run:
                 return self._merged(plan, None)
         return self._merged(plan, self._apply(plan))
@@ -206,14 +207,19 @@ class Merge:
                 overwritten=found - equal if keeps else 0,
                 removed=gone,
             )
-        found_outside = (
-            outsiders(self._connection, [s.match for s in self._staged.values()], {
-                s.match.name: s.selected for s in self._staged.values()
-            })
-            if self._mode is Mode.REPLACE
-            else []
-        )  # fmt: skip
+        keeps = self._mode in (Mode.OVERWRITE, Mode.REPLACE)
+        moved = [self._moved(staged) for staged in self._staged.values()] if keeps else []
+        found_outside = outsiders(self._connection, moved)
         return _Plan(changes, existing, found_outside)
+
+    def _moved(self, staged: Staged) -> Moved:
+        match, gone = staged.match, None
+        if self._mode is Mode.REPLACE:
+            gone = (
+                f"SELECT t.* FROM {match.table} t WHERE NOT EXISTS (SELECT FROM"
+                f" {match.source(staged.selected)} s WHERE {match.same('t', 's')})"
+            )
+        return Moved(match, gone, staged.selected)
 
     def _refuse_existing(self, plan: _Plan) -> None:
         there = {name: rows for name, rows in plan.existing.items() if rows}
@@ -224,6 +230,16 @@ class Merge:
                 "--mode skip to keep what is there, --mode overwrite to put it back as it was, or "
                 "--mode replace to have nothing but the backup's rows; --dry-run tells what each "
                 "would do."
+            )
+
+    def _refuse_losses(self, plan: _Plan) -> None:
+        """`overwrite` does not ask: it takes nothing from rows that it does not know."""
+        losing = [found for found in plan.outsiders if not found.follows]
+        if losing:
+            listed = ", ".join(f"{f.rows} rows of {f.table} (by {f.constraint})" for f in losing)
+            raise RestoreError(
+                f"Rows that are not restored reference values that would change: {listed}, and "
+                "would lose the reference. Nothing was changed: change those rows first."
             )
 
     def _ask(self, plan: _Plan) -> None:
@@ -244,7 +260,7 @@ class Merge:
                 f"{plan.removed} live rows that are newer than the backup would be removed "
                 f"({listed})"
             )
-        parts += [found.described() for found in plan.outsiders]
+        parts += [found.described() for found in plan.outsiders if not found.follows]
         question = "; ".join(parts) + ". Copies are kept for --undo."
         if not self._confirm(question):
             raise RestoreError(

@@ -15,6 +15,7 @@ from convault.restore import sequences, target
 from convault.restore.guards import Guards
 from convault.restore.kept import schema_of
 from convault.restore.matching import Match, live_match
+from convault.restore.outsiders import Moved, outsiders
 from convault.restore.parking import IN_THE_WAY, Moving, Parking
 from convault.restore.result import Changes
 
@@ -57,6 +58,8 @@ def _undo(connection: psycopg.Connection[Any], restore_id: UUID) -> dict[TableNa
     guards.check()
     guards.lock()
     guards.open_eyes()
+    followers = _followers(connection, tables)
+    followers.raise_()
     guards.raise_()
     for table in tables:
         _open_identities(table, guards)
@@ -68,10 +71,41 @@ def _undo(connection: psycopg.Connection[Any], restore_id: UUID) -> dict[TableNa
         changes = _write(connection, tables)
         parking.come_back()
     guards.lower()
+    followers.lower()
     for table in tables:
         sequences.advance(connection, table.match.oid, [table.rows])
     connection.execute(f"DROP SCHEMA {quoted(schema)} CASCADE".encode())
     return changes
+
+
+def _followers(connection: psycopg.Connection[Any], tables: list[_Table]) -> Guards:
+    """For tables whose rows reference values that change back, and follow them. RestoreError where
+    rows would go, or lose a reference: they came after the restore, and no copy of them is kept."""
+    moved = [
+        Moved(
+            table.match,
+            f"SELECT t.* FROM {table.match.table} t WHERE EXISTS (SELECT FROM {table.new} n"
+            f" WHERE {table.match.same('t', 'n')})",
+            table.rows,
+        )
+        for table in tables
+        if table.match.key
+    ]
+    found = outsiders(connection, moved)
+    losing = [one for one in found if not one.follows]
+    if losing:
+        listed = ", ".join(
+            f"{one.rows} rows of {one.table} (by {one.constraint})" for one in losing
+        )
+        raise RestoreError(
+            f"Other rows reference what the undo would remove or change: {listed}. Nothing was "
+            "changed: remove or change those rows first."
+        )
+    followers = Guards(connection, [name for one in found for name in one.tables])
+    followers.check()
+    followers.lock()
+    followers.open_eyes()
+    return followers
 
 
 def _attempt(

@@ -449,3 +449,45 @@ def test_a_mask_overwrites_nothing_that_lives(owned_18: str, repository: Reposit
     assert changes(result)["channels"] == Changes(skipped=2)
     assert changes(result)["messages"] == Changes(skipped=99, overwritten=1)
     assert rows(owned_18, "SELECT name FROM channels ORDER BY 1") == [("chat",), ("e-mail",)]
+
+
+FOLLOWING = """
+CREATE TABLE public.follows (id integer PRIMARY KEY, channel text
+    REFERENCES public.channels (name) ON UPDATE CASCADE);
+CREATE TABLE public.loses (id integer PRIMARY KEY, channel text
+    REFERENCES public.channels (name) ON UPDATE SET NULL);
+CREATE TABLE public.goes (message_id bigint PRIMARY KEY REFERENCES public.messages
+    ON DELETE CASCADE);
+CREATE TRIGGER told AFTER UPDATE OR DELETE ON public.follows FOR EACH ROW
+    EXECUTE FUNCTION public.send();
+CREATE TRIGGER told AFTER UPDATE OR DELETE ON public.goes FOR EACH ROW
+    EXECUTE FUNCTION public.send();
+INSERT INTO public.follows VALUES (2, 'changed');
+"""
+
+
+def test_rows_outside_follow_unheard_and_lose_nothing(
+    owned_18: str, repository: Repository
+) -> None:
+    manifest = back_up(repository, owned_18)
+    run(owned_18, GUARDED)
+    run(superuser(owned_18), DAMAGE)
+    run(owned_18, FOLLOWING, "INSERT INTO loses VALUES (2, 'changed')", "TRUNCATE outbox")
+    before = content(owned_18)
+    with pytest.raises(RestoreError, match=r"1 rows of public\.loses .*would lose the reference"):
+        into(repository, manifest, owned_18, mode="overwrite")
+    assert content(owned_18) == before
+    run(owned_18, "DROP TABLE loses")
+    result = into(repository, manifest, owned_18, mode="overwrite")
+    assert rows(owned_18, "SELECT channel FROM follows") == [("chat",)]
+    assert result.restore_id is not None
+    # A row came that references what the undo would take away: it is not taken along.
+    run(owned_18, "INSERT INTO goes SELECT max(id) FROM messages WHERE conversation_id = 3")
+    with pytest.raises(RestoreError, match=r"1 rows of public\.goes .*Nothing was changed"):
+        undo(owned_18, result.restore_id)
+    assert rows(owned_18, "SELECT count(*) FROM goes") == [(1,)]
+    run(owned_18, "TRUNCATE goes")
+    undo(owned_18, result.restore_id)
+    assert rows(owned_18, "SELECT channel FROM follows") == [("changed",)]
+    assert content(owned_18) == before
+    assert rows(owned_18, "SELECT * FROM outbox") == []
