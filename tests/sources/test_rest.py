@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,10 +17,12 @@ from psycopg import sql
 from convault.embedded.server import EmbeddedPostgres
 from convault.errors import (
     AuthenticationError,
+    ConvaultError,
     IncompleteBackup,
     MissingTable,
     OptionsError,
     RowsHidden,
+    SourceUnavailable,
     UnsupportedSource,
 )
 from convault.filters import Filters
@@ -36,6 +39,7 @@ from convault.stores import open_store
 from tests.formats.type_examples import EXAMPLES, RANGES, TAKES_NO_TEXT, WITH_MODIFIERS
 from tests.restore.builder import back_up
 from tests.restore.except_all import differences
+from tests.stores.between import Fault, Request, between
 from tests.supabase_stack import SupabaseStack, another_project
 
 pytestmark = pytest.mark.xdist_group("supabase")
@@ -418,3 +422,64 @@ def test_rows_that_are_counted_and_not_shown_are_no_backup(
         monkeypatch.setattr(api, "count", lambda *a: count(*a) + 1)
         with pytest.raises(IncompleteBackup, match="nothing says why"):
             read_all(snapshot, lambda _: None)
+
+
+def is_page(request: Request, table: str = "") -> bool:
+    return f"/rest/v1/{table}" in request.path and "order=" in request.path
+
+
+def test_pages_that_fail_are_asked_for_again_and_no_row_is_lost_or_doubled(
+    filled: SupabaseStack, changing: psycopg.Connection
+) -> None:
+    """Large rows among them, of which fewer are asked for."""
+    large = 10 * 1024 * 1024
+    changing.execute(
+        "UPDATE messages SET body = repeat('x', %s) WHERE id IN"
+        " (SELECT id FROM messages ORDER BY id OFFSET 5 LIMIT 4)", (large,),
+    )  # fmt: skip
+    faults: list[Fault | int] = [
+        Fault.TOO_MANY, Fault.BUSY, Fault.DROP, Fault.CUT, Fault.LOST, 500, 429,
+    ]  # fmt: skip
+    asked: list[str] = []
+
+    def plan(request: Request, _: int) -> Fault | int | None:
+        """The first try of every other page goes wrong, each in another way."""
+        if not is_page(request) or request.path in asked:
+            return None
+        asked.append(request.path)
+        return faults.pop(0) if faults and len(asked) % 2 else None
+
+    began = time.monotonic()
+    with between(filled.full_url, plan) as (proxy, endpoint):
+        with source(replace(filled, full_url=endpoint)).snapshot() as snapshot:
+            found = read_all(snapshot, lambda _: None)
+        tried = [request.path for request in proxy.requests if is_page(request)]
+    assert faults == []
+    assert len(tried) == len(set(tried)) + 7
+    assert time.monotonic() - began >= 1, "it was asked to wait so long"
+    shrunk = [path for path in tried if "/messages" in path and "limit=2&" in path + "&"]
+    assert shrunk, "20 rows are more than a page may have"
+    for table in ("channels", "conversations", "messages"):
+        rows = changing.execute(f"SELECT id FROM {table} ORDER BY id".encode()).fetchall()
+        assert [str(key) for key in found[table]] == [str(key) for (key,) in rows]
+    (attachments,) = changing.execute("SELECT count(*) FROM attachments").fetchone() or ()
+    assert len(found["attachments"]) == attachments
+    assert all(read.late == read.gone == 0 for read in snapshot.readings().values())
+
+
+@pytest.mark.parametrize("fault", [400, Fault.FORBIDDEN, Fault.NO_ROUTE, Fault.ELSEWHERE])
+def test_a_page_that_is_refused_is_asked_for_once(
+    filled: SupabaseStack, fault: Fault | int
+) -> None:
+    def plan(request: Request, _: int) -> Fault | int | None:
+        return fault if is_page(request, "messages") else None
+
+    with between(filled.full_url, plan) as (proxy, endpoint):
+        with (
+            pytest.raises(ConvaultError) as caught,
+            source(replace(filled, full_url=endpoint)).snapshot() as snapshot,
+        ):
+            read_all(snapshot, lambda _: None)
+        assert len([request for request in proxy.requests if is_page(request, "messages")]) == 1
+    assert not isinstance(caught.value, SourceUnavailable)
+    assert filled.secret_key not in caught.value.message
