@@ -5,18 +5,18 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
 
 from convault.catalog.postgres import PostgresCatalog
 from convault.models import TableName
-from tests.catalog.conftest import EMPTY
 from tests.cli.conftest import InProcess
 from tests.flows.application import ROWS, SCHEMA
 from tests.prefect_server import PrefectServer
 from tests.restore.except_all import differences
-from tests.supabase_stack import SupabaseStack
+from tests.supabase_stack import SupabaseStack, another_project
 
 pytestmark = [pytest.mark.prefect_server, pytest.mark.xdist_group("prefect")]
 
@@ -31,23 +31,25 @@ CREATE TABLE beside (id integer PRIMARY KEY);
 ALTER TABLE messages ENABLE ROW LEVEL SECURITY;
 GRANT SELECT ON ALL TABLES IN SCHEMA public TO service_role;
 """
-GONE = f"DROP TABLE IF EXISTS {', '.join(TABLES)}, beside CASCADE; DROP TYPE IF EXISTS kind"
+
+
+def prepare(url: str) -> None:
+    """An application's tables beside the catalog's, which are empty."""
+    PostgresCatalog(url).migrate()
+    with (
+        psycopg.connect(url, autocommit=True) as connection,
+        psycopg.ClientCursor(connection) as cursor,
+    ):
+        cursor.execute(SCHEMA)
+        cursor.execute(ROWS, {"conversations": 40, "messages": 2300})
+        cursor.execute(MORE.encode())
 
 
 @pytest.fixture
-def project(catalog_supabase: SupabaseStack) -> Iterator[SupabaseStack]:
-    """A project with an application's tables beside the catalog's, which are empty."""
-    with (
-        psycopg.connect(catalog_supabase.database_url, autocommit=True) as connection,
-        psycopg.ClientCursor(connection) as cursor,
-    ):
-        for query in (EMPTY, GONE, SCHEMA):
-            cursor.execute(query.encode())
-        cursor.execute(ROWS, {"conversations": 40, "messages": 2300})
-        cursor.execute(MORE.encode())
-        yield catalog_supabase
-        for query in (EMPTY, GONE):
-            cursor.execute(query.encode())
+def project(supabase: SupabaseStack, node_packages: Path) -> Iterator[SupabaseStack]:
+    """A project of its own: lite must find the tables when it starts."""
+    with another_project(supabase, node_packages, "alone", prepare) as stack:
+        yield stack
 
 
 def test_from_the_first_backup_to_a_restore(

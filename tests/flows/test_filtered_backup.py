@@ -79,7 +79,7 @@ def test_it_holds_what_matches_and_says_so(application: Application, empty: str)
     assert asked in english
     assert "Created before 2026-01-02T00:00:00+00:00 (UTC)" in english
     assert "CÓPIA FILTRADA" in portuguese
-    assert "1 canais, desde 2026-01-01T10:00:00Z, até 2026-01-01, inclusive" in portuguese
+    assert "1 canal, desde 2026-01-01T10:00:00Z, até 2026-01-01, inclusive" in portuguese
     assert f"Filtered: `{asked}`" in _result(record, manifest)
 
 
