@@ -49,15 +49,20 @@ class Seen:
     overdue: bool = False
 
 
-def read(catalog: Catalog, *, now: datetime) -> list[Seen]:
-    """Every schedule with its last and next run, by name; the catalog follows what is seen.
+def read(catalog: Catalog, *, now: datetime, only: UUID | None = None) -> list[Seen]:
+    """Every schedule (or the one with that id) with its last and next run, by name; the catalog
+    follows what is seen.
 
     PrefectUnavailable, CatalogUnavailable.
     """
     with server("read the schedules") as client:
         there = client.read_deployment_schedules(deployment_id(client, DEPLOYMENT))
-        seen = [_seen(client, schedule, now) for schedule in there]
-    mirrored = {row.id: row for row in catalog.schedules()}
+        seen = [
+            _seen(client, schedule, now)
+            for schedule in there
+            if only is None or _row(schedule).id == only
+        ]
+    mirrored = {row.id: row for row in catalog.schedules() if only is None or row.id == only}
     for each in seen:
         before = mirrored.pop(each.row.id, None)
         if each.row.cron and (before is None or _all(before) != _all(each.row)):

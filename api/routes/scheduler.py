@@ -240,9 +240,9 @@ def delete_schedule(schedule_id: UUID, catalog: Annotated[Catalog, Depends(catal
 def _one(catalog: Catalog, schedule_id: UUID) -> Seen:
     """NotFoundError."""
     with impatient():
-        for seen in schedules.read(catalog, now=now()):
-            if seen.row.id == schedule_id:
-                return seen
+        found = schedules.read(catalog, now=now(), only=schedule_id)
+    if found:
+        return found[0]
     raise NotFoundError(
         f"There is no schedule {schedule_id}: GET {PREFIX}/scheduler/status shows those there are.",
         schedule=schedule_id,

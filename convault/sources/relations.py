@@ -12,17 +12,11 @@ from typing import Any, Literal, cast
 import psycopg
 
 from convault import exclusion
-from convault.dataset import (
-    Relation,
-    close_over,
-    close_over_named,
-    only_below,
-    require_messages,
-)
+from convault.closure import closure_of
+from convault.dataset import Relation
 from convault.errors import OptionsError, UnsupportedSource
 from convault.formats.postgres_types import encoding_of
-from convault.models import Absence, Column, Dataset, ForeignKey, Table, TableName
-from convault.patterns import matching
+from convault.models import Column, Dataset, ForeignKey, Table, TableName
 from convault.scope import Scope
 from convault.sources.columns import with_columns_changed
 from convault.sources.declared import read_declared
@@ -122,7 +116,7 @@ def read_dataset(connection: psycopg.Connection[Any], scope: Scope) -> Dataset:
         Relation(row.name, above.get(row.oid, ()), row.is_partition, row.of_extension)
         for row in rows
     ]
-    closure, absent = _closure(scope, relations, keys)
+    closure, absent = closure_of(scope, relations, keys)
     wanted = {row.name: row for row in rows}
     chosen = [wanted[name] for name in closure]
     _refuse_what_has_no_pages(chosen)
@@ -169,49 +163,6 @@ def _users(
     (users,) = _tables(connection, [rows[USERS]], {})
     require_users_readable(connection, users)
     return users
-
-
-def _closure(
-    scope: Scope, relations: list[Relation], keys: list[ForeignKey]
-) -> tuple[tuple[TableName, ...], tuple[Absence, ...]]:
-    """The names of the dataset's tables, and what was left out as asked."""
-    closure, absent = _wanted(scope, relations, keys)
-    with_messages = scope.include_messages and not scope.tables
-    if with_messages:
-        require_messages(scope.messages, scope.root, closure, [r.name for r in relations])
-    if not scope.exclude_tables:
-        return closure, absent
-    kept, more = exclusion.leave_out(
-        scope.exclude_tables,
-        relations,
-        lambda found: _wanted(scope, list(found), keys)[0],
-        root=None if scope.tables else scope.root,
-        messages=scope.messages if with_messages else None,
-    )
-    return kept, (*absent, *more)
-
-
-def _wanted(
-    scope: Scope, relations: list[Relation], keys: list[ForeignKey]
-) -> tuple[tuple[TableName, ...], tuple[Absence, ...]]:
-    """The same, as if all that is there were wanted but what `include_messages` leaves out."""
-    if scope.tables:
-        return close_over_named(matching(scope.tables, relations), relations, keys), ()
-    if scope.include_messages:
-        return close_over(scope.root, relations, keys), ()
-    if scope.messages == scope.root:
-        raise OptionsError(
-            f"includeMessages: {scope.root} is both the root and the table of messages, so nothing "
-            "would be left. Set CONVAULT_MESSAGES_TABLE to the table of messages."
-        )
-    without = only_below([scope.messages], scope.root, relations, keys)
-    partitions = {relation.name for relation in relations if relation.is_partition}
-    absent = tuple(
-        Absence(name, None, "excluded" if name == scope.messages else "unreachable")
-        for name in close_over(scope.root, relations, keys)
-        if name in without and name not in partitions
-    )
-    return close_over(scope.root, relations, keys, excluded=without), absent
 
 
 def _columns(connection: psycopg.Connection[Any], oids: list[int]) -> dict[int, list[Column]]:

@@ -7,10 +7,11 @@ ran out, and whoever takes it over has a higher number, with which the late hold
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from threading import Event, Thread
 from types import TracebackType
+from typing import Any
 from uuid import UUID, uuid4
 
 from convault.catalog.renewal import RenewedLease, log
@@ -62,7 +63,6 @@ class SupabaseGuard:
         """BusyError while somebody removes objects."""
         self._api = api
         self._seconds = seconds
-        self._over = Event()
         holder = str(uuid4())
         asked = {"repository": str(repository_id), "holder": holder, "seconds": seconds}
         number = api.function("convault_share_objects", asked)
@@ -73,8 +73,7 @@ class SupabaseGuard:
             )
         name = f"objects of {repository_id} by {holder}"
         self._proof = {"name": name, "holder": holder, "number": number}
-        self._thread = Thread(target=self._renew, args=[renew_seconds], name=name, daemon=True)
-        self._thread.start()
+        self._renewal = _Renewal(api, self._proof, seconds, renew_seconds)
 
     def __enter__(self) -> SupabaseGuard:
         return self
@@ -85,8 +84,7 @@ class SupabaseGuard:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._over.set()
-        self._thread.join()
+        self._renewal.end()
         try:
             self._api.function("convault_give_back", self._proof)
         except CatalogError as failed:
@@ -101,13 +99,6 @@ class SupabaseGuard:
             held, why = False, f"it could not be proven ({error.code})"
         if not held:
             raise LeaseLost(f"The lock on the repository's objects is lost: {why}. Start again.")
-
-    def _renew(self, every: float) -> None:
-        while not self._over.wait(every):
-            try:
-                self._api.function("convault_renew", {**self._proof, "seconds": self._seconds})
-            except CatalogError as error:
-                log.warning("the lease on the repository's objects was not renewed: %s", error)
 
 
 @contextmanager
@@ -125,22 +116,37 @@ def one_at_a_time(api: DataApi, name: str, *, seconds: float = 120.0) -> Iterato
             raise BusyError(f"Another {name} has been running for {seconds:g} s: try later.")
         time.sleep(0.5)
     proof = {"name": name, "holder": holder, "number": taken}
-    over = Event()
-
-    def renew() -> None:
-        while not over.wait(_INIT_RENEW_SECONDS):
-            try:
-                api.function("convault_renew", {**proof, "seconds": _INIT_SECONDS})
-            except CatalogError as error:
-                log.warning("the lease of %s was not renewed: %s", name, error)
-
-    thread = Thread(target=renew, name=f"lease of {name}", daemon=True)
-    thread.start()
+    renewal = _Renewal(api, proof, _INIT_SECONDS, _INIT_RENEW_SECONDS)
     try:
         yield
     finally:
-        over.set()
-        thread.join()
+        renewal.end()
         held = api.function("convault_give_back", proof)
     if not held:
         raise LeaseLost(f"Another {name} began before this one was over: run it again.")
+
+
+class _Renewal:
+    """Renews a named lease in the background until it is ended."""
+
+    def __init__(
+        self, api: DataApi, proof: Mapping[str, Any], seconds: float, every: float
+    ) -> None:
+        self._api = api
+        self._asked = {**proof, "seconds": seconds}
+        self._every = every
+        self._over = Event()
+        self._thread = Thread(target=self._renew, name=f"lease of {proof['name']}", daemon=True)
+        self._thread.start()
+
+    def end(self) -> None:
+        """No renewal comes after this."""
+        self._over.set()
+        self._thread.join()
+
+    def _renew(self) -> None:
+        while not self._over.wait(self._every):
+            try:
+                self._api.function("convault_renew", self._asked)
+            except CatalogError as error:
+                log.warning("the lease of %s was not renewed: %s", self._asked["name"], error)

@@ -4,20 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from convault import exclusion
-from convault.dataset import (
-    Relation,
-    close_over,
-    close_over_named,
-    only_below,
-    require_messages,
-)
+from convault.closure import closure_of
+from convault.dataset import Relation
 from convault.declared import DeclaredRelation
 from convault.errors import ConfigurationError, MissingTable, OptionsError, UnsupportedSource
 from convault.formats.postgres_types import quoted
-from convault.models import Absence, Dataset, ForeignKey, Statement, Table, TableName
+from convault.models import Dataset, ForeignKey, Statement, Table, TableName
 from convault.narrowing import ColumnFacts, narrowed, resolve
-from convault.patterns import matching
 from convault.scope import Scope
 from convault.sources.rest.described import Described, Description
 
@@ -64,7 +57,7 @@ def choose(description: Description, scope: Scope) -> Dataset:
     keys = list(description.foreign_keys)
     keys += _declared(scope.relations, described, keys)
     try:
-        closure, absent = _closure(scope, relations, keys)
+        closure, absent = closure_of(scope, relations, keys)
     except MissingTable as error:
         raise MissingTable(
             f"{error.message} (Asked by REST: a table is only seen there when its schema is "
@@ -89,41 +82,6 @@ def choose(description: Description, scope: Scope) -> Dataset:
         has_default=False, constant_default=False, takes_null=True, partition_key=False
     )
     return narrowed(dataset, changes, dict.fromkeys(changes.all, known))
-
-
-def _closure(
-    scope: Scope, relations: list[Relation], keys: list[ForeignKey]
-) -> tuple[tuple[TableName, ...], tuple[Absence, ...]]:
-    closure, absent = _wanted(scope, relations, keys)
-    with_messages = scope.include_messages and not scope.tables
-    if with_messages:
-        require_messages(scope.messages, scope.root, closure, [r.name for r in relations])
-    if not scope.exclude_tables:
-        return closure, absent
-    kept, more = exclusion.leave_out(
-        scope.exclude_tables,
-        relations,
-        lambda found: _wanted(scope, list(found), keys)[0],
-        root=None if scope.tables else scope.root,
-        messages=scope.messages if with_messages else None,
-    )
-    return kept, (*absent, *more)
-
-
-def _wanted(
-    scope: Scope, relations: list[Relation], keys: list[ForeignKey]
-) -> tuple[tuple[TableName, ...], tuple[Absence, ...]]:
-    if scope.tables:
-        return close_over_named(matching(scope.tables, relations), relations, keys), ()
-    if scope.include_messages:
-        return close_over(scope.root, relations, keys), ()
-    without = only_below([scope.messages], scope.root, relations, keys)
-    absent = tuple(
-        Absence(name, None, "excluded" if name == scope.messages else "unreachable")
-        for name in close_over(scope.root, relations, keys)
-        if name in without
-    )
-    return close_over(scope.root, relations, keys, excluded=without), absent
 
 
 def _require_keys(tables: Sequence[Described]) -> None:
