@@ -97,4 +97,5 @@ def caller(
             f"This needs the scope {', '.join(missing)}. Use a key that has it; a signed-in user "
             "needs `convault_role` in the account's app_metadata."
         )
+    request.state.caller = found
     return found

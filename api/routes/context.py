@@ -7,12 +7,14 @@ from uuid import UUID
 
 from fastapi import Request
 
+from api.caller import Caller
 from api.links import Links
 from api.problems import Forbidden, TooManyAttempts, Unauthorized, documented
 from convault.catalog.base import Catalog
 from convault.errors import CatalogUnavailable
 from convault.installation import open_installation
 from convault.repository import Repository
+from convault.retention.audited import Actor
 from convault.settings import Settings
 
 PREFIX = "/api/communication/backups"
@@ -52,6 +54,14 @@ def repository_of(request: Request) -> Repository:
         repository = open_installation(settings_of(request)).repository
         request.app.state.repository = repository
     return repository
+
+
+def actor_of(request: Request) -> Actor:
+    """The caller of a closed route, and from where, for the audit. Behind a proxy on another
+    machine uvicorn must be told of it (--forwarded-allow-ips), or everybody comes from there."""
+    who: Caller = request.state.caller
+    address = request.client.host if request.client else ""
+    return Actor(who.name, f"api {address}".rstrip())
 
 
 def path_of(backup_id: UUID) -> str:

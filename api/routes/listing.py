@@ -9,7 +9,7 @@ from hashlib import sha256
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Header, Request, Response, Security
+from fastapi import APIRouter, Depends, Header, Response, Security
 from fastapi import Query as Parameter
 from pydantic import AwareDatetime, BaseModel
 
@@ -17,11 +17,12 @@ from api.auth import caller
 from api.caller import Caller, Scope
 from api.links import DEFAULT_SECONDS, MAX_SECONDS, Links, now
 from api.problems import InvalidRequest, documented
-from api.routes.context import CLOSED, PREFIX, catalog_of, links_of, path_of
+from api.routes.context import CLOSED, PREFIX, actor_of, catalog_of, links_of, path_of
 from api.routes.examples import COMPLETED, RECORD
 from convault.catalog.base import BackupRecord, BackupStatus, Catalog, Query
 from convault.errors import NotFoundError
 from convault.models import BackupFormat
+from convault.retention.audited import Actor, audited
 from deployments.progress import progress_of
 
 
@@ -120,19 +121,21 @@ def get_backup(
     catalog: Annotated[Catalog, Depends(catalog_of)],
     links: Annotated[Links, Depends(links_of)],
     who: Annotated[Caller, Security(caller, scopes=[Scope.LIST])],
+    actor: Annotated[Actor, Depends(actor_of)],
     response: Response,
-    request: Request,
     expires_in: Annotated[
         int, Parameter(ge=1, le=MAX_SECONDS, description="seconds that the link holds")
     ] = DEFAULT_SECONDS,
 ) -> Backup:
     """The row; while a run works on it, how far it is; when it is complete, a link to its tar for
-    whoever has the scope download."""
+    whoever has the scope download, which is written into the audit."""
     response.headers["Cache-Control"] = "no-store"
     record = catalog.get(backup_id)
     found = record.model_dump()
     if record.status is BackupStatus.COMPLETED and who.may(Scope.DOWNLOAD):
-        link = links.mint(backup_id, who, expires_in, now=now())
+        with audited(catalog, actor, "link", backup_id) as note:
+            link = links.mint(backup_id, who, expires_in, now=now())
+            note.detail = f"holds until {link.expires_at.isoformat()}"
         found["url"] = f"{path_of(backup_id)}/download?token={link.token}"
         found["expires_at"] = link.expires_at
     if record.status is BackupStatus.PROCESSING and record.flow_run_id is not None:

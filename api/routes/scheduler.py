@@ -14,12 +14,13 @@ from api.caller import Scope
 from api.links import now
 from api.patience import impatient
 from api.problems import BodyTooLarge, MalformedBody, UnsupportedMediaType, documented
-from api.routes.context import CLOSED, PREFIX, catalog_of, settings_of
+from api.routes.context import CLOSED, PREFIX, actor_of, catalog_of, settings_of
 from convault.catalog.base import BackupRecord, BackupStatus, Catalog, Query
 from convault.errors import BusyError, NotFoundError, OptionsError, PrefectUnavailable
 from convault.files.wanted import files_wanted
 from convault.installation import source_of
 from convault.models import BackupOptions
+from convault.retention.audited import Actor, audited
 from convault.schedule import (
     WORDS,
     BackupSchedule,
@@ -126,6 +127,7 @@ def create_schedule(
     body: Annotated[object, Depends(json_body)],
     catalog: Annotated[Catalog, Depends(catalog_of)],
     settings: Annotated[Settings, Depends(settings_of)],
+    actor: Annotated[Actor, Depends(actor_of)],
     response: Response,
 ) -> BackupSchedule:
     """Make a schedule of backups with these options. The same again changes nothing."""
@@ -141,7 +143,8 @@ def create_schedule(
         options=_options(settings, asked.options),
         is_active=asked.is_active,
     )
-    with impatient():
+    with audited(catalog, actor, "schedule") as note, impatient():
+        note.detail = f"make {made.name}, {made.schedule} in {made.timezone}"
         schedules.create(catalog, made)
     response.headers["Location"] = f"{PREFIX}/scheduler/{made.id}"
     return _one(catalog, made.id).row
@@ -180,10 +183,12 @@ def status(
 def toggle_schedule(
     body: Annotated[object, Depends(json_body)],
     catalog: Annotated[Catalog, Depends(catalog_of)],
+    actor: Annotated[Actor, Depends(actor_of)],
 ) -> BackupSchedule:
     """Switch it, wherever it was made."""
     asked = parsed(Toggle, body)
-    with impatient():
+    with audited(catalog, actor, "schedule") as note, impatient():
+        note.detail = f"switch {asked.id} {'on' if asked.is_active else 'off'}"
         schedules.switch(catalog, _one(catalog, asked.id), asked.is_active)
     return _one(catalog, asked.id).row
 
@@ -200,10 +205,12 @@ def change_schedule(
     body: Annotated[object, Depends(json_body)],
     catalog: Annotated[Catalog, Depends(catalog_of)],
     settings: Annotated[Settings, Depends(settings_of)],
+    actor: Annotated[Actor, Depends(actor_of)],
 ) -> BackupSchedule:
     """Set what is given."""
     asked = parsed(ChangedSchedule, body)
-    with impatient():
+    with audited(catalog, actor, "schedule") as note, impatient():
+        note.detail = f"change {schedule_id}: {', '.join(sorted(asked.model_fields_set))}"
         seen = _one(catalog, schedule_id)
         changes: dict[str, Any] = {}
         if asked.schedule is not None:
@@ -231,9 +238,14 @@ def change_schedule(
     dependencies=_OPERATE,
     responses=_ONE,
 )
-def delete_schedule(schedule_id: UUID, catalog: Annotated[Catalog, Depends(catalog_of)]) -> None:
+def delete_schedule(
+    schedule_id: UUID,
+    catalog: Annotated[Catalog, Depends(catalog_of)],
+    actor: Annotated[Actor, Depends(actor_of)],
+) -> None:
     """Its backups stay. One of prefect.yaml comes back with the next `prefect deploy`."""
-    with impatient():
+    with audited(catalog, actor, "schedule") as note, impatient():
+        note.detail = f"remove {schedule_id}"
         schedules.delete(catalog, _one(catalog, schedule_id))
 
 
