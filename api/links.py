@@ -47,9 +47,7 @@ class Links:
             signer_kwargs={"key_derivation": "hmac", "digest_method": sha256},
         )
         self._digests = {
-            key.caller.name: key.digest.hex()[:32]
-            for key in keys
-            if key.caller.may(Scope.DOWNLOAD)
+            key.caller.name: key.digest.hex()[:32] for key in keys if key.caller.may(Scope.DOWNLOAD)
         }
 
     def mint(self, backup_id: UUID, caller: Caller, seconds: int, *, now: datetime) -> Link:
