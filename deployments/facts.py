@@ -37,10 +37,8 @@ def judge_workers(found: Workers) -> Iterator[Finding]:
     name = "worker"
     if found.online == 0:
         heard = found.last_heartbeat_at
-        told = (
-            "was never heard of" if heard is None else f"was last heard of at {heard.isoformat()}"
-        )
-        yield red(name, f"none is online; one {told}", _START_ONE)
+        told = "none was ever" if heard is None else f"one was last heard of at {heard.isoformat()}"
+        yield red(name, f"none is online; {told}", _START_ONE)
     elif found.paused:
         yield red(
             name,

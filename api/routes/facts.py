@@ -106,5 +106,5 @@ def _told(fact: Fact) -> FactAnswer:
         needed=fact.needed,
         at=fact.at,
         seconds=round(fact.seconds, 3),
-        findings=[FindingAnswer(**finding.to_json()) for finding in fact.findings],
+        findings=[FindingAnswer.model_validate(finding.to_json()) for finding in fact.findings],
     )
