@@ -67,7 +67,7 @@ _CONTENT = {"application/json": {"example": _EXAMPLE}}
 router = APIRouter(prefix=PREFIX, tags=["health"])
 
 
-def facts_of(request: Request) -> Facts:
+async def facts_of(request: Request) -> Facts:
     """The application's."""
     facts: Facts = request.app.state.facts
     return facts
