@@ -17,7 +17,12 @@ from api.problems import (
     documented,
 )
 from convault.catalog.base import Catalog
-from convault.errors import CatalogUnavailable
+from convault.errors import (
+    CatalogUnavailable,
+    ConfigurationError,
+    StoreError,
+    StoreUnavailable,
+)
 from convault.installation import open_installation
 from convault.repository import Repository
 from convault.retention.audited import Actor
@@ -33,6 +38,12 @@ CLOSED: dict[int | str, dict[str, Any]] = {
     **documented(CatalogUnavailable, "The catalog cannot be reached: try again in a moment."),
 }
 """what every closed route may answer"""
+STORED: dict[int | str, dict[str, Any]] = {
+    **documented(ConfigurationError, "The folder of CONVAULT_STORE_URL does not exist."),
+    **documented(StoreError, "The store gave an answer that cannot be understood."),
+    **documented(StoreUnavailable, "The store cannot be reached: try again in a moment."),
+}
+"""what a route may answer, beside that, that opens the repository"""
 
 # Those that wait for nothing are `async`: FastAPI would send each of the others to a thread.
 

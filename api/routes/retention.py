@@ -18,7 +18,7 @@ from api.problems import (
     UnsupportedMediaType,
     documented,
 )
-from api.routes.context import CLOSED, PREFIX, catalog_of, settings_of
+from api.routes.context import CLOSED, PREFIX, STORED, catalog_of, settings_of
 from convault.catalog.base import AuditEntry, BackupRecord, Catalog
 from convault.errors import NotFoundError, PolicyError, RemovalRefused
 from convault.installation import open_installation
@@ -27,7 +27,7 @@ from convault.retention.audited import Actor
 from convault.retention.configured import policy_of
 from convault.settings import Settings
 
-router = APIRouter(prefix=PREFIX, tags=["retention"], responses=CLOSED)
+router = APIRouter(prefix=PREFIX, tags=["retention"], responses={**CLOSED, **STORED})
 
 
 class DecisionAnswer(BaseModel):
