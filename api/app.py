@@ -19,6 +19,7 @@ from api.auth import Guard, caller
 from api.hardening import LOOPBACK, Hardening
 from api.links import links_of
 from api.routes import backups, downloads, health, listing, metrics, retention, runs, scheduler
+from api.settling import settling
 from convault import __version__
 from convault.catalog import open_catalog
 from convault.settings import Settings, load_settings
@@ -35,6 +36,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version=__version__,
         description="Backups of conversations. Errors are problem details (RFC 9457).",
         redirect_slashes=False,
+        lifespan=settling,
         openapi_url="/openapi.json" if settings.convault_api_docs else None,
     )
     problems.install(app)
