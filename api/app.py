@@ -31,6 +31,7 @@ from api.routes import (
     runs,
     scheduler,
 )
+from api.settling import settling
 from api.shared import Shared
 from convault import __version__
 from convault.catalog import open_catalog
@@ -51,6 +52,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version=__version__,
         description="Backups of conversations. Errors are problem details (RFC 9457).",
         redirect_slashes=False,
+        lifespan=settling,
         openapi_url="/openapi.json" if settings.convault_api_docs else None,
     )
     problems.install(app)

@@ -21,7 +21,8 @@ ConvaultError
 │   └── QuotaExceeded       it would hold more than CONVAULT_STORE_QUOTA allows
 ├── RepositoryError         not a repository, another one, a newer format, or a broken manifest
 ├── CatalogError            the `backups` table and its neighbours
-│   └── CatalogUnavailable  it cannot be reached (transient)
+│   ├── CatalogUnavailable  it cannot be reached (transient)
+│   └── CatalogTooNew       its tables are those of a newer version
 ├── LeaseLost               the run no longer holds its lease: it must not commit
 ├── IncompleteBackup        what was stored is not what was counted: nothing was committed
 ├── IntegrityError          stored bytes do not have their digest, or an archive is damaged
@@ -46,6 +47,9 @@ ConvaultError
 │   ├── FilesUnavailable    it cannot be reached, or answered that it is busy (transient)
 │   └── FilesMissing        more of the files that rows point at are missing than may be
 ├── NotHealthy              `convault doctor` found what keeps backups or restores from working
+├── StackError              `convault up` cannot go on
+│   ├── PartFailed          a part did not start, or kept ending
+│   └── PortTaken           somebody listens already where a part would
 └── PrefectUnavailable      no Prefect server, or no deployment on it, to run a backup (transient)
 
 Messages say what happened and what to do next. They never hold a secret or a row's value: Postgres
@@ -208,6 +212,12 @@ class CatalogUnavailable(CatalogError):
     code, exit_code, http_status, transient = "catalog-unavailable", 41, 503, True
 
 
+class CatalogTooNew(CatalogError):
+    """The catalog's tables are those of a newer version."""
+
+    code, exit_code = "catalog-too-new", 74
+
+
 class LeaseLost(ConvaultError):
     """The run no longer holds its lease."""
 
@@ -260,6 +270,24 @@ class PrefectUnavailable(ConvaultError):
     """There is no Prefect server, or no deployment on it, that would run the backup."""
 
     code, exit_code, http_status, transient = "prefect-unavailable", 70, 503, True
+
+
+class StackError(ConvaultError):
+    """`convault up` cannot start, or keep, what it is made of."""
+
+    code, exit_code = "stack", 71
+
+
+class PartFailed(StackError):
+    """A part of the stack did not start, or kept ending."""
+
+    code, exit_code = "part-failed", 72
+
+
+class PortTaken(StackError):
+    """Somebody listens already on a port that a part needs."""
+
+    code, exit_code = "port-taken", 73
 
 
 class FilesError(ConvaultError):

@@ -47,6 +47,9 @@ class IdleConnections:
             if not (sound and self._keep(connection)):
                 connection.close()
 
+    def __del__(self) -> None:
+        self.close()
+
     def close(self) -> None:
         """Let all go."""
         with self._lock:
