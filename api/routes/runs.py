@@ -22,6 +22,7 @@ from api.problems import (
     documented,
 )
 from api.routes.context import CLOSED, PREFIX, actor_of, catalog_of, settings_of
+from api.routes.examples import RECORD, shown
 from convault.catalog.base import BackupRecord, BackupStatus, Catalog
 from convault.doctor import address
 from convault.errors import BusyError, NotFoundError, OptionsError, PrefectUnavailable
@@ -77,6 +78,10 @@ class Started(BaseModel):
     flow_run_id: UUID
 
 
+_STARTED = shown(
+    202,
+    Started(backup_id=UUID(RECORD["id"]), flow_run_id=UUID("5b0c7f9e-52c1-4a55-8f0e-8d4f7f3a6c21")),
+)
 _STARTS = {
     **CLOSED,
     **documented(MalformedBody, "The body is not JSON in UTF-8."),
@@ -131,7 +136,10 @@ def starter(
     status_code=202,
     summary="Restore it into a target",
     dependencies=[Security(caller, scopes=[Scope.RESTORE])],
-    responses=documented(LiveRestoreForbidden, "This would change live tables."),
+    responses={
+        **_STARTED,
+        **documented(LiveRestoreForbidden, "This would change live tables."),
+    },
     openapi_extra=described(RestoreBody, {"target": "staging", "options": {"mode": "skip"}}),
 )
 def restore_backup(
@@ -161,6 +169,7 @@ def restore_backup(
     summary="Look its objects up, and read some of them",
     dependencies=[Security(caller, scopes=[Scope.OPERATE])],
     openapi_extra=described(VerifyBody, {"readData": "all"}),
+    responses=_STARTED,
 )
 def verify_backup(
     body: Annotated[object, Depends(json_body)],
@@ -181,6 +190,7 @@ def verify_backup(
     summary="Restore it for a trial",
     dependencies=[Security(caller, scopes=[Scope.OPERATE])],
     openapi_extra=described(DrillBody, {}),
+    responses=_STARTED,
 )
 def drill_backup(
     body: Annotated[object, Depends(json_body)],
@@ -201,6 +211,7 @@ def drill_backup(
     status_code=202,
     summary="Stop the run that makes it",
     dependencies=[Security(caller, scopes=[Scope.OPERATE])],
+    responses=shown(202, RECORD),
 )
 def cancel_backup(
     backup_id: UUID,

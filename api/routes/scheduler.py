@@ -15,6 +15,7 @@ from api.links import now
 from api.patience import impatient
 from api.problems import BodyTooLarge, MalformedBody, UnsupportedMediaType, documented
 from api.routes.context import CLOSED, PREFIX, actor_of, catalog_of, settings_of
+from api.routes.examples import COMPLETED, shown
 from convault.catalog.base import BackupRecord, BackupStatus, Catalog, Query
 from convault.errors import BusyError, NotFoundError, OptionsError, PrefectUnavailable
 from convault.files.wanted import files_wanted
@@ -118,7 +119,7 @@ router = APIRouter(
     dependencies=_OPERATE,
     openapi_extra=described(NewSchedule, {"schedule": "daily", "timezone": "America/Sao_Paulo"}),
     responses={
-        201: {"content": {"application/json": {"example": _EXAMPLE}}},
+        **shown(201, _EXAMPLE),
         **_CHANGES,
         **documented(BusyError, "There is a schedule of that name already."),
     },
@@ -150,7 +151,20 @@ def create_schedule(
     return _one(catalog, made.id).row
 
 
-@router.get("/status", summary="All schedules, and how backups go", responses={})
+@router.get(
+    "/status",
+    summary="All schedules, and how backups go",
+    responses=shown(
+        200,
+        Status(
+            schedules=[ScheduleState.model_validate({**_EXAMPLE, "last_result": "Completed"})],
+            totals={"completed": 1, "failed": 0, "total": 1},
+            success_rate=1.0,
+            recent=[BackupRecord.model_validate(COMPLETED)],
+            workers=Workers(online=1, last_heartbeat_at=None, paused=False, late_runs=0),
+        ),
+    ),
+)
 def status(
     _: Annotated[object, Security(caller, scopes=[Scope.LIST])],
     catalog: Annotated[Catalog, Depends(catalog_of)],
@@ -178,7 +192,7 @@ def status(
     summary="Switch a schedule on or off",
     dependencies=_OPERATE,
     openapi_extra=described(Toggle, {"id": str(id_of("nightly")), "is_active": False}),
-    responses={**_CHANGES, **_ONE},
+    responses={**shown(200, _EXAMPLE), **_CHANGES, **_ONE},
 )
 def toggle_schedule(
     body: Annotated[object, Depends(json_body)],
@@ -198,7 +212,7 @@ def toggle_schedule(
     summary="Change a schedule",
     dependencies=_OPERATE,
     openapi_extra=described(ChangedSchedule, {"schedule": "30 1 * * 1-5"}),
-    responses={**_CHANGES, **_ONE},
+    responses={**shown(200, _EXAMPLE), **_CHANGES, **_ONE},
 )
 def change_schedule(
     schedule_id: UUID,
