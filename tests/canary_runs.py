@@ -27,6 +27,7 @@ from convault.embedded.server import EmbeddedPostgres
 from convault.installation import initialise
 from convault.schedule import id_of
 from convault.settings import Settings
+from deployments.workers import POOL
 from tests.api.routes_by_row import ROWS
 from tests.canaries import Place, files, found, marker
 from tests.curl_examples import run_examples
@@ -235,6 +236,7 @@ def through_api(
         served(create_app(settings)) as url,
         client_of(url, key) as client,
     ):
+        await_worker(server, folder / "worker.log")
         said = run_examples(url, key, folder)
         [row] = client.get(PATH).json()["backups"]
         await_runs(server, folder / "worker.log")
@@ -286,6 +288,15 @@ def every_route(client: httpx.Client, backup_id: str, evidence: Evidence) -> lis
     shown = client.get(f"{PATH}/{backup_id}").json()
     evidence.links.append(shown["url"].partition("token=")[2])
     return answers
+
+
+def await_worker(server: PrefectServer, log: Path) -> None:
+    """Until one says that it is there; `convault up` waits for it, too."""
+    deadline = time.monotonic() + 90
+    there = f"{server.url}/work_pools/{POOL}/workers/filter"
+    while not any(w["status"] == "ONLINE" for w in httpx.post(there, json={}).json()):
+        assert time.monotonic() < deadline, log.read_text()[-3000:]
+        time.sleep(0.2)
 
 
 def await_runs(server: PrefectServer, log: Path) -> None:

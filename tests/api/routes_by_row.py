@@ -62,7 +62,7 @@ ROWS = [
     Row("POST", f"{ONE}/drill", scope=Scope.OPERATE, bad=body(into="-"), **RUN),
     Row("POST", f"{ONE}/cancel", scope=Scope.OPERATE, bad=None, status=202,
         needs=("catalog", "prefect")),
-    Row("POST", f"{PATH}/scheduler", 201, Scope.OPERATE, ok=body(schedule="daily", name="row"),
+    Row("POST", f"{PATH}/scheduler", 201, Scope.OPERATE, ok=body(schedule="daily", name="row", is_active=False),
         bad=body(schedule="hourly"), code="options", needs=("catalog", "prefect", "source")),
     Row("GET", f"{PATH}/scheduler/status", 200, Scope.LIST, needs=("catalog", "prefect"),
         **NOTHING_TO_SAY),

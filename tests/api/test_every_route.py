@@ -36,6 +36,8 @@ from tests.serving import PATH, client_of, problem, served
 pytestmark = [pytest.mark.prefect_server, pytest.mark.xdist_group("prefect")]
 
 SCHEDULE = "row"
+NEW = {"schedule": "daily", "name": SCHEDULE, "is_active": False}
+"""switched off, or the server would make a hundred runs of it"""
 NOT_THERE = {
     "catalog": {"catalog-unavailable"},
     "prefect": {"prefect-unavailable"},
@@ -112,7 +114,7 @@ def ready(
             path = path.replace("{backup_id}", str(backup(settings, catalog, status).id))
         if row.path.endswith("/toggle") or "{schedule_id}" in path:
             with client_of(urls[""]) as client:
-                made = client.post(f"{PATH}/scheduler", json={"schedule": "daily", "name": "row"})
+                made = client.post(f"{PATH}/scheduler", json=NEW)
             assert made.status_code == 201, made.text
             path = path.replace("{schedule_id}", str(id_of("row")))
             if row.path.endswith("/toggle"):

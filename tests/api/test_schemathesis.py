@@ -69,7 +69,7 @@ def rows(settings: Settings) -> Catalog:
 
 @schema.exclude(path_regex="/verify$", method="GET").parametrize()
 @given_settings(
-    max_examples=count(2, 150),
+    max_examples=count(1, 150),
     phases=[Phase.explicit, Phase.generate],
     deadline=None,
     suppress_health_check=list(HealthCheck),
