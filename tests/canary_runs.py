@@ -208,7 +208,8 @@ def everything_run(
             ("target", "restore", {**after, "INTO": "wrong"}),
             ("cleanup", "cleanup", after),
         ]
-        directly(evidence, [*((n, "backup", e) for n, e in runs.items()), *others], server, folder)
+        # Before the store that fails: its catalog follows what is not in it.
+        directly(evidence, [*others, *((n, "backup", e) for n, e in runs.items())], server, folder)
         on_purpose(evidence, server, folder)
         evidence.places["catalog"] = list(tables(url))
         evidence.places["store"] = [

@@ -48,7 +48,7 @@ def test_every_run_ended_as_it_was_meant_to(evidence: Evidence) -> None:
         "verify": "well",
         "drill": "well",
         "restore": "well",
-        "target": "AuthenticationError",
+        "target": "RestoreError",
         "cleanup": "well",
     }
 
