@@ -35,11 +35,12 @@ def doctor(
     if as_json:
         print_json([finding.to_json() for finding in findings])
     else:
-        _tell(findings)
+        tell(findings)
     require_healthy(findings)
 
 
-def _tell(findings: list[Finding]) -> None:
+def tell(findings: list[Finding]) -> None:
+    """Print what was found, and what to do about it."""
     print_table(
         ("check", "state", "found"),
         [(finding.name, finding.state.value, finding.found) for finding in findings],

@@ -9,7 +9,7 @@ from convault.models import BackupOptions
 from flows.artifacts import progress_shown, publish
 from flows.chunks import carry_all, carry_late
 from flows.running import Run
-from flows.slots import newest_slot_only
+from flows.slots import one_backup_per_slot
 from flows.stopping import finished_first
 from tasks.boundary import contained
 from tasks.carry import Work
@@ -22,7 +22,7 @@ from tasks.record import record
 
 
 @flow(name="backup", retries=0, persist_result=False, log_prints=False)
-@newest_slot_only
+@one_backup_per_slot
 @contained
 def backup(
     options: BackupOptions = BackupOptions(),  # noqa: B008  frozen
