@@ -159,7 +159,7 @@ def everything_run(
         database(cluster, role, password, evidence.rows) as url,
         database(cluster, role, password, evidence.rows) as unreadable,
         database(cluster, role, password, None) as staging,
-        database(cluster, role, password, None) as scratch,
+        database(cluster, f"{role}_owner", password, None) as scratch,
         processes_watched(evidence),
         pytest.MonkeyPatch.context() as patch,
     ):
@@ -363,20 +363,22 @@ def python(
 
 @contextmanager
 def role_with_password(cluster: EmbeddedPostgres, password: str) -> Iterator[str]:
-    """A superuser whom the cluster asks for a password, unlike all others."""
+    """A superuser whom the cluster asks for a password, unlike all others; and one that may own a
+    database, and nothing else."""
     role = f"canary_{secrets.token_hex(4)}"
     rules = cluster.data / "pg_hba.conf"
     before = rules.read_text()
     with psycopg.connect(cluster.url(), autocommit=True) as connection:
         connection.execute(f"CREATE ROLE {role} SUPERUSER LOGIN PASSWORD '{password}'")
-        rules.write_text(f"local all {role} scram-sha-256\n{before}")
+        connection.execute(f"CREATE ROLE {role}_owner LOGIN PASSWORD '{password}'")
+        rules.write_text(f"local all {role},{role}_owner scram-sha-256\n{before}")
         connection.execute("SELECT pg_reload_conf()")
         try:
             yield role
         finally:
             rules.write_text(before)
             connection.execute("SELECT pg_reload_conf()")
-            connection.execute(f"DROP ROLE {role}")
+            connection.execute(f"DROP ROLE {role}, {role}_owner")
 
 
 @contextmanager
@@ -386,7 +388,7 @@ def database(
     """A database with marked rows, or an empty one; its URL, with the password."""
     name = f"test_{secrets.token_hex(6)}"
     with psycopg.connect(cluster.url(), autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE template0")
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE template0 OWNER {role}")
     if rows is not None:
         with psycopg.connect(cluster.url(name)) as connection:
             connection.execute(SCHEMA)
