@@ -29,6 +29,7 @@ from convault.progress import report
 from convault.settings import load_settings
 from convault.sources.base import Snapshot
 from flows.slots import backup_of_slot
+from flows.stopping import finished_first
 from tasks.begin import begin
 from tasks.boundary import unexpected
 from tasks.copy_files import FileWork
@@ -87,7 +88,8 @@ class Run:
                 yield
             except BaseException as error:
                 if self.record is None:
-                    self._fail(error)
+                    with finished_first():  # who told us to stop may tell it twice
+                        self._fail(error)
                 if self.record is None or not isinstance(error, Exception):
                     raise
         if self.record is not None:

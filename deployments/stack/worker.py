@@ -8,7 +8,8 @@ when its stdin does.
 from __future__ import annotations
 
 import asyncio
-import os
+import logging
+import signal
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -27,7 +28,6 @@ from prefect.client.schemas.filters import (
     WorkPoolFilterName,
 )
 from prefect.client.schemas.objects import FlowRun
-from prefect.utilities.processutils import setup_signal_handlers_worker
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
 
 from deployments.queues import MANUAL
@@ -90,11 +90,24 @@ def scheduled_first(found: Sequence[FlowRun], waiting: Iterable[FlowRun]) -> lis
 def main(name: str) -> None:
     """Work until SIGTERM, which stops the runs, too."""
     end_with_stdin()
-    setup_signal_handlers_worker(os.getpid(), "the worker", _said)
     try:
-        asyncio.run(Worker(work_pool_name=POOL, name=name).start(printer=_said))
-    except (KeyboardInterrupt, asyncio.CancelledError):
+        asyncio.run(_work(name))
+    except asyncio.CancelledError:
         _said("The worker has stopped.")
+
+
+async def _work(name: str) -> None:
+    task = asyncio.current_task()
+    assert task is not None
+
+    def stop() -> None:
+        # asyncio logs each connection of a run that is cut off.
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+        task.cancel()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop)
+    await Worker(work_pool_name=POOL, name=name).start(printer=_said)
 
 
 def _said(message: object = "", *_: Any, **__: Any) -> None:

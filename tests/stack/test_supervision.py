@@ -88,8 +88,11 @@ def test_they_are_stopped_in_the_opposite_order_with_all_that_they_started(tmp_p
         "signal.signal(signal.SIGTERM, end); print('child', flush=True); time.sleep(99)"
     )
     worker = (
-        "import subprocess,sys,time\n"
-        f"subprocess.Popen([sys.executable, '-c', {child!r}]); time.sleep(99)"
+        "import signal,subprocess,sys,time\n"
+        f"child = subprocess.Popen([sys.executable, '-c', {child!r}])\n"
+        "def end(*_):\n"
+        "    child.terminate(); sys.exit()\n"
+        "signal.signal(signal.SIGTERM, end); time.sleep(99)"
     )
     server = (
         "import signal,sys,time\n"
