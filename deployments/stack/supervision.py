@@ -135,7 +135,8 @@ class Supervision:
         passed_on = False
         while any(run.group_lives() for run in runs):
             self._pass(0.2)
-            if not passed_on and time.monotonic() - begun > patience / 2:
+            gone = all(run.ended is not None for run in runs)
+            if not passed_on and gone and time.monotonic() - begun > patience / 2:
                 # Whatever was not told by the process that started it.
                 passed_on = True
                 for run in runs:
