@@ -9,6 +9,7 @@ from convault.models import BackupOptions
 from flows.artifacts import progress_shown, publish
 from flows.chunks import carry_all, carry_late
 from flows.running import Run
+from flows.telling import told
 from tasks.boundary import contained
 from tasks.carry import Work
 from tasks.chunk import chunk
@@ -21,6 +22,7 @@ from tasks.record import record
 
 @flow(name="backup", retries=0, persist_result=False, log_prints=False)
 @contained
+@told
 def backup(
     options: BackupOptions = BackupOptions(),  # noqa: B008  frozen
     backup_id: UUID | None = None,
@@ -68,6 +70,7 @@ def backup(
                             for table in snapshot.content.dataset.tables
                         }
                     run.see_again(snapshot.content)
+                    run.compare(counts)
                 copied = copy_files(files, run.file_work, tally)
                 with tally.timed("record"):
                     run.record = record(
