@@ -17,6 +17,7 @@ from cli.output import AsJson, print_json, say
 from cli.prefect_server import ensure_server
 from cli.refusals import refusals_told
 from convault.catalog.base import BackupRecord, BackupStatus
+from convault.cluster import require_cluster
 from convault.errors import ConvaultError, OptionsError, PrefectUnavailable
 from convault.models import BackupOptions
 from convault.progress import report
@@ -149,6 +150,7 @@ def backup(
     settings = load_settings()
     with refusals_told(settings, wanted):
         settings.require_source()
+        require_cluster(settings)
         installation = opened(settings)  # refused here, rather than when Prefect has started
         installation.source(wanted).check()
         installation.files(wanted)

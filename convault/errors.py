@@ -47,6 +47,7 @@ ConvaultError
 │   └── FilesMissing        more of the files that rows point at are missing than may be
 ├── NotTold                 somebody was to be told of something, and could not be
 ├── NotHealthy              `convault doctor` found what keeps backups or restores from working
+├── ClusterUnavailable      the Dask cluster cannot be reached, or its workers die (transient)
 └── PrefectUnavailable      no Prefect server, or no deployment on it, to run a backup (transient)
 
 Messages say what happened and what to do next. They never hold a secret or a row's value: Postgres
@@ -272,6 +273,12 @@ class PrefectUnavailable(ConvaultError):
     """There is no Prefect server, or no deployment on it, that would run the backup."""
 
     code, exit_code, http_status, transient = "prefect-unavailable", 70, 503, True
+
+
+class ClusterUnavailable(ConvaultError):
+    """The Dask cluster that carries chunks cannot be reached, has no worker, or loses them."""
+
+    code, exit_code, http_status, transient = "cluster-unavailable", 69, 503, True
 
 
 class FilesError(ConvaultError):

@@ -102,6 +102,10 @@ class Settings(BaseSettings):
 
     convault_workers: int = Field(default=2, ge=1, le=32)
     """chunks carried at the same time"""
+    convault_task_runner: Literal["threads", "dask"] = "threads"
+    """what carries chunks: threads of the run, or the Dask cluster of the next line"""
+    convault_dask_address: str | None = None
+    """of its scheduler: `tcp://host:8786`, or `tls://...`"""
     convault_range_pages: int = Field(default=1024, ge=1)
     """heap pages of a range, from the next backup on that reads every row"""
     convault_full_every: int = Field(default=30, ge=0)

@@ -8,6 +8,7 @@ from convault.catalog import BackupRecord
 from convault.models import BackupOptions
 from flows.artifacts import progress_shown, publish
 from flows.chunks import carry_all, carry_late
+from flows.cluster import carry_away_all
 from flows.running import Run
 from flows.telling import told
 from tasks.boundary import contained
@@ -58,8 +59,11 @@ def backup(
                         snapshot.content, repository, options, settings.convault_part_bytes, tally,
                         run.encryptor,
                     )  # fmt: skip
-                    parts = carry_all(plan.chunks, work, settings.convault_workers)
-                    late, late_keys = carry_late(work, settings.convault_workers)
+                    if settings.convault_task_runner == "dask":
+                        parts = carry_away_all(plan.chunks, snapshot.content, work, settings)
+                    else:
+                        parts = carry_all(plan.chunks, work, settings.convault_workers)
+                    late, late_keys = carry_late(snapshot.content, work, settings.convault_workers)
                     plan = plan.with_keys([*plan.keys, *late_keys])
                     with tally.timed("count"):
                         plan = digest(

@@ -18,6 +18,7 @@ from tenacity import (
 
 from convault.adoption import require_ours
 from convault.catalog import BackupRecord, BackupStatus, Catalog, Lease, open_catalog
+from convault.cluster import require_cluster
 from convault.commit import record_failure
 from convault.encryption import Encryptor
 from convault.errors import ConvaultError, LeaseLost, SnapshotLost, SourceUnavailable
@@ -180,6 +181,7 @@ class Run:
         it that the store takes no more than it may hold."""
         if self.record is not None:
             return
+        require_cluster(self.settings)
         self._installation = self.installation.limited()
         self.encryptor = self.installation.encryptor()
         wanted = self.installation.files(self.options)

@@ -18,7 +18,10 @@ from convault.catalog.base import BackupStatus
 from convault.catalog.postgres import PostgresCatalog
 from convault.embedded.server import EmbeddedPostgres
 from convault.errors import CatalogError, SourceError, VerificationFailed
+from convault.notify import watching
+from convault.notify.channels import channels
 from convault.schedule import BackupSchedule, id_of
+from convault.settings import load_settings
 from flows.backup import backup
 from flows.verify import verify
 from flows.watch import watch
@@ -26,7 +29,7 @@ from tests.flows.application import Application
 from tests.notify.receivers import Receiver, http_receiver
 from tests.prefect_server import CHECKOUT
 
-pytestmark = [pytest.mark.prefect_server, pytest.mark.xdist_group("prefect")]
+pytestmark = [pytest.mark.prefect_server, pytest.mark.xdist_group("flows")]
 
 SECRET = "t0ken-of-the-webhook"
 
@@ -73,7 +76,7 @@ def test_each_incident_is_told_once_and_so_is_its_end(
     assert receiver.titles[1:] == ["1 things are wrong, 1 are over"]
     assert "convault acknowledge" in receiver.messages[1]
     assert "Over: A backup failed: missing-table" in receiver.messages[1]
-    watch()
+    look()
     assert len(receiver.bodies) == 2
 
     # The switch is gone now, and the receiver refuses: a backup is made, and says so.
@@ -87,11 +90,11 @@ def test_each_incident_is_told_once_and_so_is_its_end(
     assert "CONVAULT_PING_URL was not reached" in caplog.text
     assert "Channel 1 json of CONVAULT_NOTIFY_URLS was not reached" in caplog.text
     receiver.status = 200
-    watch()
+    look()
     assert len(receiver.bodies) == 3, "it is too early to try again"
     with psycopg.connect(application.environment["CONVAULT_CATALOG_URL"]) as connection:
         connection.execute("UPDATE backup_incidents SET retry_at = now()")
-    watch()
+    look()
     assert receiver.titles[-1] == "Over: The table public.messages shrank to 300 rows"
 
     part = next((application.store / "data" / "messages").iterdir())
@@ -111,6 +114,12 @@ def test_each_incident_is_told_once_and_so_is_its_end(
         assert SECRET not in text
         assert "olá" not in text
         assert "assunto" not in text
+
+
+def look() -> None:
+    """As `convault notify` does."""
+    settings = load_settings()
+    watching.watch(settings, channels(settings))
 
 
 WATCH = """
