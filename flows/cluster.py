@@ -24,7 +24,7 @@ CONNECT = 20.0
 """seconds to reach the scheduler"""
 DESERTED = 300.0
 """seconds without a worker, after which the run gives up"""
-_LOOK = 0.05
+_LOOK = 0.01
 """seconds between two looks at what is done"""
 _COUNT = 5.0
 """seconds between two looks at who is there"""

@@ -35,13 +35,12 @@ def wide(
     monkeypatch: pytest.MonkeyPatch,
     prefect_api: PrefectServer,
 ) -> Iterator[tuple[Application, Client]]:
-    """An application of some twenty chunks, and a client of the cluster that carries them. Only the
+    """An application of some ten chunks, and a client of the cluster that carries them. Only the
     run knows where the catalog is, and only the workers have their environment."""
     application = build(
         new_database(cluster),
         new_database(cluster),
         tmp_path / "store",
-        messages=4000,
         CONVAULT_RANGE_PAGES="16",
         CONVAULT_PART_BYTES="131072",
         CONVAULT_CHUNK_BYTES="100000",
@@ -66,26 +65,27 @@ def wide(
             yield application, client
 
 
+def story_of(client: Client) -> list[tuple[str, str]]:
+    """Keys of chunks and the states that they came into, as the scheduler wrote them down."""
+    # A lambda, because the cluster knows nothing of the tests.
+    told = client.run_on_scheduler(
+        lambda dask_scheduler: [(str(e[0]), str(e[2])) for e in dask_scheduler.transition_log]
+    )
+    return [(key, state) for key, state in told]
+
+
 def kill_one_at_work(client: Client, after: int) -> list[int]:
-    """Kill the process of a worker as soon as it is at work and so many chunks are done."""
+    """Kill the process of a worker while it is at work, when so many chunks are done."""
     pids = client.run(os.getpid)
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        done = client.run_on_scheduler(_done)
+        done = [key for key, state in story_of(client) if state == "memory"]
         for worker, keys in client.processing().items():
-            if keys and done >= after and worker in pids:
+            if keys and len(done) >= after:
                 os.kill(pids[worker], signal.SIGKILL)
                 return [pids[worker]]
         time.sleep(0.01)
     return []
-
-
-def _done(dask_scheduler: Any) -> int:
-    return sum(entry[2] == "memory" for entry in dask_scheduler.transition_log)
-
-
-def _story(dask_scheduler: Any) -> list[tuple[str, str, str]]:
-    return [(str(entry[0]), entry[1], entry[2]) for entry in dask_scheduler.transition_log]
 
 
 def test_a_worker_that_is_killed_costs_its_chunk_alone(
@@ -93,7 +93,7 @@ def test_a_worker_that_is_killed_costs_its_chunk_alone(
 ) -> None:
     application, client = wide
     killed: list[int] = []
-    killer = threading.Thread(target=lambda: killed.extend(kill_one_at_work(client, 3)))
+    killer = threading.Thread(target=lambda: killed.extend(kill_one_at_work(client, 2)))
     killer.start()
     record = backup()
     killer.join()
@@ -101,7 +101,7 @@ def test_a_worker_that_is_killed_costs_its_chunk_alone(
     manifest = application.installation().repository.manifest(record.id)
     assert record.metrics is not None
     assert record.metrics["replans"] == 0, "the snapshot is the same"
-    assert record.metrics["chunks"] >= 8
+    assert record.metrics["chunks"] >= 6
     assert record.metrics["rows"] == manifest.rows
     assert record.metrics["stored_bytes"] == manifest.stored_bytes
     assert {p.name for p in (application.store / "data" / "messages").iterdir()} == {
@@ -110,18 +110,18 @@ def test_a_worker_that_is_killed_costs_its_chunk_alone(
         if table.name.name == "messages"
         for part in table.parts
     }
-    story = client.run_on_scheduler(_story)
-    begun = Counter(key for key, _, state in story if state == "processing")
+    begun = Counter(key for key, state in story_of(client) if state == "processing")
     assert len(begun) == record.metrics["chunks"]
-    again = {key: times for key, times in begun.items() if times > 1}
-    assert sorted(again.values()) in ([2], []), again
+    # What it was at, and perhaps what it had just done and not yet handed over: nobody else's.
+    assert sum(begun.values()) - len(begun) <= 2, begun
+    assert max(begun.values()) <= 2
     assert differences(application, record.id, empty) == {
         "public.channels": 0, "public.conversations": 0, "public.messages": 0,
     }  # fmt: skip
 
     # What goes to a worker, and what comes back, holds no row: places of rows, and receipts.
     some = backup(BackupOptions(conversation_ids=("3", "4")))
-    assert some.rows == 2 + 2 + 160
+    assert some.rows == 2 + 2 + 80
     assert pids_of(client).isdisjoint(killed)
 
 
