@@ -6,6 +6,7 @@ path the name in the tar) whose `convault` member holds the rest; docs/format.md
 
 from __future__ import annotations
 
+import io
 import json
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -330,7 +331,11 @@ class Manifest(_Stored):
                 for name in Manifest.model_fields
             },
         }
-        return b"".join(map(str.encode, pieces(package))) + b"\n"
+        written = io.BytesIO()
+        for piece in pieces(package):
+            written.write(piece.encode())
+        written.write(b"\n")
+        return written.getvalue()
 
     @classmethod
     def from_bytes(cls, data: bytes, *, where: str) -> Manifest:

@@ -1,5 +1,5 @@
-"""A manifest's JSON, written and read piece by piece: one of 100,000 parts has 220 MB of it, which as
-Python's dicts would be ten times as much memory. Pure."""
+"""A manifest's JSON, written and read piece by piece: one of 100,000 parts has 220 MB of it, which
+as Python's dicts would be ten times as much memory. Pure."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-_DEPTH = 5
-"""containers below which values are looked at as wholes: entries of a table's parts and ranges"""
+_WALKED = frozenset({"convault", "tables"})
+"""members whose values, and their items, are walked through"""
+_MANY = frozenset({"resources", "parts", "ranges", "files"})
+"""members that are arrays of a great many small values, each looked at as a whole"""
 _SPACE = re.compile(r"[ \t\n\r]*")
 _decode = json.JSONDecoder().raw_decode
 
@@ -71,7 +73,7 @@ def member_of(data: bytes, name: str, wanted: Iterable[str]) -> tuple[str, dict[
     when that is no object, RecursionError."""
     text = data.decode(json.detect_encoding(data), "surrogatepass")
     found: dict[str, tuple[int, int]] = {}
-    end = _skip(text, _after(text, 0), 0, lambda key, start, end: found.update({key: (start, end)}))
+    end = _walk(text, _after(text, 0), lambda key, *place: found.update({key: place}))
     if _after(text, end) != len(text):
         raise ValueError("there is something behind it")
     start, end = found[name]
@@ -83,33 +85,39 @@ def member_of(data: bytes, name: str, wanted: Iterable[str]) -> tuple[str, dict[
         if key in looked_for:
             values[key] = _decode(text, at)[0]
 
-    _skip(text, start, 1, look)
+    _walk(text, start, look)
     return text[start:end], values
 
 
-def _skip(
-    text: str, start: int, depth: int, tell: Callable[[str, int, int], None] | None = None
+def _walk(
+    text: str, start: int, tell: Callable[[str, int, int], None] | None = None, *, deep: bool = True
 ) -> int:
     """Where the value that starts there ends; of an object's members `tell` is told name, start
-    and end. ValueError, RecursionError."""
+    and end. An array's items are walked through, too, if `deep`. ValueError, RecursionError."""
     opening = text[start : start + 1]
-    if depth >= _DEPTH or opening not in ("{", "["):
+    if opening not in ("{", "["):
         return _decode(text, start)[1]
     closing = "}" if opening == "{" else "]"
     at = _after(text, start + 1)
     if text[at : at + 1] == closing:
         return at + 1
     while True:
-        key = ""
-        if opening == "{":
+        if opening == "[":
+            end = _walk(text, at) if deep else _decode(text, at)[1]
+        else:
             key, at = _decode(text, at)
             at = _after(text, at)
             if not isinstance(key, str) or text[at : at + 1] != ":":
                 raise ValueError("no member of an object")
             at = _after(text, at + 1)
-        end = _skip(text, at, depth + 1)
-        if tell is not None and opening == "{":
-            tell(key, at, end)
+            if key in _WALKED:
+                end = _walk(text, at)
+            elif key in _MANY and text[at : at + 1] == "[":
+                end = _walk(text, at, deep=False)
+            else:
+                end = _decode(text, at)[1]
+            if tell is not None:
+                tell(key, at, end)
         at = _after(text, end)
         if text[at : at + 1] == closing:
             return at + 1
