@@ -48,6 +48,9 @@ ConvaultError
 ├── NotTold                 somebody was to be told of something, and could not be
 ├── NotHealthy              `convault doctor` found what keeps backups or restores from working
 ├── ClusterUnavailable      the Dask cluster cannot be reached, or its workers die (transient)
+├── StackError              `convault up` cannot go on
+│   ├── PartFailed          a part did not start, or kept ending
+│   └── PortTaken           somebody listens already where a part would
 └── PrefectUnavailable      no Prefect server, or no deployment on it, to run a backup (transient)
 
 Messages say what happened and what to do next. They never hold a secret or a row's value: Postgres
@@ -279,6 +282,24 @@ class ClusterUnavailable(ConvaultError):
     """The Dask cluster that carries chunks cannot be reached, has no worker, or loses them."""
 
     code, exit_code, http_status, transient = "cluster-unavailable", 69, 503, True
+
+
+class StackError(ConvaultError):
+    """`convault up` cannot start, or keep, what it is made of."""
+
+    code, exit_code = "stack", 71
+
+
+class PartFailed(StackError):
+    """A part of the stack did not start, or kept ending."""
+
+    code, exit_code = "part-failed", 72
+
+
+class PortTaken(StackError):
+    """Somebody listens already on a port that a part needs."""
+
+    code, exit_code = "port-taken", 73
 
 
 class FilesError(ConvaultError):

@@ -8,11 +8,13 @@ from convault.notify.channels import usable_channels
 from convault.notify.reporting import untold
 from convault.notify.watching import watch as look
 from convault.settings import load_settings
+from flows.slots import newest_slot_only
 from flows.telling import warn
 from tasks.boundary import contained
 
 
 @flow(name="watch", retries=0, persist_result=False, log_prints=False)
+@newest_slot_only
 @contained
 def watch() -> list[dict[str, Any]]:
     """Look for backups that crashed or are overdue, too old a last good one, and the rest; tell who
