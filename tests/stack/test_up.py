@@ -19,6 +19,7 @@ import pytest
 
 from convault.embedded.server import EmbeddedPostgres
 from tests.conftest import SYSTEM_VERSIONS
+from tests.curl_examples import run_examples
 from tests.flows.application import Application, build, database
 from tests.prefect_server import free_port
 from tests.serving import PATH
@@ -49,6 +50,8 @@ def test_up_from_beginning_to_end(application: Application, tmp_path: Path) -> N
     with stack(application, home, ports) as up:
         # What was asked for before it was stopped is done, and what it was is still known.
         assert up.until(waiting, "completed", "failed")["status"] == "completed"
+        key = up.client.headers["Authorization"].removeprefix("Bearer ")
+        assert '"works":true' in run_examples(up.api, key, tmp_path)
         before = up.tree()
         up.process.kill()
         _, alive = psutil.wait_procs(before[1:], timeout=90)
