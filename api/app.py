@@ -4,6 +4,8 @@ Served by any ASGI server:
 
     uvicorn api.app:create_app --factory --host 127.0.0.1 --port 8000
 
+or by `convault up`, or by `python -m api.serving`, which makes a key up on loopback.
+
 It needs a key (CONVAULT_API_KEY, CONVAULT_API_KEYS) or SUPABASE_URL, whose users' tokens it takes;
 the catalog's database (DATABASE_URL or CONVAULT_CATALOG_URL); and PREFECT_API_URL, where the runs
 go. It speaks plain HTTP: put a proxy with TLS before it.

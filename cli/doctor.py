@@ -35,12 +35,11 @@ def doctor(
     if as_json:
         print_json([finding.to_json() for finding in findings])
     else:
-        tell(findings)
+        _tell(findings)
     require_healthy(findings)
 
 
-def tell(findings: list[Finding]) -> None:
-    """Print what was found, and what to do about it."""
+def _tell(findings: list[Finding]) -> None:
     print_table(
         ("check", "state", "found"),
         [(finding.name, finding.state.value, finding.found) for finding in findings],

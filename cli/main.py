@@ -24,6 +24,7 @@ from cli import (
     drills,
     keys,
     listing,
+    notifying,
     recovery,
     rekeying,
     restores,
@@ -73,6 +74,7 @@ app.command("sweep")(cleaning.sweep)
 app.command("adopt")(cleaning.adopt)
 app.command("audit")(cleaning.audit)
 app.add_typer(keys.app, name="keys")
+app.command("notify")(notifying.notify)
 app.command("rekey")(rekeying.rekey)
 
 

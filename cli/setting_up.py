@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli import progress
-from cli.doctor import tell
 from cli.output import AsJson, print_json, say
 from cli.setup_answers import Answers, Asked, answers_of, written
 from convault.settings import load_settings
@@ -76,7 +75,8 @@ def _made(answers: Answers) -> dict[str, Any]:
         say(line)
     say(signing_key.ensure(settings).said)
     findings = examine(None)
-    tell(findings)
+    for finding in findings:
+        say(f"{finding.name} is {finding.state.value}: {finding.found}. {finding.remedy}".rstrip())
     require_healthy(findings)
     installation = open_installation(load_settings())
     backup_id, verified = _tried(installation)

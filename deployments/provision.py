@@ -25,6 +25,8 @@ from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.utilities.callables import parameter_schema
 from prefect.workers.process import ProcessWorker
 
+from convault.retention.configured import has_rules
+from convault.settings import load_settings
 from deployments.automation import ensure_automation
 from deployments.queues import MANUAL, MANUAL_PRIORITY
 from deployments.server import server
@@ -101,7 +103,8 @@ def _deployment(client: SyncPrefectClient, entry: Mapping[str, Any]) -> list[str
     try:
         there = client.read_deployment_by_name(name)
     except ObjectNotFound:
-        schedules = [_schedule(schedule) for schedule in entry.get("schedules") or ()]
+        wanted = _wanted(flow.name)
+        schedules = [_schedule(each, switched_on=wanted) for each in entry.get("schedules") or ()]
         client.create_deployment(
             _flow_id(client, flow.name), entry["name"], schedules=schedules, **what
         )
@@ -115,9 +118,18 @@ def _flow_id(client: SyncPrefectClient, name: str) -> UUID:
     return client.create_flow_from_name(name)
 
 
-def _schedule(entry: Mapping[str, Any]) -> DeploymentScheduleCreate:
+def _wanted(flow: str) -> bool:
+    """Whether the settings call for what a deployment of this flow does by itself: a clean-up where
+    there are rules for it, a look where there is somebody to tell."""
+    settings = load_settings()
+    if flow == "watch":
+        return settings.convault_notify_urls is not None
+    return flow == "cleanup" and has_rules(settings)
+
+
+def _schedule(entry: Mapping[str, Any], *, switched_on: bool) -> DeploymentScheduleCreate:
     return DeploymentScheduleCreate(
         schedule=CronSchedule(cron=entry["cron"], timezone=entry["timezone"]),
-        active=entry["active"],
+        active=entry["active"] or switched_on,
         slug=entry["slug"],
     )

@@ -13,7 +13,16 @@ from uuid import UUID
 from psycopg.sql import SQL
 from psycopg.types.json import Jsonb
 
-from convault.catalog import audit, leases, migrations, objects, recipients, rows, schedules
+from convault.catalog import (
+    audit,
+    incidents,
+    leases,
+    migrations,
+    objects,
+    recipients,
+    rows,
+    schedules,
+)
 from convault.catalog.base import (
     AuditEntry,
     BackupRecord,
@@ -29,6 +38,7 @@ from convault.catalog.idle import IdleConnections
 from convault.catalog.lease import PostgresLease
 from convault.catalog.locks import backup_key, one_at_a_time, try_lock, unlock
 from convault.errors import BusyError, CatalogError, CatalogUnavailable
+from convault.incidents import Incident, Notice
 from convault.schedule import BackupSchedule
 
 _Result = TypeVar("_Result")
@@ -231,6 +241,35 @@ class PostgresCatalog:
     def delete_schedule(self, schedule_id: UUID) -> None:
         """Gone afterwards."""
         self._do(lambda c: schedules.delete(c, schedule_id))
+
+    # Incidents
+
+    def incidents(self, limit: int = 200) -> Sequence[Incident]:
+        """Open ones, then those that ended last."""
+        return self._do(lambda c: incidents.select(c, limit))
+
+    def open_incident(self, notice: Notice, seen_at: datetime) -> bool:
+        """Whether it is new."""
+        given = incidents.opening(notice, seen_at)
+        return self._do(lambda c: incidents.call(c, "convault_open_incident", given))
+
+    def close_incident(self, incident_id: UUID, seen_at: datetime) -> bool:
+        """Whether it is over now."""
+        given = {"incident": incident_id, "seen_at": seen_at}
+        return self._do(lambda c: incidents.call(c, "convault_close_incident", given))
+
+    def claim_incident(self, incident_id: UUID, *, recovery: bool, seconds: float) -> bool:
+        """Whether the caller is the one to tell."""
+        given = {"incident": incident_id, "recovery": recovery, "seconds": seconds}
+        return self._do(lambda c: incidents.call(c, "convault_claim_incident", given))
+
+    def told_incident(
+        self, incident_id: UUID, *, recovery: bool, told_to: tuple[str, ...], done: bool,
+        problem: str = "", seconds: float = 0.0,
+    ) -> None:  # fmt: skip
+        """How telling ended."""
+        given = incidents.telling(incident_id, recovery, told_to, done, problem, seconds)
+        self._do(lambda c: incidents.call(c, "convault_told_incident", given))
 
     # Recipients
 

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from convault import settings as settings_module
 from convault.catalog import Catalog, open_catalog
-from convault.doctor import address, keys, pooling, project, repository, runs, source, store
+from convault.doctor import (
+    address,
+    keys,
+    pooling,
+    project,
+    repository,
+    runs,
+    source,
+    store,
+    telling,
+)
 from convault.doctor.finding import Finding, State, not_checked, of_error, ok, reported
 from convault.errors import ConfigurationError
 from convault.settings import Settings, load_settings
@@ -31,6 +41,7 @@ def examine(prefect: runs.Server | None = None, *, probe: bool = False) -> list[
     else:
         findings.append(not_checked("repository", "the project or its bucket cannot be used"))
     findings += keys.examine(settings, catalog)
+    findings += telling.examine(settings, catalog)
     findings.append(runs.judge(prefect, None if prefect is None else runs.ask(prefect)))
     return findings
 

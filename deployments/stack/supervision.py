@@ -126,18 +126,23 @@ class Supervision:
     def _stop(self, kept: _Kept) -> None:
         runs = [run for run in kept.runs if run.group_lives()]
         for run in runs:
-            run.tell_to_stop()
-        deadline = time.monotonic() + kept.part.stop_seconds
+            if run.ended is None:
+                run.tell_to_stop()
+            else:
+                run.tell_all_to_stop()  # it was killed, and left something
+        begun = time.monotonic()
+        patience = kept.part.stop_seconds
         passed_on = False
         while any(run.group_lives() for run in runs):
             self._pass(0.2)
-            if not passed_on and all(run.ended is not None for run in runs):
-                # The process is gone, and left something: its own children hear it now.
+            gone = all(run.ended is not None for run in runs)
+            if not passed_on and gone and time.monotonic() - begun > patience / 2:
+                # Whatever was not told by the process that started it.
                 passed_on = True
                 for run in runs:
                     run.tell_all_to_stop()
-            if time.monotonic() > deadline:
-                self.say(f"{kept.part.name} did not stop in {kept.part.stop_seconds:.0f} s.")
+            if time.monotonic() - begun > patience:
+                self.say(f"{kept.part.name} did not stop in {patience:.0f} s.")
                 for run in runs:
                     run.kill()
                 break

@@ -78,7 +78,7 @@ class Stack:
         words = {"prefect_server": "prefect", "stack.worker": "worker", "api.serving": "api"}
         found = {}
         for child in psutil.Process(self.process.pid).children():
-            line = " ".join(child.cmdline())
+            line = words_of(child)
             found |= {name: child.pid for word, name in words.items() if word in line}
         return found
 
@@ -89,7 +89,15 @@ class Stack:
 
     def runs(self) -> list[psutil.Process]:
         """Processes that run a flow."""
-        return [p for p in self.tree() if "prefect.engine" in " ".join(p.cmdline())]
+        return [p for p in self.tree() if "prefect.engine" in words_of(p)]
+
+
+def words_of(process: psutil.Process) -> str:
+    """Its command line; nothing once it is gone."""
+    try:
+        return " ".join(process.cmdline())
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return ""
 
 
 @contextmanager

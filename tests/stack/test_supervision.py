@@ -88,8 +88,11 @@ def test_they_are_stopped_in_the_opposite_order_with_all_that_they_started(tmp_p
         "signal.signal(signal.SIGTERM, end); print('child', flush=True); time.sleep(99)"
     )
     worker = (
-        "import subprocess,sys,time\n"
-        f"subprocess.Popen([sys.executable, '-c', {child!r}]); time.sleep(99)"
+        "import signal,subprocess,sys,time\n"
+        f"child = subprocess.Popen([sys.executable, '-c', {child!r}])\n"
+        "def end(*_):\n"
+        "    child.terminate(); sys.exit()\n"
+        "signal.signal(signal.SIGTERM, end); time.sleep(99)"
     )
     server = (
         "import signal,sys,time\n"
@@ -98,11 +101,12 @@ def test_they_are_stopped_in_the_opposite_order_with_all_that_they_started(tmp_p
         "signal.signal(signal.SIGTERM, end)\n"
         "print('server', flush=True); time.sleep(99)"
     )
+    before = psutil.Process().children(recursive=True)
     output = io.StringIO()
     stack = Supervision(Printer(output), lambda: False)
     stack.start(part("prefect", server), lambda: "server" in output.getvalue())
     stack.start(part("worker", worker), lambda: "child" in output.getvalue())
-    begun = psutil.Process().children(recursive=True)
+    begun = [p for p in psutil.Process().children(recursive=True) if p not in before]
     assert len(begun) == 3
     stack.stop()
     assert log.read_text() == "run server"

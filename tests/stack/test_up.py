@@ -9,14 +9,16 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
 import psutil
+import psycopg
 import pytest
 
 from convault.embedded.server import EmbeddedPostgres
+from tests.conftest import SYSTEM_VERSIONS
 from tests.curl_examples import run_examples
 from tests.flows.application import Application, build, database
 from tests.prefect_server import free_port
@@ -188,3 +190,19 @@ def _answers(url: str) -> bool:
         return httpx.get(url, timeout=5).status_code == 200
     except httpx.TransportError:
         return False
+
+
+@pytest.mark.matrix
+def test_prefects_data_are_in_postgres_when_one_is_configured(
+    application: Application, cluster_of: Callable[[int], EmbeddedPostgres], tmp_path: Path
+) -> None:
+    """The system's Postgres: Prefect needs pg_trgm, which the wheel's lacks."""
+    system = min(SYSTEM_VERSIONS)
+    with database(cluster_of(system)) as url:
+        application.environment["CONVAULT_PREFECT_DATABASE_URL"] = url
+        with stack(application, tmp_path / "home", (free_port(), free_port())) as up:
+            _a_backup_is_made(up)
+            with psycopg.connect(url) as connection:
+                row = connection.execute("SELECT count(*) FROM flow_run").fetchone()
+        assert row == (1,)
+        assert not list((tmp_path / "home").rglob("prefect.db"))
