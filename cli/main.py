@@ -29,6 +29,7 @@ from cli import (
     rekeying,
     restores,
     retention,
+    setting_up,
     setup,
     up,
     verification,
@@ -51,6 +52,7 @@ app = typer.Typer(
 app.command("init")(setup.init)
 app.command("migrations")(setup.migrations)
 app.command("doctor")(doctor.doctor)
+app.command("setup")(setting_up.setup)
 app.command("up")(up.up)
 app.command("demo")(demonstration.demo)
 app.command("backup")(backups.backup)

@@ -21,7 +21,8 @@ ConvaultError
 │   └── QuotaExceeded       it would hold more than CONVAULT_STORE_QUOTA allows
 ├── RepositoryError         not a repository, another one, a newer format, or a broken manifest
 ├── CatalogError            the `backups` table and its neighbours
-│   └── CatalogUnavailable  it cannot be reached (transient)
+│   ├── CatalogUnavailable  it cannot be reached (transient)
+│   └── CatalogTooNew       its tables are those of a newer version
 ├── LeaseLost               the run no longer holds its lease: it must not commit
 ├── IncompleteBackup        what was stored is not what was counted: nothing was committed
 ├── IntegrityError          stored bytes do not have their digest, or an archive is damaged
@@ -222,6 +223,12 @@ class CatalogUnavailable(CatalogError):
     """The catalog cannot be reached."""
 
     code, exit_code, http_status, transient = "catalog-unavailable", 41, 503, True
+
+
+class CatalogTooNew(CatalogError):
+    """The catalog's tables are those of a newer version."""
+
+    code, exit_code = "catalog-too-new", 74
 
 
 class LeaseLost(ConvaultError):

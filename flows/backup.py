@@ -10,7 +10,7 @@ from flows.artifacts import progress_shown, publish
 from flows.chunks import carry_all, carry_late
 from flows.cluster import carry_away_all
 from flows.running import Run
-from flows.slots import newest_slot_only
+from flows.slots import one_backup_per_slot
 from flows.stopping import finished_first
 from flows.telling import told
 from tasks.boundary import contained
@@ -24,7 +24,7 @@ from tasks.record import record
 
 
 @flow(name="backup", retries=0, persist_result=False, log_prints=False)
-@newest_slot_only
+@one_backup_per_slot
 @contained
 @told
 def backup(

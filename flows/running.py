@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from uuid import UUID
@@ -33,6 +34,7 @@ from convault.row_digest import Counted
 from convault.settings import load_settings
 from convault.sources.base import Snapshot
 from flows.slots import backup_of_slot
+from flows.stopping import finished_first
 from tasks.begin import begin
 from tasks.boundary import unexpected
 from tasks.copy_files import FileWork
@@ -45,10 +47,27 @@ MAX_REPLANS = 2
 """how often a run whose snapshot was lost plans again under a new one"""
 
 
+class Uneventful(logging.Filter):
+    """Drops what Prefect says of each task that came to its end as it should: a large backup has a
+    thousand of them, and Prefect Cloud takes a few hundred lines a minute."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether it is logged."""
+        return not record.getMessage().startswith("Finished in state Completed")
+
+
+def few_lines() -> None:
+    """May be repeated."""
+    logger = logging.getLogger("prefect.task_runs")
+    if not any(isinstance(present, Uneventful) for present in logger.filters):
+        logger.addFilter(Uneventful())
+
+
 class Run:
     """A backup that is being made. `record` is its row once it is complete."""
 
     def __init__(self, backup_id: UUID | None, options: BackupOptions) -> None:
+        few_lines()
         self.options = options
         self.tally = Tally()
         self.record: BackupRecord | None = None
@@ -91,7 +110,8 @@ class Run:
                 yield
             except BaseException as error:
                 if self.record is None:
-                    self._fail(error)
+                    with finished_first():  # who told us to stop may tell it twice
+                        self._fail(error)
                 if self.record is None or not isinstance(error, Exception):
                     raise
         if self.record is not None:

@@ -128,9 +128,10 @@ class AuditEntry(BaseModel):
     actor: str
     """a user of the machine, the name of a key, `user:` and an id, or `schedule`"""
     origin: str
-    """`cli`, `api` or `flow`"""
+    """`cli`, `flow`, or `api` and the address of who called it"""
     action: str
-    """delete, undelete, purge, pin, unpin, acknowledge, retain, sweep, adopt"""
+    """delete, undelete, purge, pin, unpin, acknowledge, retain, sweep, adopt; over the API also
+    backup, link, restore, verify, drill, cancel, schedule, init"""
     backup_id: UUID | None = None
     result: str
     """`done`, or the code of an error"""

@@ -36,7 +36,8 @@ def examine(prefect: runs.Server | None = None, *, probe: bool = False) -> list[
     findings += of_project
     size = None if server is None else server.database_bytes
     if _usable(settings, of_project):
-        findings += store.examine(settings, catalog, size, probe=probe)
+        findings += store.examine(settings, catalog, size, repository.probe if probe else None)
+        findings += store.examine_copies(settings, catalog)
     else:
         findings.append(not_checked("repository", "the project or its bucket cannot be used"))
     findings += keys.examine(settings, catalog)
