@@ -267,7 +267,10 @@ def _between(data: bytes, begin: str | None, end: str | None) -> pl.DataFrame:
         wanted &= pl.col("conversation") >= begin
     if end is not None:
         wanted &= pl.col("conversation") < end
-    return found.filter(wanted)
+    # Through Arrow's older texts, which are copied: those of a filter keep all others alive.
+    compact = pl.from_arrow(found.filter(wanted).to_arrow(compat_level=pl.CompatLevel.oldest()))
+    assert isinstance(compact, pl.DataFrame)
+    return compact
 
 
 class _Span(NamedTuple):
