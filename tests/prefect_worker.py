@@ -51,6 +51,13 @@ def worker(server: PrefectServer, environment: dict[str, str], log: Path) -> Ite
         stop(process)
 
 
+def forget_workers(server: PrefectServer) -> None:
+    """Have the server know of none: one that was stopped counts as online for a while."""
+    there = f"{server.url}/work_pools/convault/workers"
+    for known in httpx.post(f"{there}/filter", json={}).raise_for_status().json():
+        httpx.delete(f"{there}/{known['name']}").raise_for_status()
+
+
 def _await_end(server: PrefectServer, log: Path) -> None:
     """A run writes its row before Prefect hears that it is over. Killed in between, it would keep
     the deployment's one slot from the runs of the next test for minutes."""

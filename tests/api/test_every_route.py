@@ -31,6 +31,8 @@ from deployments.start import DEPLOYMENT
 from deployments.workers import POOL
 from tests.api.routes_by_row import OPEN, ROWS, Row
 from tests.handmade import new_backup
+from tests.prefect_server import PrefectServer
+from tests.prefect_worker import forget_workers
 from tests.serving import PATH, client_of, problem, served
 
 pytestmark = [pytest.mark.prefect_server, pytest.mark.xdist_group("prefect")]
@@ -98,16 +100,23 @@ def staging(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def ready(
-    settings: Settings, catalog: Catalog, prefect_client: SyncPrefectClient, urls: dict[str, str]
+    settings: Settings,
+    catalog: Catalog,
+    prefect_client: SyncPrefectClient,
+    prefect_server: PrefectServer,
+    urls: dict[str, str],
 ) -> Any:
     """Gives the row's path and what httpx is given beside it; makes what a success needs, unless it
     is refused before that would be looked at."""
+
+    made_for: set[str] = set()
 
     def make(row: Row, *, refused: bool = False) -> tuple[str, dict[str, Any]]:
         asked = dict(row.ok)
         path = row.path
         if refused:
             return re.sub("{[a-z]+_id}", str(uuid4()), path), asked
+        made_for.add(path)
         if "{backup_id}" in path:
             waits = path.endswith("/cancel")
             status = BackupStatus.PENDING if waits else BackupStatus.COMPLETED
@@ -127,6 +136,10 @@ def ready(
         return path, asked
 
     yield make
+    if f"{PATH}/verify" in made_for:
+        forget_workers(prefect_server)
+    if not any("/scheduler" in path for path in made_for):
+        return
     deployment = prefect_client.read_deployment_by_name(DEPLOYMENT).id
     for schedule in prefect_client.read_deployment_schedules(deployment):
         if schedule.slug == SCHEDULE:

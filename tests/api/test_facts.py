@@ -29,7 +29,7 @@ from deployments.facts import judge_schedules, judge_workers
 from deployments.schedules import Seen
 from deployments.workers import Workers
 from tests.prefect_server import PrefectServer
-from tests.prefect_worker import deploy
+from tests.prefect_worker import deploy, forget_workers
 from tests.serving import PATH, client_of, problem, served
 
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
@@ -68,6 +68,7 @@ def test_each_fact_is_found_and_a_worker_is_missed(
     settings: Settings, catalog: Catalog, prefect_api: PrefectServer
 ) -> None:
     deploy(prefect_api)
+    forget_workers(prefect_api)
     row = catalog.add(record(timedelta()).model_copy(update={"id": uuid4()}))
     before = datetime.now(UTC)
     with served(create_app(settings)) as url, client_of(url) as client:
