@@ -18,6 +18,7 @@ import psycopg
 import pytest
 
 from convault.embedded.server import EmbeddedPostgres
+from convault.schedule import id_of
 from tests.conftest import SYSTEM_VERSIONS
 from tests.curl_examples import run_examples
 from tests.flows.application import Application, build, database
@@ -52,6 +53,8 @@ def test_up_from_beginning_to_end(application: Application, tmp_path: Path) -> N
         assert up.until(waiting, "completed", "failed")["status"] == "completed"
         key = up.client.headers["Authorization"].removeprefix("Bearer ")
         assert '"works":true' in run_examples(up.api, key, tmp_path)
+        gone = up.client.delete(f"{PATH}/scheduler/{id_of('nightly')}")
+        assert gone.status_code == 204, "the next stack would make it again"
         before = up.tree()
         up.process.kill()
         _, alive = psutil.wait_procs(before[1:], timeout=90)
