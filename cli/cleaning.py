@@ -140,18 +140,41 @@ def sweep(dry_run: DryRun = False, as_json: AsJson = False) -> None:
         say(_told(swept))
 
 
-def adopt(as_json: AsJson = False) -> None:
+def adopt(
+    copy: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The copy in CONVAULT_STORE_<NAME>_URL instead: from now on it is this "
+            "installation's to write, and nobody backs up into it.",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
     """Be the installation that writes to the repository, in another one's place.
 
-    The other one is refused from then on. Reading needs no adoption.
+    The other one is refused from then on. Reading needs no adoption. A copy that is adopted takes
+    the place of the first repository.
 
     Example: convault adopt
     """
     from convault import adoption
+    from convault.replication.place import adopt_copy
     from convault.retention.audited import audited
 
-    installation = opened(load_settings())
+    settings = load_settings()
+    installation = opened(settings)
     repository, catalog = installation.repository, installation.catalog
+    if copy is not None:
+        url = settings.named_store_url(copy)
+        with audited(catalog, actor(), "adopt") as note:
+            changed = adopt_copy(repository, catalog, copy, url)
+            note.detail = f"the copy {copy}" + ("" if changed else ": it was ours already")
+        if as_json:
+            print_json({"copy": copy, "changed": changed})
+        else:
+            say(f"The copy {copy} is this installation's{' now' if changed else ' already'}.")
+        return
     with audited(catalog, actor(), "adopt") as note:
         before = repository.installation_id
         changed = adoption.adopt(repository, catalog)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -114,6 +115,13 @@ class Settings(BaseSettings):
     convault_lock_timeout: float = Field(default=30.0, gt=0)
     """seconds to wait for the tables' locks"""
 
+    convault_upload_limit: str | None = None
+    """bytes a second that a run sends to a store at most, such as `5MB`; None: as fast as it can"""
+    convault_copy_late: float = Field(default=26.0, gt=0, le=24 * 365)
+    """hours that a completed backup may be missing from a copy before that is red"""
+    convault_copy_workers: int = Field(default=4, ge=1, le=32)
+    """objects on their way into a copy at the same time"""
+
     convault_keep_last: int | None = None
     """the rules of a clean-up that brings none of its own (`convault.retention.policy`)"""
     convault_keep_hourly: int | None = None
@@ -142,7 +150,7 @@ class Settings(BaseSettings):
             raise ValueError("not an absolute path")
         return value
 
-    @field_validator("convault_store_quota")
+    @field_validator("convault_store_quota", "convault_upload_limit")
     @classmethod
     def _quota(cls, value: str | None) -> str | None:
         if value:
@@ -200,6 +208,11 @@ class Settings(BaseSettings):
     def store_quota(self) -> int | None:
         """CONVAULT_STORE_QUOTA in bytes; None when it is not set."""
         return parse_quota(self.convault_store_quota) if self.convault_store_quota else None
+
+    @cached_property
+    def upload_limit(self) -> int | None:
+        """CONVAULT_UPLOAD_LIMIT in bytes a second; None when it is not set."""
+        return parse_quota(self.convault_upload_limit) if self.convault_upload_limit else None
 
     @cached_property
     def relations(self) -> tuple[DeclaredRelation, ...]:
@@ -286,6 +299,34 @@ class Settings(BaseSettings):
                 "example to file:///var/backups/convault, and run `convault init`."
             )
         return self.convault_store_url
+
+    @property
+    def copy_late(self) -> timedelta:
+        """CONVAULT_COPY_LATE."""
+        return timedelta(hours=self.convault_copy_late)
+
+    @property
+    def store_names(self) -> tuple[str, ...]:
+        """The NAMEs of CONVAULT_STORE_<NAME>_URL, in lower case."""
+        return tuple(sorted(named_stores()))
+
+    def named_store_url(self, name: str) -> str:
+        """CONVAULT_STORE_<NAME>_URL; NotFoundError when it is not set."""
+        known = named_stores()
+        url = known.get(name.lower().replace("_", "-"))
+        if url is None:
+            variable = f"CONVAULT_STORE_{name.upper().replace('-', '_')}_URL"
+            named = f" There are: {', '.join(sorted(known))}." if known else ""
+            raise NotFoundError(
+                f"There is no store {name!r}: set {variable} in the environment or .env.{named}",
+                store=name,
+            )
+        return url
+
+    def copy_rules(self, name: str) -> str | None:
+        """CONVAULT_STORE_<NAME>_KEEP: rules of that copy's own, as `replication.rules` reads them;
+        None where there are none, and deletions follow."""
+        return environment(f"CONVAULT_STORE_{name.upper().replace('-', '_')}_KEEP") or None
 
     def target_url(self, name: str) -> str:
         """CONVAULT_TARGET_<NAME>_URL; NotFoundError when it is not set."""

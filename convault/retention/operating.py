@@ -54,12 +54,15 @@ def discard(
     return catalog.get(row.id)
 
 
-def mark_deleted(catalog: Catalog, backup_id: UUID) -> None:
+def mark_deleted(catalog: Catalog, backup_id: UUID, *, purged: bool = False) -> None:
     """Let the row say so, if there is one and it does not: also before a manifest leaves the trash,
-    whose deletion was killed before it came to the row. CatalogUnavailable."""
+    whose deletion was killed before it came to the row. `purged`: and that it is to be erased
+    everywhere, which copies follow. CatalogUnavailable."""
     try:
         if catalog.get(backup_id).status is not BackupStatus.DELETED:
             _changed(catalog, backup_id, status=BackupStatus.DELETED, deleted_at=catalog.now())
+        if purged:
+            _changed(catalog, backup_id, purged_at=catalog.now())
     except NotFoundError:
         return  # the catalog was made anew
 

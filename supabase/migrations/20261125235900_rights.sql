@@ -9,7 +9,8 @@ DO $$
 DECLARE
     tables CONSTANT text[] := ARRAY[
         'backups', 'backup_audit', 'backup_leases', 'backup_objects', 'backup_recipients', 'backup_repositories',
-        'backup_schedules', 'backup_verify_turns', 'convault_migrations'
+        'backup_schedules', 'backup_verify_turns', 'convault_migrations',
+        'backup_copies'
     ];
     hidden CONSTANT text[] := ARRAY['backup_audit', 'backup_leases', 'convault_migrations'];
     operator CONSTANT text := $condition$
