@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import re
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +28,11 @@ from convault.signature import SigningKeys
 
 ENV_FILE = Path(".env")
 _NAMED_STORE = re.compile(r"CONVAULT_STORE_([A-Z0-9_]+)_URL")
+_OF_A_STORE = ("_SUPABASE", "_AWS_ENDPOINT", "_GOOGLE_BASE")
+"""how a name ends where the variable is no store's URL but its own one (`own_variables`)"""
+
+_store: ContextVar[str | None] = ContextVar("convault_store", default=None)
+"""the named store that is being opened"""
 
 
 class Settings(BaseSettings):
@@ -358,8 +366,28 @@ def listed(text: str) -> tuple[str, ...]:
 
 
 def environment(variable: str) -> str | None:
-    """A variable that is not a field of Settings, from the environment or `.env`."""
+    """A variable that is not a field of Settings, from the environment or `.env`; while a store is
+    opened that has variables of its own, only its own of the same kind (`AWS_...`)."""
+    name, kind = _store.get(), variable.partition("_")[0]
+    if name is not None:
+        file = _env_file()
+        prefix = f"CONVAULT_STORE_{name.upper().replace('-', '_')}_"
+        if any(known.startswith(f"{prefix}{kind}_") for known in (*os.environ, *file)):
+            return os.environ.get(prefix + variable) or file.get(prefix + variable)
     return os.environ.get(variable) or _env_file().get(variable)
+
+
+@contextmanager
+def own_variables(url: str) -> Iterator[None]:
+    """Where `url` is a CONVAULT_STORE_<NAME>_URL, variables in the block are that store's own
+    (CONVAULT_STORE_<NAME>_AWS_ACCESS_KEY_ID, ..._SUPABASE_URL), if it has any: two providers have
+    two keys."""
+    name = next((name for name, known in named_stores().items() if known == url), None)
+    token = _store.set(name)
+    try:
+        yield
+    finally:
+        _store.reset(token)
 
 
 def named_stores() -> dict[str, str]:
@@ -367,7 +395,11 @@ def named_stores() -> dict[str, str]:
     repository. They hold no credentials."""
     found = {**_env_file(), **os.environ}
     matches = ((_NAMED_STORE.fullmatch(variable), url) for variable, url in found.items())
-    return {match[1].lower().replace("_", "-"): url for match, url in matches if match and url}
+    return {
+        match[1].lower().replace("_", "-"): url
+        for match, url in matches
+        if match and url and not match[1].endswith(_OF_A_STORE)
+    }
 
 
 def parse_table(text: str) -> TableName:

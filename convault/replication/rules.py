@@ -14,12 +14,12 @@ def parse_rules(text: str, variable: str) -> Policy:
     values: dict[str, object] = {}
     for pair in text.split(","):
         name, equals, value = (part.strip() for part in pair.partition("="))
-        if not equals or name not in _KNOWN or name in values or not value:
+        field = "minimum_good" if name == "minimum" else f"keep_{name.replace('-', '_')}"
+        if not equals or name not in _KNOWN or field in values or not value:
             raise ConfigurationError(
                 f"{variable} cannot be used: it is written as daily=7, weekly=4, at-most=2y, with "
                 f"each of {', '.join(_KNOWN)} at most once."
             )
-        field = "minimum_good" if name == "minimum" else f"keep_{name.replace('-', '_')}"
         values[field] = int(value) if value.isdecimal() and len(value) < 9 else value
     try:
         return Policy.parse(values)
