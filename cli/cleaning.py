@@ -216,7 +216,6 @@ def _sweep(installation: Installation, *, dry_run: bool) -> Swept:
     from convault.retention.configured import grace_of, trash_of
 
     grace = grace_of(installation.settings)
-    sweeping.require_grace(grace)
     return sweeping.sweep(
         installation.repository, installation.catalog, actor(),
         grace=grace, trash=trash_of(installation.settings), dry_run=dry_run,

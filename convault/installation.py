@@ -103,6 +103,7 @@ def source_of(settings: Settings, options: BackupOptions) -> Source:
         scope=scope_of(settings, options),
         lock_timeout=settings.convault_lock_timeout,
         readers=settings.convault_workers,
+        connections=settings.convault_source_connections,
     )
 
 

@@ -459,7 +459,9 @@ class Repository:
 
 
 def _written(marker: _Marker) -> bytes:
-    return json.dumps(marker.model_dump(mode="json"), indent=1).encode() + b"\n"
+    # Only a copy says that it is one.
+    content = marker.model_dump(mode="json", exclude=None if marker.is_copy else {"is_copy"})
+    return json.dumps(content, indent=1).encode() + b"\n"
 
 
 def _read_marker(data: bytes, url: str) -> _Marker:

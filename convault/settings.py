@@ -23,6 +23,7 @@ from convault.errors import ConfigurationError, NotFoundError
 from convault.files.addresses import is_bucket, is_host
 from convault.files.columns import Told, parse_paths, parse_urls
 from convault.models import MAX_PART_BYTES, TableName
+from convault.pause import Window, parse_pause
 from convault.quota import parse_quota
 from convault.signature import SigningKeys
 
@@ -123,6 +124,13 @@ class Settings(BaseSettings):
     convault_lock_timeout: float = Field(default=30.0, gt=0)
     """seconds to wait for the tables' locks"""
 
+    convault_source_connections: int | None = Field(default=None, ge=2, le=64)
+    """connections to the source that a run has at most; None: one more than workers"""
+    convault_max_hours: float = Field(default=6.0, gt=0, le=24 * 14)
+    """that a backup may take: then it lets go of its locks and fails"""
+    convault_pause: str = ""
+    """when no backup begins, in CONVAULT_TIMEZONE: `08:00-18:00`, `mon-fri 08:00-18:00`, with
+    commas between"""
     convault_upload_limit: str | None = None
     """bytes a second that a run sends to a store at most, such as `5MB`; None: as fast as it can"""
     convault_copy_late: float = Field(default=26.0, gt=0, le=24 * 365)
@@ -163,6 +171,12 @@ class Settings(BaseSettings):
     def _quota(cls, value: str | None) -> str | None:
         if value:
             parse_quota(value)
+        return value
+
+    @field_validator("convault_pause")
+    @classmethod
+    def _pause(cls, value: str) -> str:
+        parse_pause(value)
         return value
 
     @field_validator("convault_timezone", mode="before")
@@ -221,6 +235,11 @@ class Settings(BaseSettings):
     def upload_limit(self) -> int | None:
         """CONVAULT_UPLOAD_LIMIT in bytes a second; None when it is not set."""
         return parse_quota(self.convault_upload_limit) if self.convault_upload_limit else None
+
+    @cached_property
+    def pause(self) -> tuple[Window, ...]:
+        """CONVAULT_PAUSE, read."""
+        return parse_pause(self.convault_pause)
 
     @cached_property
     def relations(self) -> tuple[DeclaredRelation, ...]:

@@ -6,8 +6,10 @@ from prefect import flow
 
 from convault.catalog import BackupRecord
 from convault.models import BackupOptions
+from convault.settings import load_settings
 from flows.artifacts import progress_shown, publish
 from flows.chunks import carry_all, carry_late
+from flows.pausing import wait_for_end_of_pause
 from flows.running import Run
 from tasks.boundary import contained
 from tasks.carry import Work
@@ -30,6 +32,7 @@ def backup(
     `backup_id` is that of a pending row which the API made; without it a new one is made. Raises
     ConvaultError only; the row then says `failed`, and nothing that was stored before is touched.
     """
+    wait_for_end_of_pause(load_settings())
     run = Run(backup_id or uuid4(), options)
     settings, tally = run.settings, run.tally
     with run.recorded(), progress_shown():
@@ -54,7 +57,7 @@ def backup(
                     tally.plan(plan.chunks, plan.taking)
                     work = Work(
                         snapshot.content, repository, options, settings.convault_part_bytes, tally,
-                        run.encryptor,
+                        run.encryptor, run.deadline,
                     )  # fmt: skip
                     parts = carry_all(plan.chunks, work, settings.convault_workers)
                     late, late_keys = carry_late(work, settings.convault_workers)

@@ -19,6 +19,7 @@ from tenacity import (
 from convault.adoption import require_ours
 from convault.catalog import BackupRecord, BackupStatus, Catalog, Lease, open_catalog
 from convault.commit import record_failure
+from convault.deadline import Deadline
 from convault.encryption import Encryptor
 from convault.errors import ConvaultError, LeaseLost, SnapshotLost, SourceUnavailable
 from convault.files.wanted import FilesWanted
@@ -49,6 +50,7 @@ class Run:
         self.tally = Tally()
         self.record: BackupRecord | None = None
         self.settings = load_settings()
+        self.deadline = Deadline(self.settings.convault_max_hours)
         self.catalog: Load[Catalog] = Load("catalog", open_catalog(self.settings.catalog_url()))
         self.lease: Load[Lease]
         self.encryptor: Encryptor | None = None
@@ -75,7 +77,10 @@ class Run:
         self.lease = begin(
             self.catalog, self.options, self.backup_id, UUID(flow_run_id) if flow_run_id else None
         )
-        with self.lease.content:
+        held = self.lease.content
+        # What is recorded is recorded in time; that it was not is recorded all the same.
+        self.lease = Load(str(self.lease), self.deadline.limiting(held))
+        with held:
             try:
                 self._installation = open_installation(self.settings)
                 self.installation.repository.require_current()
@@ -86,7 +91,7 @@ class Run:
                 yield
             except BaseException as error:
                 if self.record is None:
-                    self._fail(error)
+                    self._fail(error, held)
                 if self.record is None or not isinstance(error, Exception):
                     raise
         if self.record is not None:
@@ -98,7 +103,11 @@ class Run:
         most MAX_REPLANS times; nothing of that snapshot may be used afterwards."""
         try:
             yield
-        except SnapshotLost:
+        except ConvaultError as error:
+            if self.deadline.expired and not isinstance(error, LeaseLost):
+                raise self.deadline.error() from None
+            if not isinstance(error, SnapshotLost):
+                raise
             if self.tally.replans == MAX_REPLANS:
                 raise
             self.tally.replans += 1
@@ -127,6 +136,7 @@ class Run:
             self.tally.see(taken)
             for warning in taken.warnings:
                 get_run_logger().warning("%s", warning)
+            stack.enter_context(self.deadline.letting_go(taken.let_go))
             yield Load(f"snapshot {taken.facts.snapshot}", taken)
 
     def see_again(self, snapshot: Snapshot) -> None:
@@ -165,20 +175,20 @@ class Run:
         wanted = self.installation.files(self.options)
         if wanted is not None:
             self.files_wanted = Load("files", wanted)
-            work = FileWork(wanted, self.installation, self.encryptor)
+            work = FileWork(wanted, self.installation, self.encryptor, self.deadline.check)
             self.file_work = Load("files", work)
         for warning in unsecured(self.installation, self.encryptor):
             self.tally.warn(warning)
             get_run_logger().warning("%s", warning)
 
-    def _fail(self, error: BaseException) -> None:
+    def _fail(self, error: BaseException, held: Lease) -> None:
         """Say so in the row; or, when the manifest was written after all, that it is complete."""
         if isinstance(error, LeaseLost):
             return  # the row is somebody else's now
         message, metrics = told(error), self.tally.metrics()
         catalog = self.catalog.content
         try:
-            self.lease.content.check()
+            held.check()
             if self._installation is None:
                 row = catalog.update(
                     self.backup_id, status=BackupStatus.FAILED, error=message, metrics=metrics

@@ -19,7 +19,7 @@ from uuid import UUID
 from convault import layout
 from convault.adoption import require_ours
 from convault.catalog.base import AuditEntry, BackupRecord, Catalog, Guard
-from convault.errors import ConfigurationError, NotFoundError, ObjectMissing, RepositoryError
+from convault.errors import NotFoundError, ObjectMissing, RepositoryError
 from convault.progress import report
 from convault.repository import Repository
 from convault.retention import marks
@@ -28,8 +28,6 @@ from convault.retention.garbage import Garbage, survey
 from convault.retention.operating import mark_deleted
 from convault.trash import trashed
 
-LONGEST_BACKUP = timedelta(hours=6)
-"""that is allowed; a grace period is never shorter"""
 _BATCH = 200
 """objects removed between two proofs that the lock is held"""
 _PHASE_SECONDS = 300.0
@@ -61,15 +59,6 @@ class Swept:
             "removedBytes": self.removed_bytes,
             "left": self.left,
         }
-
-
-def require_grace(grace: timedelta) -> None:
-    """ConfigurationError for a grace period that a backup could outlast."""
-    if grace < LONGEST_BACKUP:
-        raise ConfigurationError(
-            f"CONVAULT_SWEEP_GRACE is shorter than the longest backup that is allowed "
-            f"({LONGEST_BACKUP.total_seconds() / 3600:g} h): what it stores could be swept away."
-        )
 
 
 def sweep(

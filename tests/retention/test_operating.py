@@ -29,9 +29,10 @@ from convault.reconcile import ChangeKind, reconcile
 from convault.repository import Repository
 from convault.retention import marks
 from convault.retention.cleaning import apply, plan
+from convault.retention.configured import require_grace
 from convault.retention.operating import acknowledge, delete, pin, undelete, unpin
 from convault.retention.policy import Policy
-from convault.retention.sweeping import purge, require_grace
+from convault.retention.sweeping import purge
 from convault.stores import open_store
 from convault.verification.verifying import survey
 from tests.handmade import new_backup
@@ -181,9 +182,10 @@ def test_two_phases_and_the_grace_between_them(vault: Vault) -> None:
     assert vault.sweep(grace=timedelta(hours=6)).removed == len(own)
     assert not own & vault.listed()
     assert vault.damage() == set()
-    require_grace(timedelta(hours=6))
+    longest = timedelta(hours=6)
+    require_grace(longest, longest)
     with pytest.raises(ConfigurationError, match="shorter than the longest backup"):
-        require_grace(timedelta(hours=5))
+        require_grace(timedelta(hours=5), longest)
 
 
 def test_a_sweep_that_cannot_be_certain_removes_nothing(
