@@ -63,7 +63,7 @@ def artifacts(key: str) -> list[Any]:
 
 
 @pytest.mark.prefect_server
-@pytest.mark.xdist_group("prefect")
+@pytest.mark.xdist_group("flows")
 def test_verify_and_drill(
     application: Application, home: Path, monkeypatch: pytest.MonkeyPatch,
     cluster: EmbeddedPostgres, new_database: Callable[[EmbeddedPostgres], str],
