@@ -18,7 +18,17 @@ from api.access_log import hide_queries
 from api.auth import Guard, caller
 from api.hardening import LOOPBACK, Hardening
 from api.links import links_of
-from api.routes import backups, downloads, health, listing, metrics, retention, runs, scheduler
+from api.routes import (
+    backups,
+    deletion,
+    downloads,
+    health,
+    listing,
+    metrics,
+    retention,
+    runs,
+    scheduler,
+)
 from convault import __version__
 from convault.catalog import open_catalog
 from convault.settings import Settings, load_settings
@@ -56,4 +66,5 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(listing.router, dependencies=closed)
     app.include_router(backups.router, dependencies=closed)
     app.include_router(runs.router, dependencies=closed)
+    app.include_router(deletion.router, dependencies=closed)
     return app

@@ -164,7 +164,7 @@ class AuditEntry(BaseModel):
     origin: str
     """`cli`, `api` or `flow`"""
     action: str
-    """delete, undelete, purge, pin, unpin, acknowledge, retain, sweep, adopt"""
+    """delete, undelete, purge, pin, unpin, acknowledge, retain, sweep, adopt, copy, cancel"""
     backup_id: UUID | None = None
     result: str
     """`done`, or the code of an error"""

@@ -26,18 +26,25 @@ MAX_REASON = 500
 
 
 def delete(
-    repository: Repository, catalog: Catalog, backup_id: UUID, actor: Actor, *, force: bool = False
-) -> BackupRecord:
+    repository: Repository, catalog: Catalog, backup_id: UUID, actor: Actor, *, force: bool = False,
+    unpin: bool = False,
+) -> BackupRecord:  # fmt: skip
     """Move a backup to the trash; the row as it is then. `force`: also the last good one of its
-    group. RemovalRefused, NotFoundError, NotAdopted, BusyError, StoreError, CatalogError."""
+    group; `unpin`: also a pinned one, which is pinned no more. RemovalRefused, NotFoundError,
+    NotAdopted, BusyError, StoreError, CatalogError."""
     with audited(catalog, actor, "delete", backup_id) as note:
         require_ours(repository, catalog)
         row = catalog.get(backup_id)
         if row.status is BackupStatus.DELETED:
             note.detail = "it was deleted already"
             return row
-        require_removable(repository, catalog, row, force=force)
+        pinned = row.pinned if unpin else None
+        free = row if pinned is None else row.model_copy(update={"pinned": None})
+        require_removable(repository, catalog, free, force=force)
         note.detail = f"it was {row.status}" + (" (forced)" if force else "")
+        if pinned is not None:
+            note.detail += f"; it was pinned: {pinned}"
+            row = _changed(catalog, backup_id, pinned=None)
         with catalog.guard(repository.repository_id) as guard:
             return discard(repository, catalog, row, guard.check)
 

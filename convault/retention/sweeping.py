@@ -18,12 +18,13 @@ from uuid import UUID
 
 from convault import layout
 from convault.adoption import require_ours
-from convault.catalog.base import AuditEntry, BackupRecord, Catalog, Guard
+from convault.catalog.base import AuditEntry, BackupRecord, BackupStatus, Catalog, Guard
 from convault.errors import NotFoundError, ObjectMissing, RepositoryError
 from convault.progress import report
 from convault.repository import Repository
 from convault.retention import marks
 from convault.retention.audited import Actor, audited
+from convault.retention.clocks import MOST
 from convault.retention.garbage import Garbage, survey
 from convault.retention.operating import mark_deleted
 from convault.trash import trashed
@@ -220,14 +221,18 @@ def purge(repository: Repository, catalog: Catalog, backup_id: UUID, actor: Acto
     """Erase a deleted backup at once: its manifests, then every object that only it names, damaged
     copies of them too. Killed after the manifests, what is left is garbage for the next sweeps.
 
+    Of a run that failed, which has no manifest, what nothing names and was stored since it began.
     NotFoundError when it is not in the trash; SweepRefused, NotAdopted, BusyError, LeaseLost,
     StoreError, CatalogError."""
     with audited(catalog, actor, "purge", backup_id) as note:
         require_ours(repository, catalog)
         with catalog.guard(repository.repository_id, alone=True) as guard:
             repository.require_same_writer()
-            named = named_by(repository, backup_id)
+            begun = _begun(catalog, backup_id)
+            named = set() if begun else named_by(repository, backup_id)
             garbage = survey(repository, catalog, without=[backup_id])
+            if begun:
+                named = {k for k in garbage.unneeded if garbage.listing[k].modified >= begun}
             mark_deleted(catalog, backup_id, purged=True)
             erased = erase(repository, guard, garbage, backup_id, named)
         note.detail = f"erased {len(erased.erased) - 1} objects and the manifest"
@@ -256,6 +261,17 @@ def erase(
         sum(garbage.listing[key].size for key in done),
         tuple(sorted(named & garbage.listing.keys() - set(done))),
     )
+
+
+def _begun(catalog: Catalog, backup_id: UUID) -> datetime | None:
+    """When a run began that failed, and whose row is deleted; None for a backup that was complete.
+    A clock that is off by as much as a sweep allows is allowed for."""
+    try:
+        row = catalog.get(backup_id)
+    except NotFoundError:
+        return None
+    failed = row.status is BackupStatus.DELETED and row.completed_at is None
+    return (row.started_at or row.created_at) - MOST if failed else None
 
 
 def named_by(repository: Repository, backup_id: UUID) -> set[str]:
