@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
+from uuid import UUID
 
 import typer
 
@@ -11,9 +13,10 @@ from cli.ending import ended_properly
 from cli.identify import shortened
 from cli.opening import opened
 from cli.output import AsJson, moment, number, print_json, print_table, say, size
+from cli.restore_from import open_alone
 from cli.retention import actor
-from convault.errors import BusyError
-from convault.settings import load_settings
+from convault.errors import BusyError, OptionsError
+from convault.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from convault.installation import Installation
@@ -123,7 +126,20 @@ def cleanup(
     say(why or _told(swept))
 
 
-def sweep(dry_run: DryRun = False, as_json: AsJson = False) -> None:
+def sweep(
+    dry_run: DryRun = False,
+    from_store: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL", help="A repository whose catalog is gone; needs --repository, too."
+        ),
+    ] = None,
+    repository: Annotated[
+        UUID | None,
+        typer.Option(metavar="ID", help="Its id: whoever backed up there has to adopt it anew."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
     """Remove what no backup needs: objects that no manifest names, and what left the trash.
 
     An object goes when it has been unneeded for CONVAULT_SWEEP_GRACE hours. Never while a backup
@@ -131,13 +147,36 @@ def sweep(dry_run: DryRun = False, as_json: AsJson = False) -> None:
 
     Example: convault sweep --dry-run
     """
-    installation = opened(load_settings())
+    settings = load_settings()
     with ended_properly(), progress.shown():
-        swept = _sweep(installation, dry_run=dry_run)
+        if from_store is None:
+            swept = _sweep(opened(settings), dry_run=dry_run)
+        else:
+            swept = _sweep_alone(settings, from_store, repository, dry_run=dry_run)
     if as_json:
         print_json(swept.to_json())
     else:
         say(_told(swept))
+
+
+def _sweep_alone(settings: Settings, url: str, typed: UUID | None, *, dry_run: bool) -> Swept:
+    from convault.retention.configured import grace_of, trash_of
+    from convault.retention.uncatalogued import require_typed, sweep_without_catalog
+
+    if settings.has_catalog:
+        raise OptionsError(
+            "--from-store is for a repository whose catalog is gone, and there is a catalog here "
+            "(CONVAULT_CATALOG_URL, DATABASE_URL or a Supabase project): run `convault init`, "
+            "`convault adopt` and `convault sweep`, which keeps away from running backups."
+        )
+    found = open_alone(url)
+    grace = grace_of(settings)
+    if not dry_run:
+        require_typed(found, typed)
+    return sweep_without_catalog(
+        found, grace=grace, longest=timedelta(hours=settings.convault_max_hours),
+        trash=trash_of(settings), dry_run=dry_run,
+    )  # fmt: skip
 
 
 def adopt(
