@@ -210,6 +210,10 @@ class Replication:
         if rules is None:
             return None
         held = dict(self.copy.manifests())
+        seen = self.first.revisions()
+        if held and not held.keys() & seen.keys():
+            # What the copy holds may be all that is left of it.
+            return Kept((), frozenset())
         lacking: dict[UUID, Manifest | ConvaultError] = {}
         for backup_id in self.plan.copying:
             if backup_id not in held:

@@ -176,7 +176,7 @@ def test_deletions_and_purges_follow_and_a_copy_is_red_until_then(copies: Copies
 @pytest.mark.parametrize("what", ["emptied", "manifests gone", "unmounted"])
 def test_nothing_leaves_a_copy_because_the_first_place_lost_it(copies: Copies, what: str) -> None:
     vault = copies.vault
-    made = vault.daily(2)
+    made = vault.daily(4)
     copies.run()
     before = keys_of(copies.copy.store)
     for path in [*vault.folder.iterdir()]:
@@ -188,8 +188,8 @@ def test_nothing_leaves_a_copy_because_the_first_place_lost_it(copies: Copies, w
         with pytest.raises(RepositoryError):
             copies.run(Policy(keep_last=1))
     else:
-        for _ in range(2):
-            done = copies.run()
+        for rules in (None, Policy(keep_at_most="1h"), Policy(keep_last=1)):
+            done = copies.run(rules)
             assert set(done.unexplained) == {m.backup_id for m in made}
             assert (done.left, done.purged) == ([], [])
     assert keys_of(copies.copy.store) == before
