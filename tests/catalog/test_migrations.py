@@ -180,7 +180,7 @@ def test_nobody_reads_the_tables_over_the_data_api(database: str, there: bool) -
     PostgresCatalog(database).migrate()
     tables = (
         "backups", "backup_objects", "backup_recipients", "backup_repositories",
-        "backup_verify_turns", "convault_migrations",
+        "backup_verify_turns", "backup_copies", "convault_migrations",
     )  # fmt: skip
     for table in tables:
         for role in ("anon", "authenticated", "public"):
