@@ -12,6 +12,7 @@ from convault.replication.wanted import copy_wanted
 from convault.retention.audited import Actor
 from convault.settings import load_settings
 from flows.artifacts import tolerated
+from flows.slots import newest_slot_only
 from tasks.boundary import contained
 from tasks.copy_backup import copy_backup
 from tasks.follow_copy import follow_copy, purge_copy
@@ -22,6 +23,7 @@ ACTOR = Actor("schedule", "flow")
 
 
 @flow(name="replicate", retries=0, persist_result=False, log_prints=False)
+@newest_slot_only
 @contained
 def replicate(to: str | None = None, check: bool = False) -> list[dict[str, Any]]:
     """Bring the copy in CONVAULT_STORE_<TO>_URL up to date, or those in all such stores; what was
