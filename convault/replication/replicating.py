@@ -60,8 +60,17 @@ class Replication:
         self.first: Repository = installation.repository
         self.catalog: Catalog = installation.catalog
         self._keys = installation.signing
-        record = self._record_before()
-        held_once = record is not None and bool(record.contents) and not new
+        self._started = self.catalog.now()
+        self._carrier: Carrier | None = None
+        try:
+            self._open(installation, new=new)
+        except ConvaultError as error:
+            self.catalog.save_copy(self._record().model_copy(update={"error": error.message}))
+            raise
+
+    def _open(self, installation: Installation, *, new: bool) -> None:
+        wanted, before = self.wanted, self._record()
+        held_once = bool(before.contents) and not new
         copy = open_copy(self.first, self.catalog, wanted.name, wanted.url, known=held_once)
         self.copy = installation.paced(copy)
         self.rows: Mapping[UUID, BackupRecord] = {
@@ -77,25 +86,18 @@ class Replication:
             wanted.name, self.copy.store.url, pending,
             passed_over=tuple(sorted(passed_over)), unexplained=self.plan.unexplained,
         )  # fmt: skip
-        self._carrier: Carrier | None = None
-        self._started = self.catalog.now()
 
     @contextmanager
     def recorded(self) -> Iterator[None]:
         """What the copy holds is written down before and after the block, with the error that
         leaves it."""
-        before = self._record_before()
-        succeeded = None if before is None else before.succeeded_at
-        record = CopyRecord(
-            id=uuid5(self.first.repository_id, f"copy {self.wanted.name}"),
-            repository_id=self.first.repository_id,
-            name=self.wanted.name,
-            url=self.copy.store.url,
-            mirror=self.wanted.rules is None,
-            contents=self._contents(arriving=True),
-            started_at=self._started,
-            succeeded_at=succeeded,
-        )
+        changes = {
+            "url": self.copy.store.url,
+            "mirror": self.wanted.rules is None,
+            "contents": self._contents(arriving=True),
+            "error": None,
+        }
+        record = self._record().model_copy(update=changes)
         self.catalog.save_copy(record)
         try:
             yield
@@ -265,9 +267,16 @@ class Replication:
             result="done" if error is None else error.code,
         )
 
-    def _record_before(self) -> CopyRecord | None:
-        records = self.catalog.copies(self.first.repository_id)
-        return next((one for one in records if one.name == self.wanted.name), None)
+    def _record(self) -> CopyRecord:
+        """As it is in the catalog, of a run that begins; a new one for a copy that is new."""
+        known = self.catalog.copies(self.first.repository_id)
+        record = next((one for one in known if one.name == self.wanted.name), None)
+        if record is None:
+            record = CopyRecord(
+                id=uuid5(self.first.repository_id, f"copy {self.wanted.name}"),
+                repository_id=self.first.repository_id, name=self.wanted.name, url="",
+            )  # fmt: skip
+        return record.model_copy(update={"started_at": self._started})
 
     def _audit(
         self, action: str, detail: str, backup_id: UUID | None = None, result: str = "done"

@@ -251,6 +251,8 @@ def test_a_place_that_is_no_copy_of_ours_is_refused(copies: Copies, tmp_path: Pa
     folder.mkdir()
     with pytest.raises(CopyError, match="should be mounted"):
         copies.run()
+    assert "should be mounted" in (copies.lag().error or "")
+    assert copies.lag().state is CopyState.FAILED
     assert list(folder.iterdir()) == []
     assert len(copies.run(new=True).copied) == 1
 
