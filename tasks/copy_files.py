@@ -33,7 +33,7 @@ class FileWork:
         wanted: FilesWanted,
         installation: Installation,
         encryptor: Encryptor | None,
-        check: Callable[[], None],
+        check: Callable[[], None] = lambda: None,
     ) -> None:
         """`check` is called after each file, and ends the copying by an error."""
         self.wanted = wanted
