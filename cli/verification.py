@@ -55,6 +55,9 @@ def verify(
 
     Example: convault verify --read-data 1/8
     """
+    from convault.incidents import Kind
+    from convault.notify.reporting import reported
+    from convault.notify.verified import judge
     from convault.verification.reading import Subset
     from convault.verification.verifying import require_sound, verify
 
@@ -63,15 +66,17 @@ def verify(
     if from_ is not None:
         _verify_copy(settings, from_, backup, subset, repair=repair, as_json=as_json)
         return
-    installation = opened(settings)
-    backup_id = None if backup is None else backup_named(installation, backup)
-    with ended_properly(), progress.shown():
-        found = verify(installation, backup_id, subset=subset, put_back=repair)
-    if as_json:
-        print_json(found.to_json(datetime.now(UTC)))
-    else:
-        _tell(found)
-    require_sound(found)
+    with reported(Kind.VERIFY, settings, say) as outcome:
+        installation = opened(settings)
+        backup_id = None if backup is None else backup_named(installation, backup)
+        with ended_properly(), progress.shown():
+            found = verify(installation, backup_id, subset=subset, put_back=repair)
+        if as_json:
+            print_json(found.to_json(datetime.now(UTC)))
+        else:
+            _tell(found)
+        judge(outcome, found, installation, whole=backup_id is None)
+        require_sound(found)
 
 
 def _verify_copy(

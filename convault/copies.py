@@ -76,7 +76,8 @@ class Lag:
             )
         if self.error:
             return f"the last run of the copy {self.name} failed: {self.error}"
-        return f"the copy {self.name} holds every backup"
+        since = "" if self.age is None else f", since {self.age / 3600:.1f} h ago"
+        return f"the copy {self.name} holds every backup{since}"
 
     def to_json(self) -> dict[str, Any]:
         """For programs. Times in seconds."""

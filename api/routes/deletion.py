@@ -19,7 +19,8 @@ from api.problems import (
     UnsupportedMediaType,
     documented,
 )
-from api.routes.context import CLOSED, PREFIX, settings_of
+from api.routes.context import CLOSED, PREFIX, STORED, actor_of, settings_of
+from api.routes.examples import RECORD, shown
 from api.stopping import AT_WORK, stopped
 from convault.catalog.base import BackupRecord, Catalog
 from convault.copies import remaining
@@ -41,7 +42,9 @@ _REFUSALS = {
     **documented(RemovalRefused, "The backup is the last good one of its group, so it stays."),
     **documented(InvalidRequest, "backup_id: Input should be a valid UUID."),
 }
-router = APIRouter(prefix=f"{PREFIX}/{{backup_id}}", tags=["retention"], responses=CLOSED)
+router = APIRouter(
+    prefix=f"{PREFIX}/{{backup_id}}", tags=["retention"], responses={**CLOSED, **STORED}
+)
 
 
 class Erased(BaseModel):
@@ -75,6 +78,7 @@ class PinBody(BaseModel):
     "",
     summary="Move a backup to the trash, or erase it",
     responses={
+        **shown(200, {**RECORD, "status": "deleted", "purged": None}),
         **_REFUSALS,
         **documented(BusyError, "A backup is at work, so nothing can be removed now."),
         **documented(SweepRefused, "Nothing was removed: a manifest cannot be read."),
@@ -85,6 +89,7 @@ def delete_backup(
     backup_id: UUID,
     settings: Annotated[Settings, Depends(settings_of)],
     who: Annotated[Caller, Security(caller, scopes=[Scope.DELETE])],
+    actor: Annotated[Actor, Depends(actor_of)],
     purge: Annotated[
         bool, Query(description="erase it at once and for good, for a legal demand")
     ] = False,
@@ -105,7 +110,7 @@ def delete_backup(
         raise Forbidden("confirm needs the scope admin. Use a key that has it.")
     installation = open_installation(settings)
     repository, catalog = installation.repository, installation.catalog
-    actor, override = Actor(who.name, "api"), confirm is not None
+    override = confirm is not None
     _stop(catalog, backup_id, actor)
     row = operating.delete(repository, catalog, backup_id, actor, force=override, unpin=override)
     if not purge:
@@ -122,15 +127,19 @@ def delete_backup(
     return Deleted.model_validate({**row.model_dump(), "purged": erased})
 
 
-@router.post("/undelete", summary="Take it back from the trash", responses=_REFUSALS)
+@router.post(
+    "/undelete",
+    summary="Take it back from the trash",
+    dependencies=[Security(caller, scopes=[Scope.DELETE])],
+    responses={**shown(200, RECORD), **_REFUSALS, **documented(NotAdopted, "It is only read.")},
+)
 def undelete_backup(
     backup_id: UUID,
     settings: Annotated[Settings, Depends(settings_of)],
-    who: Annotated[Caller, Security(caller, scopes=[Scope.DELETE])],
+    actor: Annotated[Actor, Depends(actor_of)],
 ) -> BackupRecord:
     """As long as it is there."""
     installation = open_installation(settings)
-    actor = Actor(who.name, "api")
     return operating.undelete(installation.repository, installation.catalog, backup_id, actor)
 
 
@@ -138,7 +147,9 @@ def undelete_backup(
     "/pin",
     summary="Let it stay, whatever a policy says",
     openapi_extra=described(PinBody, {"reason": "audit of 2026"}),
+    dependencies=[Security(caller, scopes=[Scope.OPERATE])],
     responses={
+        **shown(200, {**RECORD, "pinned": "audit of 2026"}),
         **_REFUSALS,
         **documented(MalformedBody, "The body is not JSON in UTF-8."),
         **documented(BodyTooLarge, f"The body is larger than {MAX_BODY_BYTES} bytes."),
@@ -150,23 +161,28 @@ def pin_backup(
     backup_id: UUID,
     body: Annotated[object, Depends(json_body)],
     settings: Annotated[Settings, Depends(settings_of)],
-    who: Annotated[Caller, Security(caller, scopes=[Scope.OPERATE])],
+    actor: Annotated[Actor, Depends(actor_of)],
 ) -> BackupRecord:
     """Until it is unpinned."""
     reason = parsed(PinBody, body).reason
     catalog = open_installation(settings).catalog
-    return operating.pin(catalog, backup_id, reason, Actor(who.name, "api"))
+    return operating.pin(catalog, backup_id, reason, actor)
 
 
-@router.post("/unpin", summary="Let policies decide again", responses=_REFUSALS)
+@router.post(
+    "/unpin",
+    summary="Let policies decide again",
+    dependencies=[Security(caller, scopes=[Scope.DELETE])],
+    responses={**shown(200, RECORD), **_REFUSALS},
+)
 def unpin_backup(
     backup_id: UUID,
     settings: Annotated[Settings, Depends(settings_of)],
-    who: Annotated[Caller, Security(caller, scopes=[Scope.DELETE])],
+    actor: Annotated[Actor, Depends(actor_of)],
 ) -> BackupRecord:
     """It may be deleted then, as any other."""
     catalog = open_installation(settings).catalog
-    return operating.unpin(catalog, backup_id, Actor(who.name, "api"))
+    return operating.unpin(catalog, backup_id, actor)
 
 
 def _stop(catalog: Catalog, backup_id: UUID, actor: Actor) -> None:
