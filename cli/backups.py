@@ -18,7 +18,6 @@ from cli.output import AsJson, print_json, say
 from cli.prefect_server import ensure_server
 from cli.refusals import refusals_told
 from convault.catalog.base import BackupRecord, BackupStatus
-from convault.cluster import require_cluster
 from convault.errors import BusyError, ConvaultError, OptionsError, PrefectUnavailable
 from convault.models import BackupOptions
 from convault.pause import paused_until
@@ -140,6 +139,8 @@ def backup(
 
     Example: convault backup --compression-level 9
     """
+    from convault.cluster import require_cluster  # here, because it loads polars
+
     wanted = wanted_options(
         options, format_, compression_level, conversation_ids=conversation, start_date=start_date,
         end_date=end_date, status=status, channel_ids=channel, participant_ids=participant,
