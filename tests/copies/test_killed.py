@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -54,7 +55,9 @@ def test_whatever_is_killed_the_copy_holds_whole_backups(
             os.kill(process, signal.SIGKILL)
             status = int(victims.stdout.readline())
             assert os.WIFSIGNALED(status), f"seed {seed}, kill {number}: it ended by itself"
-            assert copies.damage() == set(), f"seed {seed}, kill {number}"
+            # Killed before the place was a repository, there is nothing that could be damaged.
+            if (Path(copies.url.removeprefix("file://")) / "convault.json").exists():
+                assert copies.damage() == set(), f"seed {seed}, kill {number}"
             assert vault.damage() == set(), f"seed {seed}, kill {number}"
         victims.stdin.close()
     patience = time.monotonic() + 60
