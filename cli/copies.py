@@ -32,7 +32,12 @@ def copy(
         bool, typer.Option("--new", help="Begin anew where an earlier copy is gone.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would travel and what would leave.")
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Say what would travel and what would leave; an empty place is only marked as a "
+            "copy.",
+        ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
