@@ -50,7 +50,7 @@ def setup(
     wrong, makes a backup and restores it for a trial. May be repeated: it makes only what is
     missing.
 
-    Example: convault setup --store file:///var/backups/convault --schedule daily --yes
+    Example: convault setup --store file:///srv/backups --schedule daily --yes
     """
     asked = Asked(store=store, timezone=timezone, schedule=schedule, keep=keep)
     answers = answers_of(asked, quiet=yes)
