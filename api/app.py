@@ -23,6 +23,7 @@ from api.hardening import LOOPBACK, Hardening
 from api.links import links_of
 from api.routes import (
     backups,
+    deletion,
     downloads,
     facts,
     health,
@@ -80,4 +81,5 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(listing.router, dependencies=closed)
     app.include_router(backups.router, dependencies=closed)
     app.include_router(runs.router, dependencies=closed)
+    app.include_router(deletion.router, dependencies=closed)
     return app

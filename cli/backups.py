@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -17,11 +18,11 @@ from cli.output import AsJson, print_json, say
 from cli.prefect_server import ensure_server
 from cli.refusals import refusals_told
 from convault.catalog.base import BackupRecord, BackupStatus
-from convault.cluster import require_cluster
-from convault.errors import ConvaultError, OptionsError, PrefectUnavailable
+from convault.errors import BusyError, ConvaultError, OptionsError, PrefectUnavailable
 from convault.models import BackupOptions
+from convault.pause import paused_until
 from convault.progress import report
-from convault.settings import load_settings
+from convault.settings import Settings, load_settings
 
 BackupFlow = Callable[[BackupOptions], BackupRecord]
 _LEVEL = "zstd's level, 1 to 22; 0 stores plain. 3 unless told."
@@ -138,6 +139,8 @@ def backup(
 
     Example: convault backup --compression-level 9
     """
+    from convault.cluster import require_cluster  # here, because it loads polars
+
     wanted = wanted_options(
         options, format_, compression_level, conversation_ids=conversation, start_date=start_date,
         end_date=end_date, status=status, channel_ids=channel, participant_ids=participant,
@@ -150,6 +153,7 @@ def backup(
     settings = load_settings()
     with refusals_told(settings, wanted):
         settings.require_source()
+        _require_no_pause(settings)
         require_cluster(settings)
         installation = opened(settings)  # refused here, rather than when Prefect has started
         installation.source(wanted).check()
@@ -170,6 +174,17 @@ def backup(
             say(selected)
         for line in omissions(record):
             say(line)
+
+
+def _require_no_pause(settings: Settings) -> None:
+    """BusyError in the hours of CONVAULT_PAUSE: who waits at a terminal decides for themselves."""
+    until = paused_until(datetime.now(UTC), settings.pause, settings.convault_timezone)
+    if until is not None:
+        local = until.astimezone(settings.convault_timezone)
+        raise BusyError(
+            f"No backup begins before {local:%Y-%m-%d %H:%M %Z} (CONVAULT_PAUSE). Nothing was "
+            "started: try again then; or run this command once with CONVAULT_PAUSE set to nothing."
+        )
 
 
 def wanted_options(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
+from uuid import UUID
 
 import typer
 
@@ -11,9 +13,10 @@ from cli.ending import ended_properly
 from cli.identify import shortened
 from cli.opening import opened
 from cli.output import AsJson, moment, number, print_json, print_table, say, size
+from cli.restore_from import open_alone
 from cli.retention import actor
-from convault.errors import BusyError
-from convault.settings import load_settings
+from convault.errors import BusyError, OptionsError
+from convault.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from convault.installation import Installation
@@ -123,7 +126,20 @@ def cleanup(
     say(why or _told(swept))
 
 
-def sweep(dry_run: DryRun = False, as_json: AsJson = False) -> None:
+def sweep(
+    dry_run: DryRun = False,
+    from_store: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL", help="A repository whose catalog is gone; needs --repository, too."
+        ),
+    ] = None,
+    repository: Annotated[
+        UUID | None,
+        typer.Option(metavar="ID", help="Its id: whoever backed up there has to adopt it anew."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
     """Remove what no backup needs: objects that no manifest names, and what left the trash.
 
     An object goes when it has been unneeded for CONVAULT_SWEEP_GRACE hours. Never while a backup
@@ -131,27 +147,73 @@ def sweep(dry_run: DryRun = False, as_json: AsJson = False) -> None:
 
     Example: convault sweep --dry-run
     """
-    installation = opened(load_settings())
+    settings = load_settings()
     with ended_properly(), progress.shown():
-        swept = _sweep(installation, dry_run=dry_run)
+        if from_store is None:
+            swept = _sweep(opened(settings), dry_run=dry_run)
+        else:
+            swept = _sweep_alone(settings, from_store, repository, dry_run=dry_run)
     if as_json:
         print_json(swept.to_json())
     else:
         say(_told(swept))
 
 
-def adopt(as_json: AsJson = False) -> None:
+def _sweep_alone(settings: Settings, url: str, typed: UUID | None, *, dry_run: bool) -> Swept:
+    from convault.retention.configured import grace_of, trash_of
+    from convault.retention.uncatalogued import require_typed, sweep_without_catalog
+
+    if settings.has_catalog:
+        raise OptionsError(
+            "--from-store is for a repository whose catalog is gone, and there is a catalog here "
+            "(CONVAULT_CATALOG_URL, DATABASE_URL or a Supabase project): run `convault init`, "
+            "`convault adopt` and `convault sweep`, which keeps away from running backups."
+        )
+    found = open_alone(url)
+    grace = grace_of(settings)
+    if not dry_run:
+        require_typed(found, typed)
+    return sweep_without_catalog(
+        found, grace=grace, longest=timedelta(hours=settings.convault_max_hours),
+        trash=trash_of(settings), dry_run=dry_run,
+    )  # fmt: skip
+
+
+def adopt(
+    copy: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The copy in CONVAULT_STORE_<NAME>_URL instead: from now on it is this "
+            "installation's to write, and nobody backs up into it.",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
     """Be the installation that writes to the repository, in another one's place.
 
-    The other one is refused from then on. Reading needs no adoption.
+    The other one is refused from then on. Reading needs no adoption. A copy that is adopted takes
+    the place of the first repository.
 
     Example: convault adopt
     """
     from convault import adoption
+    from convault.replication.place import adopt_copy
     from convault.retention.audited import audited
 
-    installation = opened(load_settings())
+    settings = load_settings()
+    installation = opened(settings)
     repository, catalog = installation.repository, installation.catalog
+    if copy is not None:
+        url = settings.named_store_url(copy)
+        with audited(catalog, actor(), "adopt") as note:
+            changed = adopt_copy(repository, catalog, copy, url)
+            note.detail = f"the copy {copy}" + ("" if changed else ": it was ours already")
+        if as_json:
+            print_json({"copy": copy, "changed": changed})
+        else:
+            say(f"The copy {copy} is this installation's{' now' if changed else ' already'}.")
+        return
     with audited(catalog, actor(), "adopt") as note:
         before = repository.installation_id
         changed = adoption.adopt(repository, catalog)
@@ -193,7 +255,6 @@ def _sweep(installation: Installation, *, dry_run: bool) -> Swept:
     from convault.retention.configured import grace_of, trash_of
 
     grace = grace_of(installation.settings)
-    sweeping.require_grace(grace)
     return sweeping.sweep(
         installation.repository, installation.catalog, actor(),
         grace=grace, trash=trash_of(installation.settings), dry_run=dry_run,

@@ -13,6 +13,7 @@ import typer
 from cli.drilled import print_checks
 from cli.identify import BackupName, backup_named, shortened
 from cli.listing_store import list_store
+from cli.named_store import read_from
 from cli.opening import opened
 from cli.output import (
     AsJson,
@@ -65,6 +66,12 @@ def list_(
             metavar="URL", help="A repository, as in CONVAULT_STORE_URL; no catalog is needed."
         ),
     ] = None,
+    from_: Annotated[
+        str | None,
+        typer.Option(
+            "--from", metavar="NAME", help="The same, of CONVAULT_STORE_<NAME>_URL: a copy."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """List the backups, newest first.
@@ -74,8 +81,9 @@ def list_(
     Example: convault list --limit 10
     """
     settings = load_settings()
-    if from_store is not None:
-        list_store(from_store, settings.convault_timezone, limit=limit, as_json=as_json)
+    url = read_from(settings, from_, from_store)
+    if url is not None:
+        list_store(url, settings.convault_timezone, limit=limit, as_json=as_json)
         return
     installation = opened(settings)
     rows = installation.catalog.list()

@@ -19,6 +19,7 @@ from cli import (
     archives,
     backups,
     cleaning,
+    copies,
     demonstration,
     doctor,
     drills,
@@ -71,6 +72,8 @@ app.command("unpin")(retention.unpin)
 app.command("acknowledge")(retention.acknowledge)
 app.command("cleanup")(cleaning.cleanup)
 app.command("sweep")(cleaning.sweep)
+app.command("copy")(copies.copy)
+app.command("copies")(copies.copies)
 app.command("adopt")(cleaning.adopt)
 app.command("audit")(cleaning.audit)
 app.add_typer(keys.app, name="keys")

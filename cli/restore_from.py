@@ -50,7 +50,8 @@ def source_of(
         return Source(store.manifest, store.manifest_bytes, store)
     assert name is not None  # `require_name` has seen to that
     if from_store is not None:
-        repository, backup_id = _alone(from_store, name)
+        repository = open_alone(from_store)
+        backup_id = named_alone(repository, name)
     else:
         installation = opened(settings)
         repository, backup_id = installation.repository, backup_named(installation, name)
@@ -58,21 +59,26 @@ def source_of(
     return Source(manifest, data, repository.store, repository.superseded(manifest))
 
 
-def _alone(url: str, name: str) -> tuple[Repository, UUID]:
-    """From a repository, with no catalog."""
-    from convault.newest import newest_of
+def open_alone(url: str) -> Repository:
+    """A repository, with no catalog. The errors of opening a store and a repository."""
     from convault.repository import Repository
     from convault.stores import open_store
 
-    repository = Repository.open(open_store(url))
+    return Repository.open(open_store(url))
+
+
+def named_alone(repository: Repository, name: str) -> UUID:
+    """The backup that `name` means in a repository, with no catalog. NotFoundError."""
+    from convault.newest import newest_of
+
     ids = repository.backup_ids()
     if name == LATEST:
         # One that cannot be read is no reason to refuse the others.
         readable = [m for _, m in repository.manifests() if not isinstance(m, ConvaultError)]
-        return repository, newest_of(readable, repository.store.url).backup_id
+        return newest_of(readable, repository.store.url).backup_id
     found = [id_ for id_ in ids if str(id_).startswith(name.lower())]
     if len(found) == 1:
-        return repository, found[0]
+        return found[0]
     listed = ", ".join(map(str, (found or ids)[:5])) or "none"
     raise NotFoundError(
         f"{len(found)} backups in {repository.store.url} begin with {name!r}. There are: {listed}."

@@ -10,6 +10,7 @@ import typer
 
 from cli import progress
 from cli.identities import Identities, identities_of
+from cli.named_store import read_from
 from cli.output import AsJson, print_json, say
 from cli.restore_from import Source, require_name, source_of
 from cli.restored import as_json as result_as_json
@@ -46,6 +47,12 @@ def restore(
         str | None,
         typer.Option(
             metavar="URL", help="A repository, as in CONVAULT_STORE_URL; no catalog is needed."
+        ),
+    ] = None,
+    from_: Annotated[
+        str | None,
+        typer.Option(
+            "--from", metavar="NAME", help="The same, of CONVAULT_STORE_<NAME>_URL: a copy."
         ),
     ] = None,
     from_tar: Annotated[
@@ -183,6 +190,7 @@ def restore(
         "dry_run": dry_run,
     }
     options = RestoreOptions.parse(given)
+    from_store = read_from(settings, from_, from_store)
     if from_store is None and from_tar is None and backup is not None:
         settings.catalog_url()
     require_name(backup, from_tar=from_tar)

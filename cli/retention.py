@@ -51,6 +51,7 @@ def delete(
 
     Example: convault delete 3f9c2a71
     """
+    from convault.copies import remaining
     from convault.retention import operating, sweeping
 
     installation = opened(load_settings())
@@ -61,9 +62,10 @@ def delete(
     with ended_properly(), progress.shown():
         row = operating.delete(repository, catalog, backup_id, actor(), force=force)
         erased = sweeping.purge(repository, catalog, backup_id, actor()) if purge else None
+        copies = remaining(catalog.copies(repository.repository_id), backup_id) if purge else []
     if as_json:
         found = None if erased is None else erased.to_json()
-        print_json({"backup": as_object(row), "purged": found})
+        print_json({"backup": as_object(row), "purged": found, "copies": copies})
     elif erased is None:
         print(row.id)
         days = installation.settings.convault_trash_days
@@ -73,9 +75,14 @@ def delete(
         say(
             f"Erased from {erased.store}: {number(len(erased.erased))} objects, "
             f"{size(erased.erased_bytes)}. {number(len(erased.shared))} of its objects are parts "
-            "of other backups too, and stay with them. Downloads and copies elsewhere are not "
-            "known here."
+            "of other backups too, and stay with them. Downloads that somebody has are not known "
+            "here."
         )
+        if copies:
+            say(
+                f"Something of it is still in {', '.join(copies)}: `convault copy` erases it "
+                "there, at the latest when it runs next."
+            )
 
 
 def undelete(backup: BackupName, as_json: AsJson = False) -> None:

@@ -12,10 +12,12 @@ from cli.ending import ended_properly
 from cli.identify import backup_named, shortened
 from cli.opening import opened
 from cli.output import AsJson, duration, number, print_json, print_table, say, size
-from convault.settings import load_settings
+from cli.restore_from import named_alone, open_alone
+from convault.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from convault.verification.findings import Verification
+    from convault.verification.reading import Subset
 
 
 def verify(
@@ -34,6 +36,15 @@ def verify(
         bool,
         typer.Option("--repair", help="Put back what can be made again, byte for byte."),
     ] = False,
+    from_: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="NAME",
+            help="The copy in CONVAULT_STORE_<NAME>_URL; no catalog is needed. Of slices it reads "
+            "those whose day it is.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Check that everything that the backups need is there.
@@ -52,6 +63,9 @@ def verify(
 
     subset = None if read_data is None else Subset.parse(read_data)
     settings = load_settings()
+    if from_ is not None:
+        _verify_copy(settings, from_, backup, subset, repair=repair, as_json=as_json)
+        return
     with reported(Kind.VERIFY, settings, say) as outcome:
         installation = opened(settings)
         backup_id = None if backup is None else backup_named(installation, backup)
@@ -63,6 +77,30 @@ def verify(
             _tell(found)
         judge(outcome, found, installation, whole=backup_id is None)
         require_sound(found)
+
+
+def _verify_copy(
+    settings: Settings, name: str, backup: str | None, subset: Subset | None, *,
+    repair: bool, as_json: bool,
+) -> None:  # fmt: skip
+    from convault.errors import OptionsError
+    from convault.verification.alone import verify_alone
+    from convault.verification.verifying import require_sound
+
+    if repair:
+        raise OptionsError(
+            "A copy is put right from the first repository: run `convault copy --to "
+            f"{name} --check` instead of --repair."
+        )
+    with ended_properly(), progress.shown():
+        repository = open_alone(settings.named_store_url(name))
+        backup_id = None if backup is None else named_alone(repository, backup)
+        found = verify_alone(repository, settings.signing, backup_id, subset=subset)
+    if as_json:
+        print_json(found.to_json(datetime.now(UTC)))
+    else:
+        _tell(found)
+    require_sound(found)
 
 
 def _tell(found: Verification) -> None:

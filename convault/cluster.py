@@ -26,6 +26,11 @@ def require_cluster(settings: Settings) -> None:
         why = "a store in memory is seen by one process alone"
     elif settings.store_quota is not None:
         why = "CONVAULT_STORE_QUOTA is kept within one process: unset it, or let threads do it"
+    elif settings.upload_limit is not None or settings.convault_source_connections is not None:
+        why = (
+            "CONVAULT_UPLOAD_LIMIT and CONVAULT_SOURCE_CONNECTIONS are kept within one process: "
+            "unset them, or let threads do it"
+        )
     else:
         return
     raise ConfigurationError(f"CONVAULT_TASK_RUNNER=dask cannot be used: {why}.")

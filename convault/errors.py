@@ -43,6 +43,9 @@ ConvaultError
 ├── RemovalRefused          a backup must stay: pinned, the last good one, or still being made
 ├── SweepRefused            what could be needed cannot be told for certain: nothing was removed
 ├── NotAdopted              the repository belongs to another installation: it is only read
+├── CopyError               a place cannot hold a copy of the repository, or what it holds is wrong
+│   └── CopyIncomplete      some backups could not be copied, or not be removed from a copy
+├── RunTooLong              a backup took longer than it may: it let go of everything
 ├── FilesError              the Storage whose files are copied refused or failed
 │   ├── FilesUnavailable    it cannot be reached, or answered that it is busy (transient)
 │   └── FilesMissing        more of the files that rows point at are missing than may be
@@ -409,3 +412,21 @@ class NotAdopted(ConvaultError):
     """The repository belongs to another installation; this one may only read it."""
 
     code, exit_code, http_status = "not-adopted", 68, 409
+
+
+class CopyError(ConvaultError):
+    """A place cannot hold a copy of the repository, or what it holds is wrong."""
+
+    code, exit_code, http_status = "copy", 62, 409
+
+
+class CopyIncomplete(CopyError):
+    """Some backups could not be copied, or not be removed from a copy."""
+
+    code, exit_code = "copy-incomplete", 63
+
+
+class RunTooLong(ConvaultError):
+    """A backup took longer than CONVAULT_MAX_HOURS; it let go of its locks and failed."""
+
+    code, exit_code = "run-too-long", 64

@@ -44,7 +44,7 @@ _ROWS_PER_DESCRIPTION = 180
 """Rows of the index that take as many bytes as the footer's description of a row group, about: who
 looks for one conversation reads one group and all descriptions, so that as many rows in a group as
 this makes of the whole cost least"""
-ROWS_AT_ONCE = 500_000
+ROWS_AT_ONCE = 250_000
 """entries that are sorted at a time, in some 300 bytes each"""
 _SAMPLED = 97
 """One of so many conversations of a part tells where stretches of them begin"""
@@ -297,7 +297,7 @@ def _span(entries_: pl.DataFrame) -> _Span:
     return _Span(
         entries_.height, entries_.height - len(known),
         None if least is None else str(least), None if greatest is None else str(greatest),
-        known.gather_every(_SAMPLED),
+        pl.Series(known.gather_every(_SAMPLED).to_list(), dtype=pl.String()),  # or all stay alive
     )  # fmt: skip
 
 

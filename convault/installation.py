@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from uuid import UUID, uuid4
 
 from convault import layout
-from convault.adoption import FOREIGN
+from convault.adoption import A_COPY, FOREIGN
 from convault.catalog import Catalog, open_catalog
 from convault.encryption import Encryptor
 from convault.errors import CatalogError, ConfigurationError, ObjectMissing, RepositoryError
@@ -29,6 +29,7 @@ from convault.sources.base import Source
 from convault.sources.postgres import PostgresSource
 from convault.stores import open_store
 from convault.stores.base import Store
+from convault.stores.pace import PacedStore, TokenBucket
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +51,18 @@ class Installation:
         return encryptor_of(self.settings.convault_encryption, self.repository, self.catalog)
 
     def limited(self) -> Installation:
-        """The same, whose store takes no more than CONVAULT_STORE_QUOTA allows. QuotaExceeded when
-        it holds that much already."""
-        quota = self.settings.store_quota
-        if quota is None:
-            return self
-        return replace(self, repository=self.repository.within(quota))
+        """The same, whose store takes no more than CONVAULT_STORE_QUOTA allows, and no faster than
+        CONVAULT_UPLOAD_LIMIT. QuotaExceeded when it holds that much already."""
+        quota, repository = self.settings.store_quota, self.paced(self.repository)
+        return replace(self, repository=repository if quota is None else repository.within(quota))
+
+    def paced(self, repository: Repository) -> Repository:
+        """The same repository, sent no more bytes a second than CONVAULT_UPLOAD_LIMIT, whichever
+        threads send them."""
+        limit = self.settings.upload_limit
+        if limit is None:
+            return repository
+        return repository.through(PacedStore(repository.store, TokenBucket(limit)))
 
     def source(self, options: BackupOptions) -> Source:
         """Where the rows of such a backup come from; see `source_of`."""
@@ -96,6 +103,7 @@ def source_of(settings: Settings, options: BackupOptions) -> Source:
         scope=scope_of(settings, options),
         lock_timeout=settings.convault_lock_timeout,
         readers=settings.convault_workers,
+        connections=settings.convault_source_connections,
     )
 
 
@@ -152,7 +160,7 @@ def initialise(settings: Settings, *, new_repository: bool = False) -> InitRepor
         tuple(changes),
         [
             *_in_words(repository, known, migrations, changes, created=created, upgraded=upgraded),
-            *([] if ours == repository.installation_id else [FOREIGN]),
+            *([A_COPY] if repository.is_copy else [FOREIGN] * (ours != repository.installation_id)),
         ],
     )
 

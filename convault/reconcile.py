@@ -211,7 +211,7 @@ def _follow_manifest(repository: Repository, catalog: Catalog, change: Change) -
         manifest, file_size=archive.size, completed_at=written, manifest_sha256=digest
     )
     if change.row is not None and change.row.status is BackupStatus.DELETED:
-        columns["deleted_at"] = None
+        columns["deleted_at"] = columns["purged_at"] = None
         columns["completed_at"] = change.row.completed_at or written
     learn(catalog, manifest)
     if change.row is not None and change.row.manifest_sha256 is not None:

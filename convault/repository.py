@@ -46,6 +46,8 @@ class _Marker(BaseModel):
     repository_id: UUID
     installation_id: UUID
     created_at: AwareDatetime
+    is_copy: bool = False
+    """whether another place is the one that backups are written to"""
 
 
 class Stored(Enum):
@@ -66,6 +68,7 @@ class Repository:
         self.repository_id = marker.repository_id
         self.installation_id = marker.installation_id
         self.created_at = marker.created_at
+        self.is_copy = marker.is_copy
         self._marker = marker
 
     @classmethod
@@ -87,6 +90,22 @@ class Repository:
             )
         store.flush()
         return cls(store, marker)
+
+    def create_copy(self, store: Store, writer: UUID) -> Repository:
+        """Make `store` a copy of this repository, empty as yet, which `writer` may write to.
+        RepositoryError if there is a repository already. Of two at once one succeeds."""
+        update = {"installation_id": writer, "is_copy": True}
+        marker = self._marker.model_copy(update=update)
+        try:
+            made = store.put(layout.REPOSITORY_KEY, _written(marker))
+        except ObjectConflict:
+            made = False
+        if not made:
+            raise RepositoryError(
+                f"{store.url} is a repository already; it was left as it is.", store=store.url
+            )
+        store.flush()
+        return Repository(store, marker)
 
     @classmethod
     def open(cls, store: Store, expected: UUID | None = None) -> Repository:
@@ -115,7 +134,11 @@ class Repository:
     def within(self, quota: int) -> Repository:
         """The same repository, in whose store no more than `quota` bytes are put. QuotaExceeded
         when it holds that much already."""
-        return Repository(QuotaStore(self.store, quota), self._marker)
+        return self.through(QuotaStore(self.store, quota))
+
+    def through(self, store: Store) -> Repository:
+        """The same repository by way of `store`, which leads to the same place."""
+        return Repository(store, self._marker)
 
     def upgrade(self) -> bool:
         """Have the marker say this version's format; whether it said an older one. Backups stay as
@@ -138,10 +161,12 @@ class Repository:
                 store=self.store.url,
             )
 
-    def adopt(self, installation_id: UUID) -> None:
-        """Let that installation be the one that writes. May be repeated."""
-        self._marker = self._marker.model_copy(update={"installation_id": installation_id})
-        self.installation_id = installation_id
+    def adopt(self, installation_id: UUID, *, is_copy: bool = False) -> None:
+        """Let that installation be the one that writes: backups, or (`is_copy`) what it copies here
+        from another place. May be repeated."""
+        update = {"installation_id": installation_id, "is_copy": is_copy}
+        self._marker = self._marker.model_copy(update=update)
+        self.installation_id, self.is_copy = installation_id, is_copy
         self.store.replace(layout.REPOSITORY_KEY, _written(self._marker))
         self.store.flush()
 
@@ -356,7 +381,10 @@ class Repository:
         are kept under `layout.damaged_key` before the good ones take their place; killed in
         between, the object is missing until the same file is stored again.
         """
-        key = layout.file_key(sha256, encrypted=encrypted)
+        return self.put_large(layout.file_key(sha256, encrypted=encrypted), sha256, file)
+
+    def put_large(self, key: str, sha256: str, file: BinaryIO) -> Stored:
+        """Store an object under its `key`, as `put_file` does; `sha256` is the digest of `file`."""
         try:
             if self.store.put_file(key, file):
                 return Stored.WRITTEN
@@ -386,12 +414,16 @@ class Repository:
         """
         data = keys.sign(manifest.to_bytes())
         self.read_manifest(manifest.backup_id, data, manifest.revision)
+        self.put_manifest_bytes(manifest.backup_id, manifest.revision, data)
+
+    def put_manifest_bytes(self, backup_id: UUID, revision: int, data: bytes) -> None:
+        """As `put_manifest`, of a manifest that is written and signed."""
         self.store.flush()
-        if not self._is_stored(layout.manifest_key(manifest.backup_id, manifest.revision), data):
+        if not self._is_stored(layout.manifest_key(backup_id, revision), data):
             raise ObjectConflict(
-                f"The backup {manifest.backup_id} already has another manifest in "
-                f"{self.store.url}. It stays as it is; start a new backup.",
-                backup=manifest.backup_id,
+                f"The backup {backup_id} already has another manifest in {self.store.url}. It "
+                "stays as it is; start a new backup.",
+                backup=backup_id,
             )
         self.store.flush()
 
@@ -427,7 +459,9 @@ class Repository:
 
 
 def _written(marker: _Marker) -> bytes:
-    return json.dumps(marker.model_dump(mode="json"), indent=1).encode() + b"\n"
+    # Only a copy says that it is one.
+    content = marker.model_dump(mode="json", exclude=None if marker.is_copy else {"is_copy"})
+    return json.dumps(content, indent=1).encode() + b"\n"
 
 
 def _read_marker(data: bytes, url: str) -> _Marker:

@@ -5,6 +5,10 @@ from __future__ import annotations
 import os
 import re
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -19,12 +23,18 @@ from convault.errors import ConfigurationError, NotFoundError
 from convault.files.addresses import is_bucket, is_host
 from convault.files.columns import Told, parse_paths, parse_urls
 from convault.models import MAX_PART_BYTES, TableName
+from convault.pause import Window, parse_pause
 from convault.quota import parse_quota
 from convault.retention.spans import SpanText
 from convault.signature import SigningKeys
 
 ENV_FILE = Path(os.environ.get("CONVAULT_ENV_FILE") or ".env")
 _NAMED_STORE = re.compile(r"CONVAULT_STORE_([A-Z0-9_]+)_URL")
+_OF_A_STORE = ("_SUPABASE", "_AWS_ENDPOINT", "_GOOGLE_BASE")
+"""how a name ends where the variable is no store's URL but its own one (`own_variables`)"""
+
+_store: ContextVar[str | None] = ContextVar("convault_store", default=None)
+"""the named store that is being opened"""
 
 
 class Settings(BaseSettings):
@@ -125,6 +135,20 @@ class Settings(BaseSettings):
     convault_lock_timeout: float = Field(default=30.0, gt=0)
     """seconds to wait for the tables' locks"""
 
+    convault_source_connections: int | None = Field(default=None, ge=2, le=64)
+    """connections to the source that a run has at most; None: one more than workers"""
+    convault_max_hours: float = Field(default=6.0, gt=0, le=24 * 14)
+    """that a backup may take: then it lets go of its locks and fails"""
+    convault_pause: str = ""
+    """when no backup begins, in CONVAULT_TIMEZONE: `08:00-18:00`, `mon-fri 08:00-18:00`, with
+    commas between"""
+    convault_upload_limit: str | None = None
+    """bytes a second that a run sends to a store at most, such as `5MB`; None: as fast as it can"""
+    convault_copy_late: float = Field(default=26.0, gt=0, le=24 * 365)
+    """hours that a completed backup may be missing from a copy before that is red"""
+    convault_copy_workers: int = Field(default=4, ge=1, le=32)
+    """objects on their way into a copy at the same time"""
+
     convault_keep_last: int | None = None
     """the rules of a clean-up that brings none of its own (`convault.retention.policy`)"""
     convault_keep_hourly: int | None = None
@@ -172,11 +196,17 @@ class Settings(BaseSettings):
             raise ValueError("not an address such as https://hc-ping.com/your-uuid")
         return value if url else None
 
-    @field_validator("convault_store_quota")
+    @field_validator("convault_store_quota", "convault_upload_limit")
     @classmethod
     def _quota(cls, value: str | None) -> str | None:
         if value:
             parse_quota(value)
+        return value
+
+    @field_validator("convault_pause")
+    @classmethod
+    def _pause(cls, value: str) -> str:
+        parse_pause(value)
         return value
 
     @field_validator("convault_timezone", mode="before")
@@ -230,6 +260,16 @@ class Settings(BaseSettings):
     def store_quota(self) -> int | None:
         """CONVAULT_STORE_QUOTA in bytes; None when it is not set."""
         return parse_quota(self.convault_store_quota) if self.convault_store_quota else None
+
+    @cached_property
+    def upload_limit(self) -> int | None:
+        """CONVAULT_UPLOAD_LIMIT in bytes a second; None when it is not set."""
+        return parse_quota(self.convault_upload_limit) if self.convault_upload_limit else None
+
+    @cached_property
+    def pause(self) -> tuple[Window, ...]:
+        """CONVAULT_PAUSE, read."""
+        return parse_pause(self.convault_pause)
 
     @cached_property
     def relations(self) -> tuple[DeclaredRelation, ...]:
@@ -328,6 +368,34 @@ class Settings(BaseSettings):
             )
         return self.convault_store_url
 
+    @property
+    def copy_late(self) -> timedelta:
+        """CONVAULT_COPY_LATE."""
+        return timedelta(hours=self.convault_copy_late)
+
+    @property
+    def store_names(self) -> tuple[str, ...]:
+        """The NAMEs of CONVAULT_STORE_<NAME>_URL, in lower case."""
+        return tuple(sorted(named_stores()))
+
+    def named_store_url(self, name: str) -> str:
+        """CONVAULT_STORE_<NAME>_URL; NotFoundError when it is not set."""
+        known = named_stores()
+        url = known.get(name.lower().replace("_", "-"))
+        if url is None:
+            variable = f"CONVAULT_STORE_{name.upper().replace('-', '_')}_URL"
+            named = f" There are: {', '.join(sorted(known))}." if known else ""
+            raise NotFoundError(
+                f"There is no store {name!r}: set {variable} in the environment or .env.{named}",
+                store=name,
+            )
+        return url
+
+    def copy_rules(self, name: str) -> str | None:
+        """CONVAULT_STORE_<NAME>_KEEP: rules of that copy's own, as `replication.rules` reads them;
+        None where there are none, and deletions follow."""
+        return environment(f"CONVAULT_STORE_{name.upper().replace('-', '_')}_KEEP") or None
+
     def target_url(self, name: str) -> str:
         """CONVAULT_TARGET_<NAME>_URL; NotFoundError when it is not set."""
         variable = f"CONVAULT_TARGET_{name.upper().replace('-', '_')}_URL"
@@ -364,8 +432,28 @@ def listed(text: str) -> tuple[str, ...]:
 
 
 def environment(variable: str) -> str | None:
-    """A variable that is not a field of Settings, from the environment or `.env`."""
+    """A variable that is not a field of Settings, from the environment or `.env`; while a store is
+    opened that has variables of its own, only its own of the same kind (`AWS_...`)."""
+    name, kind = _store.get(), variable.partition("_")[0]
+    if name is not None:
+        file = _env_file()
+        prefix = f"CONVAULT_STORE_{name.upper().replace('-', '_')}_"
+        if any(known.startswith(f"{prefix}{kind}_") for known in (*os.environ, *file)):
+            return os.environ.get(prefix + variable) or file.get(prefix + variable)
     return os.environ.get(variable) or _env_file().get(variable)
+
+
+@contextmanager
+def own_variables(url: str) -> Iterator[None]:
+    """Where `url` is a CONVAULT_STORE_<NAME>_URL, variables in the block are that store's own
+    (CONVAULT_STORE_<NAME>_AWS_ACCESS_KEY_ID, ..._SUPABASE_URL), if it has any: two providers have
+    two keys."""
+    name = next((name for name, known in named_stores().items() if known == url), None)
+    token = _store.set(name)
+    try:
+        yield
+    finally:
+        _store.reset(token)
 
 
 def named_stores() -> dict[str, str]:
@@ -373,7 +461,11 @@ def named_stores() -> dict[str, str]:
     repository. They hold no credentials."""
     found = {**_env_file(), **os.environ}
     matches = ((_NAMED_STORE.fullmatch(variable), url) for variable, url in found.items())
-    return {match[1].lower().replace("_", "-"): url for match, url in matches if match and url}
+    return {
+        match[1].lower().replace("_", "-"): url
+        for match, url in matches
+        if match and url and not match[1].endswith(_OF_A_STORE)
+    }
 
 
 def parse_table(text: str) -> TableName:

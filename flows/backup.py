@@ -6,9 +6,11 @@ from prefect import flow
 
 from convault.catalog import BackupRecord
 from convault.models import BackupOptions
+from convault.settings import load_settings
 from flows.artifacts import progress_shown, publish
 from flows.chunks import carry_all, carry_late
 from flows.cluster import carry_away_all
+from flows.pausing import wait_for_end_of_pause
 from flows.running import Run
 from flows.slots import one_backup_per_slot
 from flows.stopping import finished_first
@@ -37,6 +39,7 @@ def backup(
     each time that a schedule comes due. Raises
     ConvaultError only; the row then says `failed`, and nothing that was stored before is touched.
     """
+    wait_for_end_of_pause(load_settings())
     run = Run(backup_id, options)
     settings, tally = run.settings, run.tally
     with run.recorded(), progress_shown():
@@ -61,7 +64,7 @@ def backup(
                     tally.plan(plan.chunks, plan.taking)
                     work = Work(
                         snapshot.content, repository, options, settings.convault_part_bytes, tally,
-                        run.encryptor,
+                        run.encryptor, run.deadline,
                     )  # fmt: skip
                     if settings.convault_task_runner == "dask":
                         parts = carry_away_all(plan.chunks, snapshot.content, work, settings)

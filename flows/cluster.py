@@ -51,6 +51,7 @@ def carry_away_all(
                     delivered = _result(future)
                     _take(running.pop(future), delivered, work)
                     parts += delivered.receipt.parts
+                work.check()
                 if not done:
                     staffed.check()
                     time.sleep(_LOOK)

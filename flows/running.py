@@ -21,6 +21,7 @@ from convault.adoption import require_ours
 from convault.catalog import BackupRecord, BackupStatus, Catalog, Lease, open_catalog
 from convault.cluster import require_cluster
 from convault.commit import record_failure
+from convault.deadline import Deadline
 from convault.encryption import Encryptor
 from convault.errors import ConvaultError, LeaseLost, SnapshotLost, SourceUnavailable
 from convault.files.wanted import FilesWanted
@@ -72,6 +73,7 @@ class Run:
         self.tally = Tally()
         self.record: BackupRecord | None = None
         self.settings = load_settings()
+        self.deadline = Deadline(self.settings.convault_max_hours)
         self.catalog: Load[Catalog] = Load("catalog", open_catalog(self.settings.catalog_url()))
         self.backup_id = backup_id or backup_of_slot(self.catalog.content)
         self.lease: Load[Lease]
@@ -99,7 +101,10 @@ class Run:
         self.lease = begin(
             self.catalog, self.options, self.backup_id, UUID(flow_run_id) if flow_run_id else None
         )
-        with self.lease.content:
+        held = self.lease.content
+        # What is recorded is recorded in time; that it was not is recorded all the same.
+        self.lease = Load(str(self.lease), self.deadline.limiting(held))
+        with held:
             try:
                 self._installation = open_installation(self.settings)
                 self.installation.repository.require_current()
@@ -111,7 +116,7 @@ class Run:
             except BaseException as error:
                 if self.record is None:
                     with finished_first():  # who told us to stop may tell it twice
-                        self._fail(error)
+                        self._fail(error, held)
                 if self.record is None or not isinstance(error, Exception):
                     raise
         if self.record is not None:
@@ -123,7 +128,11 @@ class Run:
         most MAX_REPLANS times; nothing of that snapshot may be used afterwards."""
         try:
             yield
-        except SnapshotLost:
+        except ConvaultError as error:
+            if self.deadline.expired and not isinstance(error, LeaseLost):
+                raise self.deadline.error() from None
+            if not isinstance(error, SnapshotLost):
+                raise
             if self.tally.replans == MAX_REPLANS:
                 raise
             self.tally.replans += 1
@@ -152,6 +161,7 @@ class Run:
             self.tally.see(taken)
             for warning in taken.warnings:
                 get_run_logger().warning("%s", warning)
+            stack.enter_context(self.deadline.letting_go(taken.let_go))
             yield Load(f"snapshot {taken.facts.snapshot}", taken)
 
     def see_again(self, snapshot: Snapshot) -> None:
@@ -208,13 +218,13 @@ class Run:
         wanted = self.installation.files(self.options)
         if wanted is not None:
             self.files_wanted = Load("files", wanted)
-            work = FileWork(wanted, self.installation, self.encryptor)
+            work = FileWork(wanted, self.installation, self.encryptor, self.deadline.check)
             self.file_work = Load("files", work)
         for warning in unsecured(self.installation, self.encryptor):
             self.tally.warn(warning)
             get_run_logger().warning("%s", warning)
 
-    def _fail(self, error: BaseException) -> None:
+    def _fail(self, error: BaseException, held: Lease) -> None:
         """Say so in the row; or, when the manifest was written after all, that it is complete."""
         if isinstance(error, LeaseLost):
             return  # the row is somebody else's now
@@ -222,7 +232,7 @@ class Run:
         metrics = {**self.tally.metrics(), "error_code": code_of(error)}
         catalog = self.catalog.content
         try:
-            self.lease.content.check()
+            held.check()
             if self._installation is None:
                 row = catalog.update(
                     self.backup_id, status=BackupStatus.FAILED, error=message, metrics=metrics

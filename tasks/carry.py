@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from prefect import task
 
 from convault.belonging import belonging
+from convault.deadline import Deadline
 from convault.encryption import Encryptor
 from convault.errors import ConvaultError
 from convault.index import key_column
@@ -40,6 +41,7 @@ class Work:
         part_bytes: int,
         tally: Tally,
         encryptor: Encryptor | None = None,
+        deadline: Deadline | None = None,
     ) -> None:
         """`part_bytes`: plain bytes of a part at most."""
         self.rows = rows
@@ -49,6 +51,7 @@ class Work:
         self.piece_bytes = piece_bytes(part_bytes)
         self.tally = tally
         self.encryptor = encryptor
+        self._deadline = deadline
         self._stopped = threading.Event()
 
     def stop(self) -> None:
@@ -56,7 +59,9 @@ class Work:
         self._stopped.set()
 
     def check(self) -> None:
-        """ConvaultError after `stop`."""
+        """ConvaultError after `stop`; RunTooLong when the run has taken too long."""
+        if self._deadline is not None:
+            self._deadline.check()
         if self._stopped.is_set():
             raise ConvaultError("Stopped, because the run is ending: see what failed before.")
 

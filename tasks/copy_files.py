@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from prefect import task
 
 from convault.catalog.base import BackupStatus
 from convault.encryption import Encryptor
 from convault.files import gathering
-from convault.files.copying import Copier
+from convault.files.copying import Copied, Copier
 from convault.files.held import held_of
 from convault.files.outcomes import FileReceipts, counted, receipts, require_enough
 from convault.files.references import References
@@ -27,9 +29,15 @@ class FileWork:
     again under another snapshot."""
 
     def __init__(
-        self, wanted: FilesWanted, installation: Installation, encryptor: Encryptor | None
+        self,
+        wanted: FilesWanted,
+        installation: Installation,
+        encryptor: Encryptor | None,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
+        """`check` is called after each file, and ends the copying by an error."""
         self.wanted = wanted
+        self.check = check
         self.storage = wanted.storage()
         self._installation = installation
         self._encryptor = encryptor
@@ -72,7 +80,12 @@ def _copied(found: References, doing: FileWork, tally: Tally) -> FileReceipts:
     for address in wanted:
         if address in copier.done:
             tally.add_file(copier.done[address])
-    copied = copier.copy_all(wanted, doing.wanted.workers, tally.add_file)
+
+    def told(file: Copied) -> None:
+        tally.add_file(file)
+        doing.check()
+
+    copied = copier.copy_all(wanted, doing.wanted.workers, told)
     made = receipts(
         found,
         {address: file.entry for address, file in copied.items()},

@@ -1,4 +1,4 @@
-"""`/api/communication/backups`: delete a backup, clean up, and see who did what."""
+"""`/api/communication/backups`: clean up, and see who did what."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from api.problems import (
 )
 from api.routes.context import CLOSED, PREFIX, STORED, catalog_of, settings_of
 from api.routes.examples import RECORD, shown
-from convault.catalog.base import AuditEntry, BackupRecord, Catalog
-from convault.errors import NotFoundError, PolicyError, RemovalRefused
+from convault.catalog.base import AuditEntry, Catalog
+from convault.errors import PolicyError
 from convault.installation import open_installation
-from convault.retention import cleaning, operating
+from convault.retention import cleaning
 from convault.retention.audited import Actor
 from convault.retention.configured import policy_of
 from convault.settings import Settings
@@ -164,24 +164,3 @@ def audit(
 ) -> list[AuditEntry]:
     """Deletions, clean-ups with the reason of each decision, pins, sweeps, adoptions."""
     return list(catalog.audited(limit))
-
-
-@router.delete(
-    "/{backup_id}",
-    summary="Move a backup to the trash",
-    responses={
-        **shown(200, {**RECORD, "status": "deleted"}),
-        **documented(NotFoundError, "There is no such backup: `convault list` shows them."),
-        **documented(RemovalRefused, "The backup is the last good one of its group, so it stays."),
-        **documented(InvalidRequest, "backup_id: Input should be a valid UUID."),
-    },
-)
-def delete_backup(
-    backup_id: UUID,
-    settings: Annotated[Settings, Depends(settings_of)],
-    who: Annotated[Caller, Security(caller, scopes=[Scope.DELETE])],
-) -> BackupRecord:
-    """It can be taken back with `convault undelete` for CONVAULT_TRASH_DAYS days."""
-    installation = open_installation(settings)
-    actor = Actor(who.name, "api")
-    return operating.delete(installation.repository, installation.catalog, backup_id, actor)

@@ -23,6 +23,7 @@ from api.problems import (
 )
 from api.routes.context import CLOSED, PREFIX, actor_of, catalog_of, settings_of
 from api.routes.examples import RECORD, shown
+from api.stopping import AT_WORK, stop
 from convault.catalog.base import BackupRecord, BackupStatus, Catalog
 from convault.doctor import address
 from convault.errors import BusyError, NotFoundError, OptionsError, PrefectUnavailable
@@ -32,7 +33,7 @@ from convault.restore.options import Mode
 from convault.retention.audited import Actor, audited
 from convault.settings import Settings
 from convault.verification.reading import Subset
-from deployments import cancel, start_drill, start_restore, start_verify
+from deployments import start_drill, start_restore, start_verify
 
 
 class _Body(BaseModel):
@@ -226,26 +227,12 @@ def cancel_backup(
 
 def _cancelled(catalog: Catalog, backup_id: UUID) -> BackupRecord:
     record = catalog.get(backup_id)
-    if record.status not in {BackupStatus.PENDING, BackupStatus.PROCESSING}:
+    if record.status not in AT_WORK:
         raise BusyError(
             f"Backup {backup_id} is {record.status}: there is nothing to cancel.",
             backup=backup_id,
         )
-    stopped = False
-    if record.flow_run_id is not None:
-        with impatient():
-            stopped = cancel(record.flow_run_id)
-    if record.status is BackupStatus.PROCESSING:
-        if not stopped:
-            raise BusyError(
-                f"Backup {backup_id} is made by a run that Prefect does not know or calls over. "
-                "A command line is stopped with Ctrl-C; a run that died is called failed by the "
-                "next backup.",
-                backup=backup_id,
-            )
-        return record
-    failed = {"status": BackupStatus.FAILED, "error": "Cancelled before it started."}
-    return catalog.replace(record, **failed) or catalog.get(backup_id)
+    return stop(record, catalog)
 
 
 def _require_allowed(settings: Settings, asked: RestoreBody) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
@@ -68,6 +68,8 @@ class BackupRecord(BaseModel):
     """since when its rows count as usual, though a table shrank"""
     requested_by: str | None = None
     """API key or user that asked for it; None for a schedule or the command line"""
+    purged_at: datetime | None = None
+    """when it was erased on demand, which copies have to follow"""
 
 
 class Query(BaseModel):
@@ -118,6 +120,39 @@ class Recipient(BaseModel):
         return self.retired_at is None
 
 
+class Held(BaseModel):
+    """What a copy of the repository has of one backup."""
+
+    model_config = ConfigDict(frozen=True)
+
+    state: Literal["held", "arriving", "trashed", "passed over"]
+    """arriving: on its way, so that some of it may be there; passed over: the copy's own rules do
+    not keep it, and nothing of it is there"""
+    revision: int = 1
+    """of its manifest"""
+
+
+class CopyRecord(BaseModel):
+    """A row of `backup_copies`: a copy of the repository, as the last run left it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: UUID
+    repository_id: UUID
+    name: str
+    """of CONVAULT_STORE_<NAME>_URL, in lower case"""
+    url: str
+    """where it is, without credentials"""
+    mirror: bool = True
+    """whether it has no rules of its own, so that deletions follow"""
+    contents: dict[UUID, Held] = {}
+    started_at: datetime | None = None
+    succeeded_at: datetime | None = None
+    """when a run last came to its end and nothing was left to be done"""
+    error: str | None = None
+    """how the last run failed; None where it did not, or is at work"""
+
+
 class AuditEntry(BaseModel):
     """A row of `backup_audit`: who did what, from where, and how it ended."""
 
@@ -130,8 +165,8 @@ class AuditEntry(BaseModel):
     origin: str
     """`cli`, `flow`, or `api` and the address of who called it"""
     action: str
-    """delete, undelete, purge, pin, unpin, acknowledge, retain, sweep, adopt; over the API also
-    backup, link, restore, verify, drill, cancel, schedule, init"""
+    """delete, undelete, purge, pin, unpin, acknowledge, retain, sweep, adopt, copy; over the API
+    also backup, link, restore, verify, drill, cancel, schedule, init"""
     backup_id: UUID | None = None
     result: str
     """`done`, or the code of an error"""
@@ -280,6 +315,12 @@ class Catalog(Protocol):
 
     def delete_schedule(self, schedule_id: UUID) -> None:
         """Remove the row, if there is one."""
+
+    def copies(self, repository_id: UUID) -> Sequence[CopyRecord]:
+        """The copies of a repository, by name."""
+
+    def save_copy(self, copy: CopyRecord) -> None:
+        """Insert the row, or set what it says where its id is there."""
 
     def recipients(self) -> Sequence[Recipient]:
         """Everybody to whom backups are, or were, encrypted, in the order they were added."""

@@ -15,6 +15,7 @@ from psycopg.types.json import Jsonb
 
 from convault.catalog import (
     audit,
+    copies,
     incidents,
     leases,
     migrations,
@@ -27,6 +28,7 @@ from convault.catalog.base import (
     AuditEntry,
     BackupRecord,
     BackupStatus,
+    CopyRecord,
     Lease,
     Page,
     Query,
@@ -241,6 +243,16 @@ class PostgresCatalog:
     def delete_schedule(self, schedule_id: UUID) -> None:
         """Gone afterwards."""
         self._do(lambda c: schedules.delete(c, schedule_id))
+
+    # Copies
+
+    def copies(self, repository_id: UUID) -> Sequence[CopyRecord]:
+        """By name."""
+        return self._do(lambda c: copies.select(c, repository_id))
+
+    def save_copy(self, copy: CopyRecord) -> None:
+        """There afterwards, as it says."""
+        self._do(lambda c: copies.save(c, copy))
 
     # Incidents
 

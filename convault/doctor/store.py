@@ -8,7 +8,8 @@ from uuid import UUID
 
 from convault.catalog import Catalog
 from convault.catalog.base import BackupRecord
-from convault.doctor import api, clocks, elsewhere, repository, space
+from convault.copies import lags
+from convault.doctor import api, clocks, copies, elsewhere, repository, space
 from convault.doctor.elsewhere import Copy, Home
 from convault.doctor.finding import Finding, not_checked, reported
 from convault.doctor.lately import last_good
@@ -49,12 +50,26 @@ def examine(
 
 
 def examine_copies(settings: Settings, catalog: Catalog | None) -> list[Finding]:
-    """Whether a copy of the backups lies apart from what they are of."""
+    """Whether a copy of the backups lies apart from what they are of, and what each lacks."""
     findings: list[Finding] = []
     with reported(elsewhere.NAME, findings):
         newest = None if catalog is None else last_good(catalog)
         findings.append(_elsewhere(settings, newest))
+    with reported(copies.NAME, findings):
+        findings.append(_copies(settings, catalog))
     return findings
+
+
+def _copies(settings: Settings, catalog: Catalog | None) -> Finding:
+    """By what the catalog knows: a copy that cannot be reached is behind all the same."""
+    names = settings.store_names
+    repository_id = None if catalog is None or not names else catalog.repository_id()
+    if catalog is None or repository_id is None:
+        return not_checked(copies.NAME, "there is none, or the catalog cannot be asked")
+    known = catalog.copies(repository_id)
+    return copies.judge(
+        lags(names, known, catalog.list(), catalog.now(), repository_id, late=settings.copy_late)
+    )
 
 
 def _elsewhere(settings: Settings, newest: BackupRecord | None) -> Finding:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
+from convault.errors import ConfigurationError
 from convault.retention.policy import Policy
 from convault.settings import Settings
 
@@ -39,5 +40,18 @@ def trash_of(settings: Settings) -> timedelta:
 
 
 def grace_of(settings: Settings) -> timedelta:
-    """How long an object must have been unneeded before it is removed."""
-    return timedelta(hours=settings.convault_sweep_grace)
+    """How long an object must have been unneeded before it is removed. ConfigurationError."""
+    grace, longest = settings.convault_sweep_grace, settings.convault_max_hours
+    require_grace(timedelta(hours=grace), timedelta(hours=longest))
+    return timedelta(hours=grace)
+
+
+def require_grace(grace: timedelta, longest: timedelta) -> None:
+    """ConfigurationError for a grace period that a backup could outlast, which may take
+    `longest`."""
+    if grace < longest:
+        hours = longest.total_seconds() / 3600
+        raise ConfigurationError(
+            "CONVAULT_SWEEP_GRACE is shorter than the longest backup that CONVAULT_MAX_HOURS "
+            f"allows ({hours:g} h): what it stores could be swept away."
+        )

@@ -35,10 +35,21 @@ def survey(repository: Repository, catalog: Catalog, without: Collection[UUID] =
     """Read every manifest, list the store, and compare, as if the backups `without` were gone.
     SweepRefused when what is needed cannot be told for certain; StoreError, CatalogError."""
     now = catalog.now()
+    rows = {r.id: r for r in catalog.list() if r.repository_id == repository.repository_id}
+    return look(repository, now, rows, without)
+
+
+def look(
+    repository: Repository,
+    now: datetime,
+    rows: Mapping[UUID, BackupRecord],
+    without: Collection[UUID] = (),
+) -> Garbage:
+    """The same, where `rows` are what is known of the backups that should be there, and `now` is
+    the database's time."""
     why = disagreement(now, other_clocks(repository))
     if why is not None:
         raise SweepRefused(f"Nothing was removed: {why}.")
-    rows = {r.id: r for r in catalog.list() if r.repository_id == repository.repository_id}
     committed = {row.id: row.manifest_sha256 for row in rows.values()}
     revisions = {row.id: row.revision for row in rows.values()}
     # In this order: `convault.trash`. Manifests before objects: what they name was there before.

@@ -26,18 +26,25 @@ MAX_REASON = 500
 
 
 def delete(
-    repository: Repository, catalog: Catalog, backup_id: UUID, actor: Actor, *, force: bool = False
-) -> BackupRecord:
+    repository: Repository, catalog: Catalog, backup_id: UUID, actor: Actor, *, force: bool = False,
+    unpin: bool = False,
+) -> BackupRecord:  # fmt: skip
     """Move a backup to the trash; the row as it is then. `force`: also the last good one of its
-    group. RemovalRefused, NotFoundError, NotAdopted, BusyError, StoreError, CatalogError."""
+    group; `unpin`: also a pinned one, which is pinned no more. RemovalRefused, NotFoundError,
+    NotAdopted, BusyError, StoreError, CatalogError."""
     with audited(catalog, actor, "delete", backup_id) as note:
         require_ours(repository, catalog)
         row = catalog.get(backup_id)
         if row.status is BackupStatus.DELETED:
             note.detail = "it was deleted already"
             return row
-        require_removable(repository, catalog, row, force=force)
+        pinned = row.pinned if unpin else None
+        free = row if pinned is None else row.model_copy(update={"pinned": None})
+        require_removable(repository, catalog, free, force=force)
         note.detail = f"it was {row.status}" + (" (forced)" if force else "")
+        if pinned is not None:
+            note.detail += f"; it was pinned: {pinned}"
+            row = _changed(catalog, backup_id, pinned=None)
         with catalog.guard(repository.repository_id) as guard:
             return discard(repository, catalog, row, guard.check)
 
@@ -54,12 +61,15 @@ def discard(
     return catalog.get(row.id)
 
 
-def mark_deleted(catalog: Catalog, backup_id: UUID) -> None:
+def mark_deleted(catalog: Catalog, backup_id: UUID, *, purged: bool = False) -> None:
     """Let the row say so, if there is one and it does not: also before a manifest leaves the trash,
-    whose deletion was killed before it came to the row. CatalogUnavailable."""
+    whose deletion was killed before it came to the row. `purged`: and that it is to be erased
+    everywhere, which copies follow. CatalogUnavailable."""
     try:
         if catalog.get(backup_id).status is not BackupStatus.DELETED:
             _changed(catalog, backup_id, status=BackupStatus.DELETED, deleted_at=catalog.now())
+        if purged:
+            _changed(catalog, backup_id, purged_at=catalog.now())
     except NotFoundError:
         return  # the catalog was made anew
 

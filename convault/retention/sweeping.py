@@ -9,7 +9,7 @@ catalog.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -18,18 +18,17 @@ from uuid import UUID
 
 from convault import layout
 from convault.adoption import require_ours
-from convault.catalog.base import AuditEntry, Catalog, Guard
-from convault.errors import ConfigurationError, NotFoundError, ObjectMissing, RepositoryError
+from convault.catalog.base import AuditEntry, BackupRecord, BackupStatus, Catalog, Guard
+from convault.errors import NotFoundError, ObjectMissing, RepositoryError
 from convault.progress import report
 from convault.repository import Repository
 from convault.retention import marks
 from convault.retention.audited import Actor, audited
+from convault.retention.clocks import MOST
 from convault.retention.garbage import Garbage, survey
 from convault.retention.operating import mark_deleted
 from convault.trash import trashed
 
-LONGEST_BACKUP = timedelta(hours=6)
-"""that is allowed; a grace period is never shorter"""
 _BATCH = 200
 """objects removed between two proofs that the lock is held"""
 _PHASE_SECONDS = 300.0
@@ -63,15 +62,6 @@ class Swept:
         }
 
 
-def require_grace(grace: timedelta) -> None:
-    """ConfigurationError for a grace period that a backup could outlast."""
-    if grace < LONGEST_BACKUP:
-        raise ConfigurationError(
-            f"CONVAULT_SWEEP_GRACE is shorter than the longest backup that is allowed "
-            f"({LONGEST_BACKUP.total_seconds() / 3600:g} h): what it stores could be swept away."
-        )
-
-
 def sweep(
     repository: Repository,
     catalog: Catalog,
@@ -89,32 +79,66 @@ def sweep(
         require_ours(repository, catalog)
         with catalog.guard(repository.repository_id, alone=True) as guard:
             repository.require_same_writer()
-            garbage = survey(repository, catalog)
-            expired = _expired(repository, catalog, garbage.now, trash)
-            if not dry_run:
-                _empty(repository, catalog, guard, expired, actor)
-                if expired:
-                    garbage = survey(repository, catalog)
-            marked = marks.renewed(marks.read(repository), garbage)
-            due = marks.due(marked, garbage.now, grace)
-            done: Sequence[str] = due
-            if not dry_run:
-                marks.write(repository, marked)
-                done = remove(repository, guard, due)
-                _remove_probes(repository, garbage)
-        found = Swept(
-            dry_run,
-            tuple(expired),
-            len(marked) - len(due),
-            len(done),
-            sum(garbage.listing[key].size for key in done),
-            len(due) - len(done),
-        )
+            found = sweep_alone(
+                repository,
+                guard,
+                lambda: survey(repository, catalog),
+                {row.id: row for row in catalog.list()},
+                lambda expired: _forget(catalog, expired),
+                grace=grace,
+                trash=trash,
+                dry_run=dry_run,
+            )
+        for backup_id in () if dry_run else found.expired:
+            catalog.audit(
+                AuditEntry(
+                    actor=actor.name, origin=actor.origin, action="purge", backup_id=backup_id,
+                    result="done", detail="its time in the trash was over",
+                )
+            )  # fmt: skip
         note.detail = (
             f"{'would remove' if dry_run else 'removed'} {found.removed} objects of "
-            f"{found.removed_bytes} bytes, {found.marked} wait, {len(expired)} left the trash"
+            f"{found.removed_bytes} bytes, {found.marked} wait, {len(found.expired)} left the trash"
         )
         return found
+
+
+def sweep_alone(
+    repository: Repository,
+    guard: Guard,
+    look: Callable[[], Garbage],
+    rows: Mapping[UUID, BackupRecord],
+    forget: Callable[[Sequence[UUID]], None],
+    *,
+    grace: timedelta,
+    trash: timedelta,
+    dry_run: bool = False,
+) -> Swept:
+    """The sweep of a repository that `guard` keeps everybody else out of. `look` tells what is
+    garbage now; `rows` may keep backups in the trash for longer; `forget` is called before the
+    manifests of those that expired are removed. The errors of these, and StoreError."""
+    garbage = look()
+    expired = _expired(repository, rows, garbage.now, trash)
+    if not dry_run:
+        forget(expired)
+        _empty(repository, guard, expired)
+        if expired:
+            garbage = look()
+    marked = marks.renewed(marks.read(repository), garbage)
+    due = marks.due(marked, garbage.now, grace)
+    done: Sequence[str] = due
+    if not dry_run:
+        marks.write(repository, marked)
+        done = remove(repository, guard, due)
+        _remove_probes(repository, garbage)
+    return Swept(
+        dry_run,
+        tuple(expired),
+        len(marked) - len(due),
+        len(done),
+        sum(garbage.listing[key].size for key in done),
+        len(due) - len(done),
+    )
 
 
 def remove(repository: Repository, guard: Guard, keys: Sequence[str]) -> Sequence[str]:
@@ -132,11 +156,10 @@ def remove(repository: Repository, guard: Guard, keys: Sequence[str]) -> Sequenc
 
 
 def _expired(
-    repository: Repository, catalog: Catalog, now: datetime, trash: timedelta
+    repository: Repository, rows: Mapping[UUID, BackupRecord], now: datetime, trash: timedelta
 ) -> list[UUID]:
     """Backups whose time in the trash is over, by the later of the two clocks that tell when they
     came there; not those that are pinned, or exist."""
-    rows = {row.id: row for row in catalog.list()}
     there = set(repository.backup_ids())
     found = []
     for backup_id, since in trashed(repository).items():
@@ -149,25 +172,19 @@ def _expired(
     return sorted(found)
 
 
-def _empty(
-    repository: Repository, catalog: Catalog, guard: Guard, expired: Sequence[UUID], actor: Actor
-) -> None:
+def _empty(repository: Repository, guard: Guard, expired: Sequence[UUID]) -> None:
     """Remove their manifests for good, and copies in the trash of backups that were taken back."""
     there = set(repository.backup_ids())
     taken_back = [backup_id for backup_id in trashed(repository) if backup_id in there]
-    for backup_id in expired:
-        mark_deleted(catalog, backup_id)
     for backup_id in [*taken_back, *expired]:
         guard.check()
         repository.store.delete(layout.trash_key(backup_id))
     repository.store.flush()
+
+
+def _forget(catalog: Catalog, expired: Sequence[UUID]) -> None:
     for backup_id in expired:
-        catalog.audit(
-            AuditEntry(
-                actor=actor.name, origin=actor.origin, action="purge", backup_id=backup_id,
-                result="done", detail="its time in the trash was over",
-            )
-        )  # fmt: skip
+        mark_deleted(catalog, backup_id)
 
 
 def _remove_probes(repository: Repository, garbage: Garbage) -> None:
@@ -204,35 +221,60 @@ def purge(repository: Repository, catalog: Catalog, backup_id: UUID, actor: Acto
     """Erase a deleted backup at once: its manifests, then every object that only it names, damaged
     copies of them too. Killed after the manifests, what is left is garbage for the next sweeps.
 
+    Of a run that failed, which has no manifest, what nothing names and was stored since it began.
     NotFoundError when it is not in the trash; SweepRefused, NotAdopted, BusyError, LeaseLost,
     StoreError, CatalogError."""
     with audited(catalog, actor, "purge", backup_id) as note:
         require_ours(repository, catalog)
         with catalog.guard(repository.repository_id, alone=True) as guard:
             repository.require_same_writer()
-            named = _named(repository, backup_id)
+            begun = _begun(catalog, backup_id)
+            named = set() if begun else named_by(repository, backup_id)
             garbage = survey(repository, catalog, without=[backup_id])
-            mark_deleted(catalog, backup_id)
-            guard.check()
-            repository.store.delete(layout.trash_key(backup_id))
-            repository.store.flush()
-            alone = sorted(key for key in garbage.unneeded if _is_of(key, backup_id, named))
-            copies = [
-                key for key in garbage.listing for mine in alone
-                if key.startswith(f"{layout.DAMAGED}{mine}/")
-            ]  # fmt: skip
-            done = remove(repository, guard, [*alone, *copies])
-        note.detail = f"erased {len(done)} objects and the manifest"
-        return Purged(
-            backup_id,
-            repository.store.url,
-            (layout.trash_key(backup_id), *done),
-            sum(garbage.listing[key].size for key in done),
-            tuple(sorted(named & garbage.listing.keys() - set(done))),
-        )
+            if begun:
+                named = {k for k in garbage.unneeded if garbage.listing[k].modified >= begun}
+            mark_deleted(catalog, backup_id, purged=True)
+            erased = erase(repository, guard, garbage, backup_id, named)
+        note.detail = f"erased {len(erased.erased) - 1} objects and the manifest"
+        return erased
 
 
-def _named(repository: Repository, backup_id: UUID) -> set[str]:
+def erase(
+    repository: Repository, guard: Guard, garbage: Garbage, backup_id: UUID, named: set[str]
+) -> Purged:
+    """Remove a backup's manifest from the trash, and then every object that only it names;
+    `garbage` was looked for as if it were gone, `named` is what its manifests name. LeaseLost,
+    StoreError."""
+    guard.check()
+    repository.store.delete(layout.trash_key(backup_id))
+    repository.store.flush()
+    alone = sorted(key for key in garbage.unneeded if _is_of(key, backup_id, named))
+    copies = [
+        key for key in garbage.listing for mine in alone
+        if key.startswith(f"{layout.DAMAGED}{mine}/")
+    ]  # fmt: skip
+    done = remove(repository, guard, [*alone, *copies])
+    return Purged(
+        backup_id,
+        repository.store.url,
+        (layout.trash_key(backup_id), *done),
+        sum(garbage.listing[key].size for key in done),
+        tuple(sorted(named & garbage.listing.keys() - set(done))),
+    )
+
+
+def _begun(catalog: Catalog, backup_id: UUID) -> datetime | None:
+    """When a run began that failed, and whose row is deleted; None for a backup that was complete.
+    A clock that is off by as much as a sweep allows is allowed for."""
+    try:
+        row = catalog.get(backup_id)
+    except NotFoundError:
+        return None
+    failed = row.status is BackupStatus.DELETED and row.completed_at is None
+    return (row.started_at or row.created_at) - MOST if failed else None
+
+
+def named_by(repository: Repository, backup_id: UUID) -> set[str]:
     """Keys that any revision of a deleted backup's manifest names."""
     if backup_id in repository.backup_ids() or backup_id not in trashed(repository):
         raise NotFoundError(

@@ -142,6 +142,10 @@ class Snapshot(Protocol):
     def check_alive(self) -> None:
         """SnapshotLost unless the connection that holds the snapshot still answers."""
 
+    def let_go(self) -> None:
+        """Have the server take back every lock and the snapshot, whatever is being read at the
+        moment: what is at work then ends with SnapshotLost. Any thread may call it."""
+
 
 @runtime_checkable
 class Source(Protocol):

@@ -79,13 +79,19 @@ class Size:
 class PostgresSource:
     """Implements `sources.base.Source`. Connects when a snapshot is asked for, not before."""
 
-    def __init__(self, url: str, *, scope: Scope, lock_timeout: float, readers: int = 1) -> None:
+    def __init__(
+        self, url: str, *, scope: Scope, lock_timeout: float, readers: int = 1,
+        connections: int | None = None,
+    ) -> None:  # fmt: skip
         """`lock_timeout` is in seconds. `readers` is how many threads will read at the same time;
-        more can, but somebody who waits for a table to be free keeps them from being opened."""
+        more can, but somebody who waits for a table to be free keeps them from being opened.
+        `connections` is how many there are at most, with the one that holds the snapshot; threads
+        wait for one another then."""
         self._url = url
         self._scope = scope
         self._lock_timeout = lock_timeout
-        self._readers = readers
+        self._most = None if connections is None else max(1, connections - 1)
+        self._readers = readers if self._most is None else min(readers, self._most)
 
     def check(self) -> None:
         """See `sources.base.Source`."""
@@ -141,6 +147,7 @@ class PostgresSource:
                     selected,
                     (*told, *consequences.warnings),
                     settling=lambda position: unsettled(self._url, position),
+                    url=self._url,
                 )
             finally:
                 readers.close()
@@ -160,6 +167,7 @@ class PostgresSource:
             lock_timeout=self._lock_timeout,
             check_exporter=lambda: answer(exporter),
             mask_key=self._scope.mask_key,
+            most=self._most,
         )
         try:
             readers.open(self._readers)
@@ -326,7 +334,7 @@ class PostgresSnapshot:
         outsiders: Sequence[Outsider], provenance: dict[TableName, Provenance], page_bytes: int,
         sizes: dict[TableName, Size], exporter: _Connection, readers: Readers,
         selected: Selected | None = None, consequences: Sequence[str] = (), *,
-        settling: Callable[[str], str],
+        settling: Callable[[str], str], url: str,
     ) -> None:  # fmt: skip
         self.facts = facts
         self.dataset = dataset
@@ -346,6 +354,8 @@ class PostgresSnapshot:
         self._readers = readers
         self._selected = selected
         self._settling = settling
+        self._url = url
+        (self._process,) = exporter.execute("SELECT pg_catalog.pg_backend_pid()").fetchone()  # type: ignore[misc]
 
     @property
     def page_bytes(self) -> int:
@@ -477,3 +487,17 @@ class PostgresSnapshot:
     def check_alive(self) -> None:
         """See `sources.base.Snapshot`."""
         answer(self._exporter)
+
+    def let_go(self) -> None:
+        """The sessions are ended from another one: these may be in the middle of a query, or of
+        waiting for whoever takes the rows. A server that cannot be reached ends them by itself."""
+        pids = [self._process, *self._readers.close_all()]
+        try:
+            with translated(), closing(connect(self._url)) as connection:
+                connection.execute(
+                    "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity"
+                    " WHERE pid = ANY (%s) AND usename = CURRENT_USER",
+                    [pids],
+                )
+        except SourceError:
+            return  # nobody answers: TCP's keepalives tell the server within minutes

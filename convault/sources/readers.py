@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
-from threading import Lock
+from contextlib import closing, contextmanager, nullcontext
+from threading import BoundedSemaphore, Lock
 from typing import Any
 
 import adbc_driver_manager as adbc
@@ -44,10 +44,11 @@ class Readers:
     def __init__(
         self, parameters: str, tables: Sequence[Table], *, snapshot: str, server_version: int,
         lock_timeout: float, check_exporter: Callable[[], None], mask_key: MaskKey | None = None,
+        most: int | None = None,
     ) -> None:  # fmt: skip
         """`parameters` as `session.connection_string` gives them; `lock_timeout` in seconds;
         `check_exporter` raises SnapshotLost when it is gone; `mask_key` where columns are
-        hashed."""
+        hashed; `most`: connections at the same time."""
         self._parameters = parameters
         self._tables = tables
         self._snapshot = snapshot
@@ -56,6 +57,9 @@ class Readers:
         self._check_exporter = check_exporter
         self._mask_key = mask_key
         self._idle: list[driver.Connection] = []
+        self._processes: dict[int, int] = {}
+        """of the server, by `id` of the connection"""
+        self._turns = nullcontext() if most is None else BoundedSemaphore(most)
         self._closed = False
         self._guard = Lock()
 
@@ -123,11 +127,27 @@ class Readers:
             self._closed = True
             idle, self._idle = self._idle, []
         for connection in idle:
-            _close(connection)
+            self._close(connection)
+
+    def _close(self, connection: driver.Connection) -> None:
+        with self._guard:
+            self._processes.pop(id(connection), None)
+        _close(connection)
+
+    def close_all(self) -> list[int]:
+        """Let nothing be borrowed any more, and leave the connections as they are: the processes
+        of the server that are behind them, for whoever ends these. Any thread may call it."""
+        with self._guard:
+            self._closed = True
+            return list(self._processes.values())
 
     @contextmanager
     def _borrowed(self, named: Sequence[Table], range_: Range) -> Iterator[driver.Connection]:
         """For a query that calls the `named` tables by their names."""
+        with self._turns:
+            yield from self._lent(named, range_)
+
+    def _lent(self, named: Sequence[Table], range_: Range) -> Iterator[driver.Connection]:
         connection = self._take(range_)
         intact = False
         try:
@@ -142,7 +162,7 @@ class Readers:
                 if keep:
                     self._idle.append(connection)
             if not keep:
-                _close(connection)
+                self._close(connection)
 
     def _take(self, range_: Range) -> driver.Connection:
         with self._guard:
@@ -171,9 +191,13 @@ class Readers:
                     cursor.execute(SETTINGS_QUERY, self._mask_key.pads())
                     cursor.fetchall()
                 self._lock(cursor)
+                cursor.execute("SELECT pg_catalog.pg_backend_pid()")
+                (process,) = cursor.fetchone()
         except BaseException:
             _close(connection)
             raise
+        with self._guard:
+            self._processes[id(connection)] = process
         return connection
 
     def _import_snapshot(self, cursor: Any) -> None:

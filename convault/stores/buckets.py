@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 from ipaddress import ip_address
+from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
@@ -21,6 +24,9 @@ from convault.stores.services import AZURE, GCS, S3, SERVICES, Service
 
 if TYPE_CHECKING:  # obstore has these for type checkers alone
     from obstore.store import ClientConfig, RetryConfig
+
+_opening = Lock()
+"""Nobody opens a store while another one's variables are hidden."""
 
 MAX_PREFIX = 256
 """characters; with the longest key it stays below the 1,024 bytes that S3 allows"""
@@ -84,7 +90,8 @@ def open_bucket(url: str, patience: Patience = Patience()) -> BucketStore:  # no
         },
     }
     try:
-        backend = _BACKENDS[service.scheme](address, endpoint, config, client, retry)
+        with _without(service, config):
+            backend = _BACKENDS[service.scheme](address, endpoint, config, client, retry)
     except (BaseError, ValueError, OSError):
         raise ConfigurationError(
             f"The credentials for {address.url} cannot be used. Check "
@@ -92,6 +99,21 @@ def open_bucket(url: str, patience: Patience = Patience()) -> BucketStore:  # no
             "can be read."
         ) from None
     return BucketStore(backend, address.url, service)
+
+
+@contextmanager
+def _without(service: Service, config: Mapping[str, Any]) -> Iterator[None]:
+    """Where a store has variables of its own, obstore does not find the first store's in the
+    environment: half of one key with half of another opens nothing, or the wrong thing."""
+    with _opening:
+        theirs = [v for v, name in service.variables.items() if name not in config]
+        # An endpoint is given to obstore where there is one.
+        hidden = {*theirs, *service.endpoint_variables} & os.environ.keys()
+        kept = {variable: os.environ.pop(variable) for variable in hidden}
+        try:
+            yield
+        finally:
+            os.environ.update(kept)
 
 
 def parse(url: str) -> Address:

@@ -10,6 +10,7 @@ from urllib.parse import quote, unquote
 from obstore.store import MemoryStore
 
 from convault.errors import ConfigurationError
+from convault.settings import own_variables
 from convault.stores.base import Store
 from convault.stores.buckets import open_bucket
 from convault.stores.folder import FolderStore
@@ -36,6 +37,11 @@ def open_store(url: str, *, create: bool = False) -> Store:
     the same name opens the same store again. ConfigurationError says what is wrong with a URL, and
     repeats nothing of it that could be a password.
     """
+    with own_variables(url):
+        return _open(url, create=create)
+
+
+def _open(url: str, *, create: bool) -> Store:
     if not url.isprintable():
         raise ConfigurationError(f"{_WANTED}; this one holds a character that no URL may hold.")
     scheme, separator, _ = url.partition("://")

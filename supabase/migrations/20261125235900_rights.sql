@@ -10,7 +10,7 @@ DECLARE
     tables CONSTANT text[] := ARRAY[
         'backups', 'backup_audit', 'backup_leases', 'backup_objects', 'backup_recipients', 'backup_repositories',
         'backup_schedules', 'backup_verify_turns', 'convault_migrations',
-        'backup_incidents'
+        'backup_copies', 'backup_incidents'
     ];
     hidden CONSTANT text[] := ARRAY['backup_audit', 'backup_leases', 'convault_migrations'];
     operator CONSTANT text := $condition$

@@ -121,6 +121,10 @@ def ready(
             waits = path.endswith("/cancel")
             status = BackupStatus.PENDING if waits else BackupStatus.COMPLETED
             path = path.replace("{backup_id}", str(backup(settings, catalog, status).id))
+        if path.endswith("/undelete"):
+            with client_of(urls[""]) as client:
+                gone = client.delete(path.removesuffix("/undelete"))
+            assert gone.status_code == 200, gone.text
         if row.path.endswith("/toggle") or "{schedule_id}" in path:
             with client_of(urls[""]) as client:
                 made = client.post(f"{PATH}/scheduler", json=NEW)

@@ -65,7 +65,7 @@ def test_a_backup_is_deleted_unless_it_must_stay(
     assert installation.catalog.get(new.backup_id).status is BackupStatus.COMPLETED
     entries = client.get(f"{PATH}/audit", params={"limit": 4}).json()
     assert {entry["result"] for entry in entries} == {"done", "removal-refused", "not-found"}
-    assert {(e["actor"], e["origin"]) for e in entries} == {("CONVAULT_API_KEY", "api")}
+    assert {(e["actor"], e["origin"]) for e in entries} == {("CONVAULT_API_KEY", "api 127.0.0.1")}
     assert entries[-1]["backup_id"] == str(old.backup_id)
     problem(client.get(f"{PATH}/audit", params={"limit": 0}), 422, "invalid-request")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
@@ -179,3 +181,29 @@ def test_without_a_prefect_server_it_is_503(
         problem(client.post(f"{path}/verify"), 503, "prefect-unavailable")
         problem(client.post(f"{PATH}/{waiting.id}/cancel"), 503, "prefect-unavailable")
     assert catalog.get(waiting.id).status is BackupStatus.PENDING
+
+
+def test_one_that_waits_or_runs_is_cancelled_before_it_is_deleted(
+    client: httpx.Client, prefect: SyncPrefectClient, catalog: Catalog
+) -> None:
+    waiting, working = client.post(PATH).json(), client.post(PATH).json()
+    assert client.delete(f"{PATH}/{waiting['id']}").json()["status"] == "deleted"
+    catalog.update(UUID(working["id"]), status=BackupStatus.PROCESSING)
+
+    def fails() -> None:
+        """As the run does once it hears that it shall stop."""
+        while prefect.read_flow_run(UUID(working["flow_run_id"])).state.type not in (  # type: ignore[union-attr]
+            StateType.CANCELLED, StateType.CANCELLING,
+        ):  # fmt: skip
+            time.sleep(0.05)
+        catalog.update(UUID(working["id"]), status=BackupStatus.FAILED, error="cancelled")
+
+    stopping = threading.Thread(target=fails)
+    stopping.start()
+    assert client.delete(f"{PATH}/{working['id']}").json()["status"] == "deleted"
+    stopping.join()
+    for row in (waiting, working):
+        run = prefect.read_flow_run(UUID(row["flow_run_id"]))
+        prefect.delete_flow_run(run.id)
+        assert run.state is not None
+        assert run.state.type in {StateType.CANCELLED, StateType.CANCELLING}

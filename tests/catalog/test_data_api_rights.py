@@ -20,7 +20,7 @@ import psycopg
 import pytest
 
 from convault.catalog import migrations
-from convault.catalog.base import AuditEntry, Catalog
+from convault.catalog.base import AuditEntry, Catalog, CopyRecord
 from convault.catalog.postgres import PostgresCatalog
 from convault.catalog.supabase import SupabaseCatalog
 from convault.incidents import Kind, Notice
@@ -32,8 +32,7 @@ pytestmark = pytest.mark.xdist_group("supabase")
 HIDDEN = ("backup_audit", "backup_leases", "convault_migrations")
 SEEN = (
     "backups", "backup_objects", "backup_recipients", "backup_repositories", "backup_schedules",
-    "backup_verify_turns",
-    "backup_incidents",
+    "backup_verify_turns", "backup_copies", "backup_incidents",
 )  # fmt: skip
 OPERATORS: list[dict[str, Any]] = [
     {"app_metadata": {"convault_role": "operator"}},
@@ -64,6 +63,7 @@ def fill(catalog: Catalog, url: str) -> None:
     catalog.record_read(repository_id, {"a": True})
     catalog.set_turn(repository_id, "", 3, 1)
     catalog.audit(AuditEntry(actor="me", origin="cli", action="pin", result="done"))
+    catalog.save_copy(CopyRecord(id=uuid4(), repository_id=repository_id, name="x", url="x"))
     catalog.open_incident(Notice(Kind.AGED, "", "x", "x"), catalog.now())
     catalog.begin(uuid4(), {}).__exit__(None, None, None)
     with psycopg.connect(url) as connection:

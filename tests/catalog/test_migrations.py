@@ -97,6 +97,7 @@ def test_the_table_has_the_columns_that_users_know_and_those_beside_them(
         "deleted_at": "timestamp with time zone",
         "pinned": "text",
         "acknowledged_at": "timestamp with time zone",
+        "purged_at": "timestamp with time zone",
         "revision": "integer",
     }
     assert set(found) == set(BackupRecord.model_fields)
@@ -180,7 +181,7 @@ def test_nobody_reads_the_tables_over_the_data_api(database: str, there: bool) -
     PostgresCatalog(database).migrate()
     tables = (
         "backups", "backup_objects", "backup_recipients", "backup_repositories",
-        "backup_verify_turns", "convault_migrations",
+        "backup_verify_turns", "backup_copies", "convault_migrations",
     )  # fmt: skip
     for table in tables:
         for role in ("anon", "authenticated", "public"):
@@ -198,7 +199,7 @@ def test_nobody_reads_the_tables_over_the_data_api(database: str, there: bool) -
         "SELECT count(*) FROM pg_class WHERE relrowsecurity AND relname IN"
         f" {tables} AND relnamespace = 'public'::regnamespace",
     )
-    assert secured == [(6,)]
+    assert secured == [(7,)]
 
 
 def test_many_at_once_apply_each_file_once(database: str) -> None:

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from convault import schedule
-from convault.catalog.base import AuditEntry, BackupStatus
+from convault.catalog.base import AuditEntry, BackupStatus, CopyRecord, Held
 from convault.catalog.postgres import PostgresCatalog
 from convault.errors import BusyError, CatalogError, EncryptionError, NotFoundError
 from tests.catalog.conftest import Kept
@@ -123,6 +123,25 @@ def test_schedules_stay_until_they_are_deleted(kept: Kept) -> None:
     for _ in range(2):
         kept.catalog.delete_schedule(made[0].id)
     assert [one.id for one in kept.catalog.schedules()] == [made[1].id]
+
+
+def test_what_a_copy_holds_is_remembered(kept: Kept, repository_id: UUID) -> None:
+    now, backup = kept.catalog.now(), uuid4()
+    near, far = (
+        CopyRecord(
+            id=uuid4(), repository_id=repository_id, name=name, url="file:///x", mirror=mirror
+        )
+        for name, mirror in (("near", True), ("far", False))
+    )
+    for one in (near, far):
+        kept.catalog.save_copy(one)
+    held = {backup: Held(state="held", revision=2), uuid4(): Held(state="passed over")}
+    far = far.model_copy(
+        update={"contents": held, "started_at": now, "succeeded_at": now, "error": "it's full"}
+    )
+    kept.catalog.save_copy(far)
+    assert list(kept.catalog.copies(repository_id)) == [far, near]
+    assert list(kept.catalog.copies(uuid4())) == []
 
 
 def test_one_init_at_a_time_whichever_way_it_comes(kept: Kept) -> None:

@@ -96,3 +96,15 @@ def test_a_channel_that_fails_shows_in_the_exit_status(
     ended = run("notify", CONVAULT_HOME="/dev/null/home")
     assert ended.status == ConfigurationError.exit_code
     assert "CONVAULT_HOME, which cannot be used" in ended.err
+
+
+def test_a_copy_that_never_ran_is_told_once(
+    run: InProcess, environment: dict[str, str], receiver: Receiver, tmp_path: Path
+) -> None:
+    for _ in range(2):
+        assert run(
+            "notify", **environment, CONVAULT_STORE_OFFSITE_URL=(tmp_path / "x").as_uri()
+        ).status == 0  # fmt: skip
+    assert receiver.titles == ["The copy offsite is behind"]
+    run("notify", CONVAULT_STORE_OFFSITE_URL="")
+    assert receiver.titles[1:] == ["Over: The copy offsite is behind"]

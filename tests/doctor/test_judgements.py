@@ -6,11 +6,13 @@ import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
-from convault.catalog.base import Recipient
-from convault.doctor import api, clocks, elsewhere, keys, runs, server, space
+from convault.catalog.base import BackupRecord, BackupStatus, CopyRecord, Recipient
+from convault.copies import lags
+from convault.doctor import api, clocks, copies, elsewhere, keys, runs, server, space
 from convault.doctor.address import Resolved
 from convault.doctor.api import Answered
 from convault.doctor.clocks import Clock
@@ -265,3 +267,21 @@ def assert_matches(words: str, text: str) -> None:
     state, _, said = words.partition(" .* ")
     assert text.startswith(f"{state.strip()} | "), text
     assert re.search(said, text, re.DOTALL), text
+
+
+def test_copies_are_red_when_they_are_behind_and_amber_when_they_were_never_made() -> None:
+    now, repository = datetime.now(UTC), uuid4()
+    record = CopyRecord(id=uuid4(), repository_id=repository, name="far", url="", succeeded_at=now)
+    row = BackupRecord(
+        id=uuid4(), status=BackupStatus.COMPLETED, options={}, repository_id=repository,
+        created_at=now - timedelta(days=2), updated_at=now,
+    )  # fmt: skip
+
+    def judged(rows: list[BackupRecord], *known: CopyRecord) -> str:
+        return told(copies.judge(lags(["far"], known, rows, now, repository)))
+
+    assert_matches("ok .* holds every backup", judged([], record))
+    assert_matches("red .* lacks 1 backups, the oldest for 48.0 h", judged([row], record))
+    assert_matches("amber .* never complete", judged([row]))
+    failed = record.model_copy(update={"error": "it is full"})
+    assert_matches("amber .* it is full", judged([], failed))

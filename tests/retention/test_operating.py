@@ -29,11 +29,17 @@ from convault.reconcile import ChangeKind, reconcile
 from convault.repository import Repository
 from convault.retention import marks
 from convault.retention.cleaning import apply, plan
+from convault.retention.configured import require_grace
 from convault.retention.operating import acknowledge, delete, pin, undelete, unpin
 from convault.retention.policy import Policy
-from convault.retention.sweeping import purge, require_grace
+from convault.retention.sweeping import purge
+from convault.retention.uncatalogued import sweep_without_catalog
 from convault.stores import open_store
+from convault.stores.base import ObjectInfo, Store
+from convault.trash import move_to_trash
 from convault.verification.verifying import survey
+from tests.cli.conftest import InProcess
+from tests.cli.conftest import run as run
 from tests.handmade import new_backup
 from tests.retention.conftest import NONE, WEEK, WHO, Vault, kept_contents
 
@@ -181,9 +187,10 @@ def test_two_phases_and_the_grace_between_them(vault: Vault) -> None:
     assert vault.sweep(grace=timedelta(hours=6)).removed == len(own)
     assert not own & vault.listed()
     assert vault.damage() == set()
-    require_grace(timedelta(hours=6))
+    longest = timedelta(hours=6)
+    require_grace(longest, longest)
     with pytest.raises(ConfigurationError, match="shorter than the longest backup"):
-        require_grace(timedelta(hours=5))
+        require_grace(timedelta(hours=5), longest)
 
 
 def test_a_sweep_that_cannot_be_certain_removes_nothing(
@@ -232,6 +239,70 @@ def test_a_sweep_that_cannot_be_certain_removes_nothing(
     trash.write_bytes(whole)
     assert vault.sweep().removed == 1
     assert orphan not in vault.listed()
+
+
+def test_nothing_goes_while_the_stores_clock_is_off(
+    vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time of the probe is what the file system says of it."""
+    made = vault.daily(3)
+    head = type(vault.repository.store).head
+
+    def late(self: Store, key: str) -> ObjectInfo:
+        if key.startswith(f"{layout.SWEEP}clock-"):
+            then = vault.catalog.now().timestamp() - 360
+            os.utime(vault.folder / key, (then, then))
+        return head(self, key)
+
+    monkeypatch.setattr(type(vault.repository.store), "head", late)
+    found = plan(vault.repository, vault.catalog, Policy(keep_last=1), ZONE, unattended=False)
+    assert found.going == ()
+    reasons = {d.backup.id: d.reason for d in found.decisions}
+    assert "the clock of the store is 360 s off" in reasons[made[2].backup_id]
+    with pytest.raises(SweepRefused, match="clock of the store"):
+        vault.sweep()
+    assert not any(key.startswith(layout.SWEEP) for key in vault.listed()), "no probe is left"
+
+
+def test_without_a_catalog_only_grace_decides(vault: Vault, run: InProcess) -> None:
+    kept, gone = vault.back_up(1), vault.back_up(2)
+    six, own = timedelta(hours=6), gone.objects().keys() - kept.objects().keys()
+    move_to_trash(vault.repository, gone.backup_id)
+    theirs = Repository.open(open_store(vault.folder.as_uri()))
+    with pytest.raises(ConfigurationError, match="shorter than the longest backup"):
+        sweep_without_catalog(theirs, grace=timedelta(hours=5), longest=six, trash=NONE)
+    # As an operator types it; whoever has a catalog is sent to it.
+    url, typed = vault.folder.as_uri(), str(theirs.repository_id)
+    short = run("sweep", "--from-store", url, CONVAULT_TRASH_DAYS="0", CONVAULT_MAX_HOURS="30")
+    assert short.status == ConfigurationError.exit_code
+    asked = run("sweep", "--from-store", url, CONVAULT_MAX_HOURS="6")
+    assert asked.status == NotAdopted.exit_code
+    assert typed in asked.err
+    first = run("sweep", "--from-store", url, "--repository", typed, "--json")
+    assert first.json["expired"] == [str(gone.backup_id)]
+    assert (first.json["removedObjects"], own <= vault.listed()) == (0, True)
+    other = run("sweep", "--from-store", url, "--repository", typed, DATABASE_URL=vault.url)
+    assert other.status == OptionsError.exit_code
+    # A backup that was at work when it was taken over is refused, also at the last moment.
+    late = new_backup(vault.repository, kept_contents(3), backup_id=uuid4())
+    with (
+        vault.catalog.begin(late.backup_id, late.options) as lease,
+        pytest.raises(NotAdopted, match="meanwhile"),
+    ):
+        commit(vault.repository, vault.catalog, lease, late, metrics={})
+    # Later, as if all that was marked and stored were so much older.
+    theirs = Repository.open(open_store(url))
+    marks.write(theirs, {k: t - timedelta(hours=7) for k, t in marks.read(theirs).items()})
+    then = vault.catalog.now().timestamp() - 7 * 3600
+    for key in own:
+        os.utime(vault.folder / key, (then, then))
+    assert sweep_without_catalog(theirs, grace=six, longest=six, trash=NONE).removed == len(own)
+    assert set(kept.objects()) <= vault.listed()
+    # Who adopts it again goes on; what this had marked counts for nothing.
+    assert adopt(Repository.open(theirs.store), vault.catalog)
+    with pytest.raises(LeaseLost, match="adopted"):
+        sweep_without_catalog(theirs, grace=six, longest=six, trash=NONE)
+    assert marks.read(Repository.open(theirs.store)) == {}
 
 
 def test_writers_share_and_who_removes_is_alone(vault: Vault) -> None:

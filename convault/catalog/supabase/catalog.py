@@ -18,6 +18,7 @@ from convault.catalog.base import (
     AuditEntry,
     BackupRecord,
     BackupStatus,
+    CopyRecord,
     Guard,
     Lease,
     Page,
@@ -283,6 +284,18 @@ class SupabaseCatalog:
                 self._api.client.from_("backup_schedules").delete().eq("id", schedule_id).execute()
             )
         )
+
+    # Copies
+
+    def copies(self, repository_id: UUID) -> Sequence[CopyRecord]:
+        """By name."""
+        columns, where = ",".join(CopyRecord.model_fields), {"repository_id": str(repository_id)}
+        rows = tables.by_key(self._api, "backup_copies", "id", columns, where)
+        return sorted(map(CopyRecord.model_validate, rows), key=lambda copy: copy.name)
+
+    def save_copy(self, copy: CopyRecord) -> None:
+        """There afterwards, as it says."""
+        self._upsert("backup_copies", copy.model_dump(mode="json"), "id")
 
     # Incidents
 

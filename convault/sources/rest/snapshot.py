@@ -193,6 +193,9 @@ class RestSnapshot:
     def check_alive(self) -> None:
         """Nothing is held that could be lost."""
 
+    def let_go(self) -> None:
+        """Nothing is held."""
+
     def read(self, range_: Range, *, skip_rows: int = 0) -> Iterator[pa.RecordBatch]:
         """See `sources.base.Snapshot`. After an error it goes on behind the last row that was
         handed over, by its key."""

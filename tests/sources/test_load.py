@@ -1,0 +1,116 @@
+"""What a backup costs its source while it runs: connections, locks, and who waits behind them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import psycopg
+import pytest
+
+from convault.errors import SnapshotLost
+from convault.scope import Scope
+from convault.sources.postgres import PostgresSource
+from tests.sources.reading import CONVERSATIONS, MESSAGES, TABLES, read, run, source, whole
+from tests.sources.test_lost_connections import LARGE, begun, processes
+
+LOCKS = """
+    SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+    WHERE a.application_name = 'convault' AND a.datname = current_database()
+      AND l.relation = 'messages'::regclass
+"""
+
+
+def test_everything_is_let_go_whatever_is_being_read(database: str) -> None:
+    run(database, LARGE)
+    with source(database, lock_timeout=0.5).snapshot() as snapshot:
+        batches, _ = begun(snapshot)  # in the middle of a result that nobody takes
+        assert run(database, LOCKS) != [(0,)]
+        begin = time.monotonic()
+        snapshot.let_go()
+        while run(database, LOCKS) != [(0,)]:
+            assert time.monotonic() < begin + 10
+        assert processes(database) == []
+        snapshot.let_go()  # twice is no harm
+        with pytest.raises(SnapshotLost):
+            list(batches)
+        # Nothing is begun anew by whoever did not hear of it.
+        with pytest.raises(SnapshotLost):
+            read(snapshot, whole(snapshot, "conversations"))
+        with pytest.raises(SnapshotLost):
+            snapshot.check_alive()
+
+
+def test_no_more_connections_than_are_allowed(database: str) -> None:
+    run(database, TABLES)
+    limited = PostgresSource(
+        database, scope=Scope(CONVERSATIONS, MESSAGES), lock_timeout=5, readers=6, connections=3
+    )
+    most, done = 0, threading.Event()
+
+    def watch() -> None:
+        nonlocal most
+        while not done.is_set():
+            most = max(most, len(processes(database)))
+
+    with limited.snapshot() as snapshot, ThreadPoolExecutor(9) as pool:
+        pool.submit(watch)
+        range_ = whole(snapshot, "messages")
+        found = list(pool.map(lambda _: len(read(snapshot, range_)), range(24)))
+        done.set()
+    assert len(set(found)) == 1
+    assert most == 3
+
+
+@contextmanager
+def migration(url: str, lock_timeout: str) -> Iterator[threading.Thread]:
+    """ALTER TABLE in a session of its own, until it is done or gives up."""
+
+    def alter() -> None:
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(f"SET lock_timeout = '{lock_timeout}'".encode())
+            try:
+                connection.execute("ALTER TABLE messages ADD COLUMN later text")
+            except psycopg.errors.LockNotAvailable:
+                return
+
+    thread = threading.Thread(target=alter)
+    thread.start()
+    deadline = time.monotonic() + 10
+    while run(url, "SELECT 1 FROM pg_locks WHERE NOT granted") == []:
+        assert time.monotonic() < deadline
+    yield thread
+    thread.join()
+
+
+def waited(url: str) -> float:
+    """Seconds that the application's SELECT takes."""
+    begin = time.monotonic()
+    run(url, "SELECT count(*) FROM messages")
+    return time.monotonic() - begin
+
+
+@pytest.mark.parametrize("lock_timeout", ["300ms", "0"], ids=["with a lock_timeout", "without"])
+def test_a_migration_that_waits_keeps_the_application_waiting(
+    database: str, lock_timeout: str
+) -> None:
+    """Our locks stop no reader and no writer. A migration behind them does, unless it gives up:
+    docs/operations.md tells so, and this shows it."""
+    run(database, TABLES)
+    with source(database, lock_timeout=0.5).snapshot(), ThreadPoolExecutor(1) as pool:
+        assert waited(database) < 5
+        run(database, "UPDATE messages SET id = id")
+        with migration(database, lock_timeout):
+            asked = pool.submit(waited, database)
+            if lock_timeout == "0":
+                time.sleep(1.0)
+                assert not asked.done(), "it waits for as long as the migration does"
+                for pid in processes(database):  # the backup ends
+                    run(database, f"SELECT pg_terminate_backend({pid})")
+                assert asked.result(10) > 0.9
+            else:
+                assert asked.result(10) < 10, "the migration gave up, and may try again"
+    assert asked.done()
