@@ -46,7 +46,11 @@ def carry_late(work: Work, workers: int) -> tuple[list[Part], list[RangeKey]]:
     parts: list[Part] = []
     keys: list[RangeKey] = []
     while late := work.snapshot.late():
-        reason = "rows that were fetched by key after the pages"
+        reason = (
+            "rows that were fetched by key after the pages"
+            if work.snapshot.selection is None
+            else "only some of its rows were selected"
+        )
         keys += [RangeKey(range_, reason=reason) for range_ in late]
         tables = {table.name: table for table in work.snapshot.dataset.tables}
         sized = [(r, bytes_of(r, tables[r.table], work.snapshot)) for r in late]

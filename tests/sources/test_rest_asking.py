@@ -17,8 +17,9 @@ def test_a_page_begins_behind_the_last_key_of_a_row() -> None:
         '(a.gt."x,y",and(a.eq."x,y","b c".gt."q\\"\\\\"),'
         'and(a.eq."x,y","b c".eq."q\\"\\\\",d.gt.")"))'
     )
-    assert asking.one_of(["id"], [("1",), ("2",)]) == '(id.eq."1",id.eq."2")'
-    assert asking.one_of(["a", "b"], [("1", ".")]) == '(and(a.eq."1",b.eq."."))'
+    assert asking.one_of(["id"], [("1",), (")",)]) == 'id.in.("1",")")'
+    assert asking.one_of(["id"], [("",)]) == 'id.eq.""'
+    assert asking.one_of(["a", "b"], [("1", ".")]) == 'or(and(a.eq."1",b.eq."."))'
 
 
 @given(st.lists(st.tuples(st.text(max_size=3000), st.text(max_size=50)), max_size=300))

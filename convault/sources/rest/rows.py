@@ -89,9 +89,13 @@ def hashed(keys: Sequence[Key]) -> pl.Series:
     """8 bytes a key: the same for the same key, in this process."""
     if not keys:
         return NONE
-    columns = {str(n): [key[n] for key in keys] for n in range(len(keys[0]))}
-    frame = pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String))
-    return frame.hash_rows(seed=0).alias("hash")
+    return framed(keys, len(keys[0])).hash_rows(seed=0).alias("hash")
+
+
+def framed(keys: Sequence[Key], width: int) -> pl.DataFrame:
+    """The keys, a column for each of their `width` values."""
+    columns = {str(n): [key[n] for key in keys] for n in range(width)}
+    return pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String))
 
 
 def together(several: Iterable[pl.Series]) -> pl.Series:
