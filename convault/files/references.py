@@ -29,6 +29,10 @@ class References:
     listed: tuple[str, ...] = ()
     """buckets of which every file is wanted"""
 
+    def anew(self) -> References:
+        """The same, with nothing gathered."""
+        return References(self.borders, self.columns, listed=self.listed)
+
     def add(self, column: int, values: Iterable[Value]) -> None:
         """What stands in rows of the column of that number; NULL and nothing point at nothing."""
         this = self.columns[column]

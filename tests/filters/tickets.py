@@ -18,7 +18,9 @@ CREATE TABLE boards (id smallint PRIMARY KEY, above smallint REFERENCES boards);
 CREATE TABLE tickets (id uuid PRIMARY KEY, channel_id smallint REFERENCES boards, status text,
     created_at timestamptz, parent uuid REFERENCES tickets, code text UNIQUE);
 CREATE TABLE notes (id bigint PRIMARY KEY, ticket uuid REFERENCES tickets,
-    author bigint REFERENCES people, reply bigint REFERENCES notes, body text);
+    author bigint REFERENCES people, reply bigint REFERENCES notes, media_url text);
+CREATE TABLE message_attachments (id bigint PRIMARY KEY, note bigint REFERENCES notes, bucket text,
+    path text);
 ALTER TABLE tickets ADD last bigint REFERENCES notes;
 CREATE TABLE ticket_members (id text PRIMARY KEY, by_code text REFERENCES tickets (code),
     person_id integer REFERENCES people);
@@ -28,6 +30,12 @@ CREATE TABLE scans (note bigint REFERENCES notes, ticket uuid REFERENCES tickets
 """`scans` belong to their ticket, and only without one to the ticket of their note."""
 
 ROOT = {"convault_root_table": "tickets", "convault_messages_table": "notes"}
+URLS = [
+    "https://abc.supabase.co/storage/v1/object/public/media/a%20b.txt",
+    "https://abc.supabase.co/storage/v1/object/sign/media/c.txt?token=x",
+    "https://elsewhere.example/d.txt", "javascript:alert(1)", "",
+    "https://abc.supabase.co/storage/v1/object/public/backups/convault/x",
+]  # fmt: skip
 _STATUS = ["open", "closed", 'it\'s "a, b"', "(x)", ""]
 
 
@@ -50,9 +58,14 @@ def make(connection: psycopg.Connection) -> None:
             for n, own in enumerate(uuids)
         ],
         "notes": [
-            (n, some(uuids, 0.9), some(list(range(20)), 0.8), some(list(range(n)), 0.1), "said")
-            if n else (n, None, None, None, "first")
+            (n, some(uuids, 0.9), some(list(range(20)), 0.8), some(list(range(n)), 0.1),
+             some(URLS, 0.5))
+            if n else (n, None, None, None, "")
             for n in range(150)
+        ],
+        "message_attachments": [
+            (n, chance.randrange(150), some(["media", "odd bucket", None]), f"p/{n % 30}.txt")
+            for n in range(60)
         ],
         "ticket_members": [
             (f"m{n}", f"code,{chance.randrange(30)}.", chance.randrange(20)) for n in range(40)
@@ -66,7 +79,7 @@ def make(connection: psycopg.Connection) -> None:
             places = ", ".join(["%s"] * len(values[0]))
             columns = {
                 "tickets": "(id, channel_id, status, created_at, parent, code)",
-                "notes": "(id, ticket, author, reply, body)",
+                "notes": "(id, ticket, author, reply, media_url)",
             }.get(table, "")
             cursor.executemany(f"INSERT INTO {table} {columns} VALUES ({places})".encode(), values)
         cursor.execute(

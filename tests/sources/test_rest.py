@@ -25,6 +25,9 @@ from convault.errors import (
     SourceUnavailable,
     UnsupportedSource,
 )
+from convault.files.addresses import Address, Borders
+from convault.files.references import References
+from convault.files.wanted import FilesWanted
 from convault.manifest import Manifest
 from convault.models import BackupFormat, BackupOptions, Range, TableName
 from convault.project import Project
@@ -32,12 +35,14 @@ from convault.readme import text
 from convault.repository import Repository
 from convault.restore import RestoreOptions, restore
 from convault.scope import Scope
-from convault.sources.base import Source
+from convault.sources.base import Snapshot, Source
 from convault.sources.postgres import PostgresSource
 from convault.sources.rest import RestSource, asking
 from convault.sources.rest.snapshot import RestSnapshot
 from convault.stores import open_store
 from tasks.chunk import ranges_of
+from tasks.find_files import find_files, note_files
+from tasks.load import Load
 from tests.filters import tickets
 from tests.formats.type_examples import EXAMPLES, RANGES, TAKES_NO_TEXT, WITH_MODIFIERS
 from tests.restore.builder import back_up
@@ -257,26 +262,15 @@ def test_the_rows_are_those_that_sql_reads(
 
 
 def keys_read(source: Source) -> dict[str, list[str]]:
-    """The first column of every row, by table."""
-    found: dict[str, list[str]] = {}
+    """The first column of every row, by table, and what is told of the filter."""
     with source.snapshot() as snapshot:
-        waiting = [
-            range_ for table in snapshot.dataset.tables for range_ in ranges_of(table, snapshot, 16)
-        ]
-        while waiting:
-            for range_ in waiting:
-                if snapshot.pages(range_) != 0:
-                    for batch in snapshot.read(range_):
-                        found.setdefault(range_.table.name, []).extend(
-                            map(str, batch.column(0).to_pylist())
-                        )
-            waiting = list(snapshot.late())
+        found = {name: sorted(map(str, keys)) for name, keys in read_all(snapshot).items()}
         for table in snapshot.dataset.tables:
             assert snapshot.count(table) == len(found.get(table.name.name, []))
         assert snapshot.selection is not None
         found["matching"] = [str(snapshot.selection)]
         found["told"] = [w for w in snapshot.warnings if "asked for by id" in w]
-    return {table: sorted(values) for table, values in found.items()}
+    return found
 
 
 @pytest.mark.parametrize("url_bytes", [asking.URL_BYTES, 150])
@@ -292,6 +286,33 @@ def test_filters_select_what_they_select_by_sql(
         by_rest = keys_read(source(whole, scope=scope))
         by_sql = keys_read(PostgresSource(whole.database_url, scope=scope, lock_timeout=10))
         assert by_rest == by_sql, options
+
+
+def pointed_at(source: Source) -> References:
+    """What rows point at, gathered as a backup does."""
+    own = Address("backups", "convault")
+    wanted = FilesWanted(
+        Project("https://abc.supabase.co", {}), Borders(("abc.supabase.co",), (), own),
+        True, (), (), (), 5.0, 1,
+    )  # fmt: skip
+    with source.snapshot() as taken:
+        noted = note_files(Load("", taken), Load("", wanted))
+        read_all(taken)
+        found = find_files.fn(Load("", taken), noted)
+    assert found is not None
+    return found.content
+
+
+@pytest.mark.parametrize("options", [{}, {"status": ["open", "(x)"]}])
+def test_rows_point_at_the_same_files(whole: SupabaseStack, options: dict[str, Any]) -> None:
+    scope = replace(tickets.wanted(options), include_attachments=True)
+    by_sql = pointed_at(PostgresSource(whole.database_url, scope=scope, lock_timeout=10))
+    by_rest = pointed_at(source(whole, scope=scope))
+    assert by_rest.columns == by_sql.columns
+    assert by_rest.files == by_sql.files
+    assert by_rest.elsewhere == by_sql.elsewhere
+    assert Address("media", "a b.txt") in by_rest.files
+    assert len(by_rest.files) > 5
 
 
 def test_a_filtered_backup_restores_and_says_how_it_was_selected(
@@ -387,16 +408,20 @@ def test_what_cannot_be_is_refused_by_name(
         source(filled).check()
 
 
-def read_all(snapshot: RestSnapshot, after: Callable[[str], None]) -> dict[str, list[Any]]:
-    """All keys, by table; `after` is told of each table that was read, and then of "pages"."""
+def read_all(
+    snapshot: Snapshot, after: Callable[[str], object] = lambda _: None
+) -> dict[str, list[Any]]:
+    """All keys, by table; `after` is told of each table that was read, and then of "late"."""
     found: dict[str, list[Any]] = {}
 
     def read(range_: Range) -> None:
-        for batch in snapshot.read(range_):
-            found.setdefault(range_.table.name, []).extend(batch.column(0).to_pylist())
+        if snapshot.pages(range_) != 0:
+            for batch in snapshot.read(range_):
+                found.setdefault(range_.table.name, []).extend(batch.column(0).to_pylist())
 
     for table in snapshot.dataset.tables:
-        read(Range(table.name, 0, 1))
+        for range_ in ranges_of(table, snapshot, 16):
+            read(range_)
         after(table.name.name)
     while late := snapshot.late():
         for range_ in late:
@@ -484,7 +509,7 @@ def test_a_row_that_is_referred_to_and_gone_is_told(
         assert connection.execute("SELECT body FROM messages WHERE of = -7").fetchall() == [("x",)]
     monkeypatch.undo()
     with source(filled).snapshot() as snapshot:
-        read_all(snapshot, lambda _: None)
+        read_all(snapshot)
         told = text(manifest.backup_id, manifest.created_at, snapshot.dataset, BackupOptions(),
                     None, {MESSAGES: replace(snapshot.readings()[MESSAGES])}).decode()  # fmt: skip
     assert "PAGE BY PAGE" in told
@@ -499,7 +524,7 @@ def test_rows_that_are_counted_and_not_shown_are_no_backup(
         count = api.count
         monkeypatch.setattr(api, "count", lambda *a: count(*a) + 1)
         with pytest.raises(IncompleteBackup, match="nothing says why"):
-            read_all(snapshot, lambda _: None)
+            read_all(snapshot)
 
 
 def is_page(request: Request, table: str = "") -> bool:
@@ -530,7 +555,7 @@ def test_pages_that_fail_are_asked_for_again_and_no_row_is_lost_or_doubled(
     began = time.monotonic()
     with between(filled.full_url, plan) as (proxy, endpoint):
         with source(replace(filled, full_url=endpoint)).snapshot() as snapshot:
-            found = read_all(snapshot, lambda _: None)
+            found = read_all(snapshot)
         tried = [request.path for request in proxy.requests if is_page(request)]
     assert faults == []
     assert len(tried) == len(set(tried)) + 7
@@ -557,7 +582,7 @@ def test_a_page_that_is_refused_is_asked_for_once(
             pytest.raises(ConvaultError) as caught,
             source(replace(filled, full_url=endpoint)).snapshot() as snapshot,
         ):
-            read_all(snapshot, lambda _: None)
+            read_all(snapshot)
         assert len([request for request in proxy.requests if is_page(request, "messages")]) == 1
     assert not isinstance(caught.value, SourceUnavailable)
     assert filled.secret_key not in caught.value.message
