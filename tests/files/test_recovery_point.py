@@ -172,6 +172,39 @@ def test_into_another_bucket_and_over_what_is_there(world: World) -> None:
         )  # fmt: skip
 
 
+def test_a_damaged_file_is_read_again_from_storage(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a.txt", "b.txt", "c.txt"):
+        world.upload(name, name.encode() * 100)
+        world.attach(name)
+    manifest, _ = world.back_up()
+    installation = world.application.installation()
+    store = installation.repository.store
+    keys = {entry.path: str(entry.key) for entry in manifest.stored_files}
+    store.replace(keys["a.txt"], b"damaged" * 10)
+    store.delete(keys["b.txt"])
+    store.replace(keys["c.txt"], b"damaged" * 10)
+    world.upload("c.txt", b"another by now")
+
+    def repaired(*, put_back: bool) -> dict[str, str]:
+        found = verify(installation, subset=Subset(1, 1), put_back=put_back)
+        return {f.key: f.repair.value for f in found.findings if f.hurts or f.repair}
+
+    assert repaired(put_back=False) == {
+        keys["a.txt"]: "repairable", keys["b.txt"]: "repairable", keys["c.txt"]: "not repairable",
+    }  # fmt: skip
+    with monkeypatch.context() as other:
+        other.setenv("SUPABASE_URL", "http://127.0.0.1:9")
+        assert set(repaired(put_back=True).values()) == {"not repairable"}
+    assert repaired(put_back=True) == {
+        keys["a.txt"]: "repaired", keys["b.txt"]: "repaired", keys["c.txt"]: "not repairable",
+    }  # fmt: skip
+    for name in ("a.txt", "b.txt"):
+        assert store.get(keys[name]) == name.encode() * 100
+    assert repaired(put_back=True) == {keys["c.txt"]: "not repairable"}
+
+
 def test_one_conversation_comes_back_with_its_files(
     world: World, cluster: EmbeddedPostgres, new_database: Callable[[EmbeddedPostgres], str],
     tmp_path: Path, capsys: pytest.CaptureFixture[str],
