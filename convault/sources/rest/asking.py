@@ -54,6 +54,13 @@ def as_key(names: Sequence[str]) -> str:
     return ",".join(f"_k{n}:{named(name)}::text" for n, name in enumerate(names))
 
 
+def embedded(table: str, column: str, select: str) -> str:
+    """What is asked of the row that a column refers to. (In quotes, where it could be taken for a
+    kind of join: `left`, `inner`.)"""
+    hint = quoted(column) if column.startswith(("left", "inner")) else named(column)
+    return f"_b:{named(table)}!{hint}({select})"
+
+
 def order(names: Sequence[str]) -> str:
     """By these columns."""
     return ",".join(f"{named(name)}.asc" for name in names)

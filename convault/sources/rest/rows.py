@@ -12,7 +12,7 @@ import pyarrow as pa
 from convault.belonging import Belonging, key_columns, way_to_root
 from convault.errors import SourceError, UnsupportedSource
 from convault.models import Column, Dataset, Encoding, Table
-from convault.sources.rest.asking import Key, named, selected
+from convault.sources.rest.asking import Key, embedded, selected
 
 NONE = pl.Series("hash", [], dtype=pl.UInt64)
 
@@ -151,7 +151,7 @@ class Conversations:
                     "REST API does not go. Add the foreign key, or set DATABASE_URL.",
                     table=table.name,
                 )
-            asked = f"_b:{named(key.references.name)}!{named(key.columns[0])}({asked})"
+            asked = embedded(key.references.name, key.columns[0], asked)
         self._depth = len(way)
         self.select = f",{asked}"
 

@@ -74,6 +74,12 @@ def choose(description: Description, scope: Scope) -> Dataset:
 
 def _require_keys(tables: Sequence[Described]) -> None:
     for table in tables:
+        if any(column.name == "*" for column in table.columns):
+            raise UnsupportedSource(
+                f"{table.name} has a column called *, which the REST API takes for all of them. "
+                "Rename it, exclude the table (excludeTables), or set DATABASE_URL.",
+                table=table.name,
+            )
         if not table.primary_key:
             what = " (If it is a view: leave it out, excludeTables.)" if table.may_be_view else ""
             raise UnsupportedSource(
