@@ -241,6 +241,11 @@ def test_the_rows_are_those_that_sql_reads(
     assert {t.name: t.primary_key for t in one.tables} == {
         t.name: t.primary_key for t in other.tables
     }
+    theirs = {table.name: table.digest for table in one.tables}
+    ours = {t.name: t.digest for t in other.tables if t.digest is not None}
+    assert ours == {name: theirs[name] for name in ours}
+    assert {"messages", "conversations", "key_0"} <= {name.name for name in ours}
+    assert "key_10" not in {name.name for name in ours}, "inet"
     left, right = new_database(cluster), new_database(cluster)
     restore(by_sql, one, left)
     restore(by_rest, other, right)

@@ -11,6 +11,7 @@ import pyarrow as pa
 from convault.models import Dataset, ForeignKey, Range, Table, TableName
 from convault.sources.rest.api import Page
 from convault.sources.rest.asking import Key
+from convault.sources.rest.digesting import digest_of
 from convault.sources.rest.rows import NONE, framed, hashed, together, values_of
 
 
@@ -31,6 +32,8 @@ class Carried:
     noted: dict[tuple[str, ...], pa.RecordBatch]
     """columns as they were handed over"""
     late: bool
+    digest: int | None
+    """of the rows, where they have one"""
 
 
 @dataclass(slots=True)
@@ -44,6 +47,8 @@ class Holding:
     """whether the values of these columns are kept as they are"""
     noted: set[tuple[str, ...]] = field(default_factory=set)
     """columns whose values are asked for when all is read"""
+    digests: bool = False
+    """whether the rows can have a digest"""
     counted_before: int = 0
     counted_after: int = 0
     gone: int = 0
@@ -82,8 +87,10 @@ class Holding:
         noted = {names: batch.select(names) for names in self.noted}
         if self._known is not None:
             self._known.update(hashed(keys))
+        digest = digest_of(batch, self.table.columns) if self.digests else None
+        own = hashed(keys)
         self.ranges[range_].append(
-            Carried(len(keys), place, page.at, hashed(keys), values, texts, noted, late)
+            Carried(len(keys), place, page.at, own, values, texts, noted, late, digest)
         )
 
     def batches(self) -> Iterator[Carried]:
@@ -119,6 +126,13 @@ class Holding:
     def rows(self) -> int:
         """That are held."""
         return sum(batch.rows for batch in self.batches())
+
+    def digest(self) -> str | None:
+        """Of all rows that are held; None where it is not known."""
+        found = [batch.digest for batch in self.batches()]
+        if not self.digests or None in found:
+            return None
+        return f"{sum(filter(None, found)) % 2**64:016x}"
 
     @property
     def late(self) -> int:

@@ -43,6 +43,7 @@ from convault.sources.rest import asking, lots, tables
 from convault.sources.rest.api import RestApi
 from convault.sources.rest.asking import Key
 from convault.sources.rest.described import Description
+from convault.sources.rest.digesting import can_digest
 from convault.sources.rest.filtering import RootFilter, require_comparable
 from convault.sources.rest.holding import followed, holdings
 from convault.sources.rest.lots import Lot
@@ -101,6 +102,12 @@ class RestSnapshot:
         )
         filters = scope.filters
         self._holdings = holdings(dataset, selecting=bool(filters.kinds))
+        for relation in description.relations:
+            if relation.name in self._holdings:
+                held = self._holdings[relation.name]
+                enums = {c.name for c in relation.columns if relation.labels.get(c.name)}
+                enums -= {c.name for c in relation.columns if c.type.endswith("[]")}
+                held.digests = can_digest(held.table.columns, enums)
         self._selecting: Selecting | None = None
         self._filters = filters
         self._conversations = {
@@ -284,8 +291,11 @@ class RestSnapshot:
         return len(self._holdings[table.name].own())
 
     def counted(self, table: Table) -> Counted:
-        """The same. The REST API computes no digest."""
-        return Counted(self.count(table), None)
+        """The same, with the digest of what was handed over."""
+        held = self._holdings[table.name]
+        # A key that was changed while pages were read may bring a row twice.
+        once = self.count(table) == held.rows
+        return Counted(self.count(table), held.digest() if once else None)
 
     def late(self) -> Sequence[Range]:
         """Ranges that are still to be read, when all before were; none when nothing is missing.
