@@ -399,6 +399,8 @@ def test_only_a_key_that_sees_all_rows_is_taken(
 def test_what_cannot_be_is_refused_by_name(
     filled: SupabaseStack, changing: psycopg.Connection
 ) -> None:
+    with pytest.raises(OptionsError, match=r"includeUsers .*DATABASE_URL"):
+        source(filled, scope=replace(SCOPE, include_users=True)).check()
     with pytest.raises(OptionsError, match="hash"):
         source(filled, scope=replace(SCOPE, mask_columns=(("messages.body", "hash"),))).check()
     changing.execute(

@@ -19,8 +19,9 @@ _WORD = re.compile(r"[^\W\d]\w*", re.ASCII)
 Key = tuple[str, ...]
 """values of the primary key, as text"""
 
-URL_BYTES = 6000
-"""that a condition may take in a URL at most: gateways refuse more than 8 kB"""
+URL_BYTES = 4000
+"""that a condition may take in a URL at most: gateways refuse more than 8 kB, and names of columns
+stand there as well"""
 
 
 def quoted(text: str) -> str:

@@ -230,8 +230,9 @@ class RestSnapshot:
         place = self._holdings[table.name].rewind(range_, skip_rows)
         if range_ in self._wanted:
             yield from self._read_lots(table, range_, place if isinstance(place, int) else 0)
-        else:
+        elif range_.first_page == 0:
             yield from self._read_pages(table, range_, place if isinstance(place, tuple) else None)
+        # What an earlier backup fetched by key, nobody can find again as it was found then.
 
     def _read_pages(
         self, table: Table, range_: Range, after: Key | None
