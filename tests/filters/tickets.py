@@ -107,8 +107,8 @@ def options(url: str, number: int, seed: int) -> list[dict[str, Any]]:
         "startDate": lambda: f"2026-01-{chance.randint(1, 20):02}",
         "endDate": lambda: f"2026-02-{chance.randint(1, 20):02}T10:00:00Z",
     }
-    found = [{name: make()} for name, make in possible.items()]
-    while len(found) < number:
-        names = chance.sample(sorted(possible), chance.randint(1, 3))
-        found.append({name: possible[name]() for name in names})
-    return found[:number]
+    turns = [["conversationIds"], ["participantIds"], ["status", "startDate"],
+             ["channelIds", "endDate"], ["participantIds", "status"]]  # fmt: skip
+    while len(turns) < number:
+        turns.append(chance.sample(sorted(possible), chance.randint(1, 3)))
+    return [{name: possible[name]() for name in names} for names in turns[:number]]

@@ -87,6 +87,7 @@ KEYS = {
     "text": ODD,
     "character varying": ODD,
     "uuid": [str(uuid4()) for _ in range(30)],
+    "boolean": ["true", "false"],
     "bigint": ["-9223372036854775808", "9223372036854775807", "0", "-1", "10", "9"],
     "numeric": ["NaN", "-Infinity", "Infinity", "1.10", "1e-30", "1e30", "-0.5", "9", "10"],
     "timestamp with time zone": ["infinity", "-infinity", "0044-03-15 00:00:00+00 BC",
@@ -176,6 +177,13 @@ def _fill(url: str) -> None:
                 [[v if t == type_ else KEYS[t][0] for t in types]
                  for type_ in types for v in KEYS[type_]],
             )  # fmt: skip
+        connection.execute(
+            'CREATE TABLE public.key_words ("and" text, "or" integer, "not" boolean, "order" text,'
+            ' "select" bigint REFERENCES public.conversations, "limit" text,'
+            ' PRIMARY KEY ("and", "or", "not", "order"));'
+            "INSERT INTO public.key_words SELECT 'a' || n % 3, n / 40, n % 2 = 0, 'o' || n, 1"
+            " FROM generate_series(1, 90) n"
+        )
         connection.execute(GRANTS)
 
 
@@ -245,7 +253,7 @@ def test_the_rows_are_those_that_sql_reads(
     ours = {t.name: t.digest for t in other.tables if t.digest is not None}
     assert ours == {name: theirs[name] for name in ours}
     assert {"messages", "conversations", "key_0"} <= {name.name for name in ours}
-    assert "key_10" not in {name.name for name in ours}, "inet"
+    assert f"key_{list(KEYS).index('inet')}" not in {name.name for name in ours}
     left, right = new_database(cluster), new_database(cluster)
     restore(by_sql, one, left)
     restore(by_rest, other, right)
@@ -285,8 +293,9 @@ def test_filters_select_what_they_select_by_sql(
     """With room for a few keys in a URL there are many requests, which find the same."""
     monkeypatch.setattr(asking, "URL_BYTES", url_bytes)
     monkeypatch.setattr(asking.batches, "__defaults__", (url_bytes, 100))
-    some = tickets.options(whole.database_url, count(7, 100), seed=url_bytes)
-    for options in some:
+    few = url_bytes < 1000
+    some = tickets.options(whole.database_url, count(5, 100), seed=url_bytes)
+    for options in some[:2] if few else some:
         scope = tickets.wanted(options)
         by_rest = keys_read(source(whole, scope=scope))
         by_sql = keys_read(PostgresSource(whole.database_url, scope=scope, lock_timeout=10))
