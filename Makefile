@@ -1,4 +1,4 @@
-# Two commands matter: `make demo` and `make test`. Each sets up what it needs in .venv.
+# Three commands matter: `make up`, `make demo` and `make test`. Each sets up what it needs in .venv.
 
 # The first that runs, is new enough, and can make a virtual environment.
 PYTHON ?= $(shell for python in python3 python3.11 python3.12 python3.13; do \
@@ -9,13 +9,16 @@ BIN := .venv/bin
 WORKERS ?= 3
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
-.PHONY: demo test soak lint format clean help
+.PHONY: up demo test soak lint format clean help
 
 help:  ## what can be made
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
 demo: .venv/.runtime  ## back up, show, restore and compare a made-up school, on an embedded Postgres
 	$(BIN)/convault demo $(DEMO)
+
+up: .venv/.runtime  ## Prefect server, worker and API, until Ctrl-C; UP=--demo on an embedded Postgres
+	$(BIN)/convault up $(UP)
 
 test: .venv/.dev  ## every test, with small counts, on Postgres 16 and 18
 	$(PYTEST) -m "not matrix"
