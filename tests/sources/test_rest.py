@@ -28,6 +28,7 @@ from convault.errors import (
 from convault.files.addresses import Address, Borders
 from convault.files.references import References
 from convault.files.wanted import FilesWanted
+from convault.filters import Filters
 from convault.manifest import Manifest
 from convault.models import BackupFormat, BackupOptions, Range, TableName
 from convault.project import Project
@@ -530,6 +531,36 @@ def test_a_row_that_is_referred_to_and_gone_is_told(
                     None, {MESSAGES: replace(snapshot.readings()[MESSAGES])}).decode()  # fmt: skip
     assert "PAGE BY PAGE" in told
     assert "PÁGINA POR PÁGINA" in told
+
+
+def test_what_changes_while_a_filter_is_followed(
+    filled: SupabaseStack, changing: psycopg.Connection
+) -> None:
+    """What belongs to a conversation is asked for when that was read; what it refers to, later."""
+    added = str(uuid4())
+    changing.execute("INSERT INTO channels VALUES (9); UPDATE conversations SET channel_id = 9"
+                     " WHERE id = 5")  # fmt: skip
+
+    def change(what: str) -> None:
+        if what == "conversations":
+            changing.execute(
+                f"INSERT INTO messages VALUES ('{added}', 5, 'meanwhile');"
+                "UPDATE conversations SET channel_id = 1 WHERE id = 5;"
+                "DELETE FROM channels WHERE id = 9"
+            )
+
+    scope = replace(SCOPE, filters=Filters(conversation_ids=("5", "6", "77")))
+    with source(filled, scope=scope).snapshot() as snapshot:
+        found = read_all(snapshot, change)
+        assert sorted(found["conversations"]) == [5, 6]
+        assert added in found["messages"]
+        assert found["channels"] == [1], "of conversation 6"
+        (gap,) = snapshot.readings()[CONVERSATIONS].missing
+        assert (gap.columns, gap.values) == (("channel_id",), 1)
+        assert any("lead nowhere" in warning for warning in snapshot.warnings)
+        assert any("1 of the 3" in warning for warning in snapshot.warnings)
+        foreign = [s for s in snapshot.statements if s.kind == "foreign key"]
+        assert sum(s.sql.endswith("NOT VALID") for s in foreign) == 1
 
 
 def test_rows_that_are_counted_and_not_shown_are_no_backup(
