@@ -287,16 +287,17 @@ def keys_read(source: Source) -> dict[str, list[str]]:
     return found
 
 
-@pytest.mark.parametrize("url_bytes", [asking.URL_BYTES, 150])
+@pytest.mark.soak
+@pytest.mark.parametrize(
+    ("url_bytes", "number"), [(asking.URL_BYTES, count(5, 100)), (150, count(2, 20))]
+)
 def test_filters_select_what_they_select_by_sql(
-    whole: SupabaseStack, url_bytes: int, monkeypatch: pytest.MonkeyPatch
+    whole: SupabaseStack, url_bytes: int, number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With room for a few keys in a URL there are many requests, which find the same."""
     monkeypatch.setattr(asking, "URL_BYTES", url_bytes)
     monkeypatch.setattr(asking.batches, "__defaults__", (url_bytes, 100))
-    few = url_bytes < 1000
-    some = tickets.options(whole.database_url, count(5, 100), seed=url_bytes)
-    for options in some[:2] if few else some:
+    for options in tickets.options(whole.database_url, number, seed=url_bytes + number):
         scope = tickets.wanted(options)
         by_rest = keys_read(source(whole, scope=scope))
         by_sql = keys_read(PostgresSource(whole.database_url, scope=scope, lock_timeout=10))
