@@ -12,7 +12,7 @@ from convault.models import Dataset, ForeignKey, Range, Table, TableName
 from convault.sources.rest.api import Page
 from convault.sources.rest.asking import Key
 from convault.sources.rest.digesting import digest_of
-from convault.sources.rest.rows import NONE, framed, hashed, together, values_of
+from convault.sources.rest.rows import NONE, framed, hashed, lacking, together, values_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +102,16 @@ class Holding:
         """Hashes of the primary keys of all rows that are held, each once."""
         return together(batch.own for batch in self.batches())
 
-    def known(self) -> set[int]:
-        """The same to look into, row by row: kept from one time to the next."""
+    def fresh(self, keys: Sequence[Key]) -> list[int]:
+        """The places of those primary keys whose rows are not held. Where rows are selected it is
+        asked for every page, so what is known is kept to look into: some 70 bytes a row."""
+        found = hashed(keys)
+        if not self.selecting:
+            new = set(lacking(found, self.own()))
+            return [place for place, own in enumerate(found) if own in new]
         if self._known is None:
             self._known = set(self.own())
-        return self._known
+        return [place for place, own in enumerate(found) if own not in self._known]
 
     def of(self, names: tuple[str, ...]) -> pl.Series:
         """Hashes of the values of columns in all rows that are held, each once."""

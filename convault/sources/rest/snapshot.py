@@ -263,8 +263,7 @@ class RestSnapshot:
     ) -> Iterator[pa.RecordBatch]:
         """Those of the rows that are not held: one may be found by several keys."""
         held, conversations = self._holdings[table.name], self._conversations[table.name]
-        known = held.known()
-        fresh = [n for n, own in enumerate(hashed(found.keys)) if own not in known]
+        fresh = held.fresh(found.keys)
         if not fresh:
             return
         rows = [found.page.rows[n] for n in fresh]
