@@ -24,12 +24,18 @@ CREATE TABLE message_attachments (id bigint PRIMARY KEY, note bigint REFERENCES 
 ALTER TABLE tickets ADD last bigint REFERENCES notes;
 CREATE TABLE ticket_members (id text PRIMARY KEY, by_code text REFERENCES tickets (code),
     person_id integer REFERENCES people);
+CREATE TABLE memos (id integer PRIMARY KEY, ticket uuid);
 CREATE TABLE scans (note bigint REFERENCES notes, ticket uuid REFERENCES tickets,
     "is" boolean, n integer, PRIMARY KEY (n, "is"));
 """
 """`scans` belong to their ticket, and only without one to the ticket of their note."""
 
-ROOT = {"convault_root_table": "tickets", "convault_messages_table": "notes"}
+ROOT = {
+    "convault_root_table": "tickets",
+    "convault_messages_table": "notes",
+    "convault_relations": "memos.ticket -> tickets.id",
+}
+"""`memos` name their ticket, and no foreign key says so."""
 URLS = [
     "https://abc.supabase.co/storage/v1/object/public/media/a%20b.txt",
     "https://abc.supabase.co/storage/v1/object/sign/media/c.txt?token=x",
@@ -70,6 +76,7 @@ def make(connection: psycopg.Connection) -> None:
         "ticket_members": [
             (f"m{n}", f"code,{chance.randrange(30)}.", chance.randrange(20)) for n in range(40)
         ],
+        "memos": [(n, some(uuids)) for n in range(40)],
         "scans": [
             (some(list(range(150)), 0.8), some(uuids, 0.4), n % 2 == 0, n // 2) for n in range(90)
         ],
