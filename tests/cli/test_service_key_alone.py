@@ -5,13 +5,18 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
+from uuid import UUID
 
 import psycopg
 import pytest
 
 from convault.catalog.postgres import PostgresCatalog
+from convault.installation import open_installation
 from convault.models import TableName
+from convault.settings import load_settings
+from convault.stores import open_store
 from tests.cli.conftest import InProcess
 from tests.flows.application import ROWS, SCHEMA
 from tests.prefect_server import PrefectServer
@@ -108,6 +113,14 @@ def test_from_the_first_backup_to_a_restore(
     assert restored.status == 0, restored.err
     names = [TableName("public", name) for name in TABLES]
     assert differences(project.database_url, database, names) == {}
+
+    manifest = open_installation(load_settings()).repository.manifest(UUID(record["id"]))
+    part = next(t for t in manifest.tables if t.name.name == "messages").parts[0]
+    store = open_store(environment["CONVAULT_STORE_URL"])
+    store.replace(part.key, b"damaged")
+    mended = run("verify", "--read-data", "all", "--repair")
+    assert mended.status == 0, mended.err
+    assert sha256(store.get(part.key)).hexdigest() == part.sha256
 
     chosen = point_at_files(project)
     some = run("backup", "--channel", "1", "--attachments", "--json")
