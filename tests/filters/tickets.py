@@ -24,6 +24,8 @@ CREATE TABLE message_attachments (id bigint PRIMARY KEY, note bigint REFERENCES 
 ALTER TABLE tickets ADD last bigint REFERENCES notes;
 CREATE TABLE ticket_members (id text PRIMARY KEY, by_code text REFERENCES tickets (code),
     person_id integer REFERENCES people);
+CREATE TABLE answers (id integer PRIMARY KEY, ticket uuid NOT NULL REFERENCES tickets,
+    to_answer integer REFERENCES answers);
 CREATE TABLE memos (id integer PRIMARY KEY, ticket uuid);
 CREATE TABLE scans (note bigint REFERENCES notes, ticket uuid REFERENCES tickets,
     "is" boolean, n integer, PRIMARY KEY (n, "is"));
@@ -76,6 +78,7 @@ def make(connection: psycopg.Connection) -> None:
         "ticket_members": [
             (f"m{n}", f"code,{chance.randrange(30)}.", chance.randrange(20)) for n in range(40)
         ],
+        "answers": [(n, some(uuids), some(list(range(n)), 0.3) if n else None) for n in range(60)],
         "memos": [(n, some(uuids)) for n in range(40)],
         "scans": [
             (some(list(range(150)), 0.8), some(uuids, 0.4), n % 2 == 0, n // 2) for n in range(90)

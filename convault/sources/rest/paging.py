@@ -21,6 +21,7 @@ from convault.sources.rest.rows import keys_of
 TARGET_BYTES = 4 * 1024 * 1024
 """of a page's answer"""
 FIRST_ROWS = 20
+FIRST_OF_SOME = 100
 MOST_ROWS = 1000
 """what Supabase gives at most (`max_rows`); a server that gives fewer is asked more often"""
 _GROWTH = 4
@@ -39,7 +40,9 @@ def pages(
     order of the keys that it was asked in; UnsupportedSource for a row that is too large;
     `api.NoSuchValue` when a value in a condition is none of its column's type.
     """
-    names, rows, last, total = table.primary_key, FIRST_ROWS if most is None else most, after, 0
+    # What is asked for by key is some rows of many; a whole table may be of large ones.
+    rows = most or (FIRST_OF_SOME if where else FIRST_ROWS)
+    names, last, total = table.primary_key, after, 0
     while most is None or total < most:
         params = {
             "select": select, "order": asking.order(names), "limit": str(rows),

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 
-from convault.descent import Descent
+from convault.descent import Descent, Step
 from convault.models import Dataset, ForeignKey, TableName
 from convault.sources.rest import asking
 from convault.sources.rest.asking import Key
@@ -48,12 +48,19 @@ class Selecting:
         for table in self._dataset.tables:
             for step in self._descent.down(table):
                 key = step.key
+                if self._never(step):
+                    continue
                 held = self._holdings[table.name]
                 values = held.texts(key.referenced_columns, hashed(self._down[key]))
                 self._down[key] += values
                 where = tuple(asking.lacks_one(columns) for columns in step.unless)
                 found[key.table] += lots_of(key.columns, values, key, where=where)
         return {name: lots for name, lots in found.items() if lots}
+
+    def _never(self, step: Step) -> bool:
+        """Whether every row has a value in a key that says better whose it is."""
+        needed = {c.name for c in self._dataset.table(step.key.table).columns if c.not_null}
+        return any(needed.issuperset(columns) for columns in step.unless)
 
     def _referred(self) -> Lots:
         found: dict[TableName, list[Lot]] = defaultdict(list)
