@@ -17,7 +17,7 @@ from convault.index import key_column
 from convault.models import BackupOptions, Chunk, ChunkReceipt, Part, Range, StepSeconds
 from convault.pieces import piece_bytes
 from convault.repository import Repository
-from convault.sources.base import Snapshot
+from convault.sources.base import Rows
 from tasks.boundary import contained
 from tasks.compress import compress
 from tasks.fetch import RangeReader, fetch
@@ -34,7 +34,7 @@ class Work:
 
     def __init__(
         self,
-        snapshot: Snapshot,
+        rows: Rows,
         repository: Repository,
         options: BackupOptions,
         part_bytes: int,
@@ -42,7 +42,7 @@ class Work:
         encryptor: Encryptor | None = None,
     ) -> None:
         """`part_bytes`: plain bytes of a part at most."""
-        self.snapshot = snapshot
+        self.rows = rows
         self.repository = repository
         self.options = options
         self.part_bytes = part_bytes
@@ -84,6 +84,11 @@ class _Stopwatch:
 @contained
 def carry(chunk: Chunk, work: Work) -> ChunkReceipt:
     """Every row of the chunk's ranges into the store, one piece after the other."""
+    return carried(chunk, work)
+
+
+def carried(chunk: Chunk, work: Work) -> ChunkReceipt:
+    """The same, for whichever task does it."""
     parts: list[Part] = []
     timed = _Stopwatch()
     carried = 0
@@ -95,11 +100,11 @@ def carry(chunk: Chunk, work: Work) -> ChunkReceipt:
 
 
 def _carry_range(range_: Range, work: Work, timed: _Stopwatch) -> list[Part]:
-    dataset = work.snapshot.dataset
+    dataset = work.rows.dataset
     table = dataset.table(range_.table)
     columns, key = table.columns, key_column(table)
     belongs = belonging(dataset, range_.table)
-    reader = RangeReader(work.snapshot, range_, work.piece_bytes)
+    reader = RangeReader(work.rows, range_, work.piece_bytes)
     parts: list[Part] = []
     try:
         while not reader.finished:

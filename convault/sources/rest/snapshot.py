@@ -297,6 +297,9 @@ class RestSnapshot:
         once = self.count(table) == held.rows
         return Counted(self.count(table), held.digest() if once else None)
 
+    def share(self, ranges: Sequence[Range]) -> None:
+        """None: there is nothing to share."""
+
     def late(self) -> Sequence[Range]:
         """Ranges that are still to be read, when all before were; none when nothing is missing.
         IncompleteBackup when the server shows fewer rows than it counts."""
