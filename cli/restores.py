@@ -21,6 +21,8 @@ from convault.errors import ConfigurationError, OptionsError, RestoredWithFaults
 from convault.settings import Settings, load_settings
 
 if TYPE_CHECKING:
+    from convault.files.addresses import Address
+    from convault.files.restoring import FilesPut
     from convault.period import Period
     from convault.restore.options import RestoreOptions
 
@@ -129,8 +131,8 @@ def restore(
         bool,
         typer.Option(
             "--files",
-            help="Put the Storage files back first, into the project of SUPABASE_URL; --mode says "
-            "what becomes of those that are there.",
+            help="Put the Storage files back, too, into the project of SUPABASE_URL; of some rows "
+            "those that they point at. --mode says what becomes of those that are there.",
         ),
     ] = False,
     files_bucket: Annotated[
@@ -236,20 +238,26 @@ def _restore(
     trusted = admit(source.manifest, signature, options, trust=trust, confirm=confirm)
     identities = identities_of(settings, identity) if source.manifest.encryption else ()
     with progress.shown():
-        put = None
+        puts: list[FilesPut] = []
         if options.files:
-            from convault.files.restoring import put_back
+            from convault.files.restoring import put_back, require_files
 
-            put = put_back(settings, source.store, source.manifest, identities, options)
+            require_files(source.manifest)
+
+        def put_files(only: frozenset[Address] | None) -> None:
+            puts.append(
+                put_back(settings, source.store, source.manifest, identities, options, only)
+            )
+
         result = restore_from(
             source.store, source.manifest, url, options,
-            identities=identities, trusted=trusted, confirm=confirm,
+            identities=identities, trusted=trusted, confirm=confirm, put_files=put_files,
         )  # fmt: skip
     if as_json:
-        told = {} if put is None else {"files": put.to_json()}
+        told = {"files": puts[0].to_json()} if puts else {}
         print_json({**result_as_json(source.manifest, result), **told, "signature": signature})
     else:
-        for line in () if put is None else put.lines():
+        for line in (line for put in puts for line in put.lines()):
             say(line)
         tell(source.manifest, result)
     if not result.complete:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from convault.models import BackupOptions, TableName
+from convault.models import BackupOptions, Selection, TableName
 from convault.period import Period
 
 
@@ -42,6 +42,24 @@ class Filters:
             "participantIds": self.participant_ids,
         }
         return tuple(name for name, value in asked.items() if value)
+
+
+def facts_of(filters: Filters, conversations: int) -> Selection:
+    """What a manifest tells of how rows were selected; so many rows of the root matched."""
+    start, end = filters.period.start, filters.period.end
+    return Selection(
+        filters=filters.kinds,
+        start=None if start is None else start.isoformat(),
+        end=None if end is None else end.isoformat(),
+        time_zone=filters.zone,
+        conversations=conversations,
+    )
+
+
+def absent_ids(missing: int, filters: Filters, root: TableName) -> str:
+    """A warning for people: how many ids, not which."""
+    asked = len(set(filters.conversation_ids))
+    return f"{missing} of the {asked} conversations that were asked for by id are not in {root}."
 
 
 class Words:

@@ -20,7 +20,7 @@ from tasks.carry import Work
 from tasks.chunk import chunk
 from tasks.copy_files import copy_files
 from tasks.count import count, digest
-from tasks.find_files import find_files
+from tasks.find_files import find_files, note_files
 from tasks.load import Load
 from tasks.record import record
 
@@ -60,7 +60,7 @@ def backup(
                             part_bytes=settings.convault_part_bytes,
                             workers=settings.convault_workers,
                         ).content
-                    files = find_files(snapshot, run.files_wanted)
+                    noted = note_files(snapshot, run.files_wanted)
                     tally.plan(plan.chunks, plan.taking)
                     work = Work(
                         snapshot.content, repository, options, settings.convault_part_bytes, tally,
@@ -72,6 +72,7 @@ def backup(
                         parts = carry_all(plan.chunks, work, settings.convault_workers)
                     late, late_keys = carry_late(snapshot.content, work, settings.convault_workers)
                     plan = plan.with_keys([*plan.keys, *late_keys])
+                    files = find_files(snapshot, noted)
                     with tally.timed("count"):
                         plan = digest(
                             snapshot, Load("plan", plan), settings.convault_workers

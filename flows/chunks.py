@@ -47,7 +47,11 @@ def carry_late(snapshot: Snapshot, work: Work, workers: int) -> tuple[list[Part]
     parts: list[Part] = []
     keys: list[RangeKey] = []
     while late := snapshot.late():
-        reason = "rows that were fetched by key after the pages"
+        reason = (
+            "rows that were fetched by key after the pages"
+            if snapshot.selection is None
+            else "only some of its rows were selected"
+        )
         keys += [RangeKey(range_, reason=reason) for range_ in late]
         tables = {table.name: table for table in snapshot.dataset.tables}
         sized = [(r, bytes_of(r, tables[r.table], snapshot)) for r in late]

@@ -6,6 +6,7 @@ from uuid import UUID
 from prefect import flow
 from pydantic import Field
 
+from convault.files.restoring import require_files
 from convault.restore import Restoration, RestoreOptions, RestoreResult
 from flows.artifacts import publish_restore
 from flows.restoring import Given, admitted
@@ -39,6 +40,8 @@ def restore(
     given = Given(backup_id, target)
     trusted = admitted(given, options, trust=trust, agree=agree)
     if options.files:
+        require_files(given.manifest)
+    if options.files and not options.selects:
         put_files(Load(f"files of backup {backup_id}", given), options)
     with Restoration(
         given.store, given.manifest, given.target_url, options,
@@ -53,6 +56,10 @@ def restore(
             plain = decompress(step, stored, restoration.opener)
             rows = deserialize(step, plain)
             load(step, rows, restoration)
+        if restoration.pointed is not None:
+            # Before the rows can be seen; what they point at was not known before.
+            pointed = Load("files of the rows", restoration.pointed.files)
+            put_files(Load(f"files of backup {backup_id}", given), options, pointed)
         result = restoration.finish()
     publish_restore(given.manifest, target, result)
     return result

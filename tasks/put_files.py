@@ -8,6 +8,7 @@ from typing import Protocol
 from prefect import get_run_logger, task
 
 from convault.age import Identity
+from convault.files.addresses import Address
 from convault.files.restoring import FilesPut, put_back
 from convault.manifest import Manifest
 from convault.restore import RestoreOptions
@@ -34,10 +35,14 @@ class Given(Protocol):
 # What was put back by an attempt before is there, and is the same.
 @task(name="put_files", tags=TAGS, retries=3, **POLICY)
 @contained
-def put_files(given: Load[Given], options: RestoreOptions) -> FilesPut:
-    """Every file of the backup, into the project of SUPABASE_URL."""
+def put_files(
+    given: Load[Given], options: RestoreOptions, only: Load[frozenset[Address]] | None = None
+) -> FilesPut:
+    """Every file of the backup, or those that were at these places, into the project of
+    SUPABASE_URL."""
     work = given.content
-    done = put_back(work.settings, work.store, work.manifest, work.identities, options)
+    places = None if only is None else only.content
+    done = put_back(work.settings, work.store, work.manifest, work.identities, options, places)
     for line in done.lines():
         get_run_logger().info("%s", line)
     return done

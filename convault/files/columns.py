@@ -8,13 +8,14 @@ from dataclasses import dataclass
 
 from convault.declared import parse_column
 from convault.errors import OptionsError
+from convault.files.several import BUCKETS, PATHS, Form, form_of
 from convault.models import Column, Dataset, Table, TableName
 
 TABLES = ("message_attachments", "attachments")
-PATHS = ("path", "storage_path", "file_path", "object_path", "bucket_path")
-BUCKETS = ("bucket", "bucket_id", "bucket_name", "storage_bucket")
 _URL = re.compile(r"(?:.*_)?url", re.IGNORECASE)
+_URLS = re.compile(r"(?:.*_)?(?:urls?|attachments|media|files)", re.IGNORECASE)
 _TEXT = re.compile(r"text|citext|.*\.citext|character varying.*|character\(.*")
+_SEVERAL = re.compile(r"jsonb?|(text|character varying(\(\d+\))?)\[\]")
 _PATH_SETTING = re.compile(r"([^@\s]+)@(=?)([^@=\s]+)")
 
 
@@ -28,6 +29,8 @@ class FileColumn:
     """of the same table; it names the bucket of each path"""
     bucket: str | None = None
     """the bucket of all paths"""
+    form: Form = ""
+    """whether a value may point at several files"""
 
     @property
     def is_path(self) -> bool:
@@ -95,11 +98,10 @@ def file_columns(
         if not urls:
             taken = {column.column for column in found if column.table == table.name}
             found += [
-                FileColumn(table.name, column.name)
+                FileColumn(table.name, column.name, form=form_of(column.type))
                 for column in table.columns
-                if _URL.fullmatch(column.name) and _TEXT.fullmatch(column.type)
-                and not column.mask and column.name not in taken
-            ]  # fmt: skip
+                if _is_known(column) and not column.mask and column.name not in taken
+            ]
     _require_found(dataset, [*paths, *urls])
     masked = any(column.mask for table in dataset.tables for column in table.columns)
     if not found and not masked and not dataset.absent:
@@ -119,7 +121,15 @@ def _told(
             continue
         wanted = [entry.column, *([] if entry.bucket_column is None else [entry.bucket_column])]
         if all(name in names and not names[name].mask for name in wanted):
-            yield FileColumn(table.name, entry.column, entry.bucket_column, entry.bucket)
+            form = form_of(names[entry.column].type)
+            yield FileColumn(table.name, entry.column, entry.bucket_column, entry.bucket, form)
+
+
+def _is_known(column: Column) -> bool:
+    """By its name and type, for one that holds URLs."""
+    if _SEVERAL.fullmatch(column.type):
+        return _URLS.fullmatch(column.name) is not None
+    return bool(_URL.fullmatch(column.name) and _TEXT.fullmatch(column.type))
 
 
 def _known_paths(
@@ -130,14 +140,15 @@ def _known_paths(
     path = next((name for name in PATHS if name in names), None)
     if path is None or names[path].mask:
         return
+    form = form_of(names[path].type)
     bucket = next((name for name in BUCKETS if name in names), None)
     if bucket is not None:
         if not names[bucket].mask:
-            yield FileColumn(table.name, path, bucket)
+            yield FileColumn(table.name, path, bucket, form=form)
     elif _left_out(dataset, table, BUCKETS):
         return
     elif len(allowed) == 1:
-        yield FileColumn(table.name, path, None, allowed[0])
+        yield FileColumn(table.name, path, None, allowed[0], form)
     else:
         raise OptionsError(
             f"includeAttachments: {table.name}.{path} holds paths, and no column beside it says in "

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from convault.age import SUFFIX as ENCRYPTED
 from convault.files.addresses import Address, Borders
 from convault.files.columns import FileColumn
+from convault.files.several import Form
 from convault.models import TableName
 from convault.names import file_path
 
@@ -95,13 +96,15 @@ class ColumnEntry(_Stored):
     column: str
     bucket_column: str | None = None
     bucket: str | None = None
+    form: Form = ""
+    """of values that may point at several files"""
     rows: _Count
-    """that point at something"""
+    """that point at something; of such values, how often they do"""
 
     @property
     def file_column(self) -> FileColumn:
         """As it is read."""
-        return FileColumn(self.table, self.column, self.bucket_column, self.bucket)
+        return FileColumn(self.table, self.column, self.bucket_column, self.bucket, self.form)
 
 
 class StorageFacts(_Stored):

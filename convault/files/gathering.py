@@ -11,6 +11,12 @@ from convault.progress import report
 from convault.sources.base import Snapshot
 
 
+def note(snapshot: Snapshot, references: References) -> None:
+    """Tell the snapshot, before its rows are read, what `gather` will ask for."""
+    for column in references.columns:
+        snapshot.note(snapshot.dataset.table(column.table), column.columns)
+
+
 def gather(snapshot: Snapshot, references: References) -> None:
     """Add what the rows of the snapshot point at: the very rows that the backup holds. SourceError
     as `Snapshot.read`."""

@@ -53,6 +53,7 @@ def receipts(
                 column=column.column,
                 bucket_column=column.bucket_column,
                 bucket=column.bucket,
+                form=column.form,
                 rows=references.rows(number),
             )
             for number, column in enumerate(columns)

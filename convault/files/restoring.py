@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -84,24 +84,25 @@ class FilesPut:
 
 def put_back(
     settings: Settings, store: Store, manifest: Manifest, identities: Sequence[Identity],
-    options: RestoreOptions,
+    options: RestoreOptions, only: Collection[Address] | None = None,
 ) -> FilesPut:  # fmt: skip
-    """Put every file of the backup into the project of SUPABASE_URL: where it was, or in
-    `options.files_bucket`. `options.mode` says what becomes of other files that are there: `fail`
-    finds them before anything is written.
+    """Put every file of the backup, or those that were at the places of `only`, into the project of
+    SUPABASE_URL: where it was, or in `options.files_bucket`. `options.mode` says what becomes of
+    other files that are there: `fail` finds them before anything is written.
 
     May be repeated: what is there already, with the right digest, stays. ConfigurationError,
     OptionsError, RestoreError (another file is in the way), FilesError, FilesUnavailable,
     StoreError, IntegrityError and EncryptionError as any reading of the backup.
     """
-    if manifest.storage is None:
-        raise OptionsError(
-            f"Backup {manifest.backup_id} holds no Storage files. Leave --files out; "
-            "`convault backup --attachments` makes one that does."
-        )
+    require_files(manifest)
     opened = project()
     storage = FileStorage(opened)
+    # By all of its files, so that a selection puts each where a whole restore would.
     places = placed(manifest, options.files_bucket)
+    if only is not None:
+        chosen = tuple(entry for entry in manifest.files if entry.address in only)
+        manifest = manifest.model_copy(update={"files": chosen})
+        places = {entry.address: places[entry.address] for entry in manifest.stored_files}
     own = Borders((), (), own_place(settings, opened.url))
     if not all(own.covers(place) for place in places.values()):
         raise OptionsError(
@@ -110,6 +111,15 @@ def put_back(
         )
     putting = _Putting(store, storage, unlocked(manifest, identities), options.mode)
     return putting.all(manifest, places, settings.convault_file_workers, dry_run=options.dry_run)
+
+
+def require_files(manifest: Manifest) -> None:
+    """OptionsError when the backup holds no files."""
+    if manifest.storage is None:
+        raise OptionsError(
+            f"Backup {manifest.backup_id} holds no Storage files. Leave --files out; "
+            "`convault backup --attachments` makes one that does."
+        )
 
 
 def placed(manifest: Manifest, bucket: str | None) -> dict[Address, Address]:

@@ -24,7 +24,8 @@ _COLUMNS = """
 """
 
 # The primary key, or else a unique index over columns that are never NULL; with the operators by
-# which the index compares, because types of extensions have their own in schemas of their own.
+# which the index compares, because types of extensions have their own in schemas of their own. A
+# key WITHOUT OVERLAPS has a GiST index, which looks for overlaps: what is equal says the type.
 _KEY = """
     SELECT i.indexrelid, array_agg(a.attname ORDER BY k.place),
         array_agg(pg_catalog.format('OPERATOR(%%I.%%s)', n.nspname, o.oprname) ORDER BY k.place)
@@ -32,7 +33,11 @@ _KEY = """
     CROSS JOIN LATERAL unnest(i.indkey::pg_catalog.int2[], i.indclass::pg_catalog.oid[])
         WITH ORDINALITY AS k (attnum, opclass, place)
     JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
-    JOIN pg_catalog.pg_opclass c ON c.oid = k.opclass
+    JOIN pg_catalog.pg_opclass u ON u.oid = k.opclass
+    JOIN pg_catalog.pg_am b ON b.amname = 'btree'
+    JOIN pg_catalog.pg_opclass c ON c.opcmethod = b.oid AND CASE
+        WHEN u.opcmethod = b.oid THEN c.oid = u.oid
+        ELSE c.opcintype = u.opcintype AND c.opcdefault END
     JOIN pg_catalog.pg_amop m ON m.amopfamily = c.opcfamily AND m.amopstrategy = 3
         AND m.amoplefttype = c.opcintype AND m.amoprighttype = c.opcintype
     JOIN pg_catalog.pg_operator o ON o.oid = m.amopopr

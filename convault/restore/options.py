@@ -68,7 +68,8 @@ class RestoreOptions(BaseModel):
     """make tables, types and keys, but run no code of the backup: no functions, triggers,
     policies, checks, defaults"""
     files: bool = False
-    """put the backup's Storage files back, before the rows"""
+    """put the backup's Storage files back, before the rows; of a selection of rows those that they
+    point at, when all of them are loaded and none is seen yet"""
     files_bucket: str | None = Field(default=None, min_length=1, max_length=100)
     """a bucket for all of them, instead of those they were in"""
     dry_run: bool = False
@@ -117,10 +118,5 @@ class RestoreOptions(BaseModel):
             raise OptionsError("--files-bucket says where --files puts files: give that as well.")
         if self.files_bucket is not None and not is_bucket(self.files_bucket):
             raise OptionsError("What follows --files-bucket is not the name of a bucket.")
-        if self.files and self.selects:
-            raise OptionsError(
-                "--files puts back every file of the backup, so it cannot go with --table, "
-                "--conversation, --since or --until. Restore the rows alone, or everything."
-            )
         if self.since and self.until and self.since >= self.until:
             raise OptionsError("--since must be before --until: no conversation is between them.")

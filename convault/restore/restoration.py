@@ -14,6 +14,7 @@ import psycopg
 from convault.age import Identity
 from convault.encryption import unlocked
 from convault.errors import OptionsError
+from convault.files.addresses import Address
 from convault.formats.base import Rows
 from convault.loading import check_members, check_objects
 from convault.manifest import Manifest, TableEntry
@@ -26,6 +27,7 @@ from convault.restore.lacking import Lack
 from convault.restore.live import LiveTables
 from convault.restore.options import MissingUsers, Mode, RestoreOptions
 from convault.restore.pieces import Piece, Role, decompress, deserialize, download
+from convault.restore.pointed import PointedFiles
 from convault.restore.result import Changes, RestoreResult
 from convault.restore.script import script_of
 from convault.restore.selection import Selection
@@ -34,6 +36,9 @@ from convault.stores.base import Store
 
 Confirm = Callable[[str], bool]
 """asks a question whose answer is yes or no"""
+
+PutFiles = Callable[[frozenset[Address] | None], object]
+"""puts files of the backup back: these, or with None all of them"""
 
 
 def refused(question: str) -> bool:
@@ -105,6 +110,9 @@ class Restoration:
         self._tables: CreatedTables | LiveTables
         self.opener = unlocked(manifest, identities)
         self._selection = Selection(store, self._restored, self.options, self.opener)
+        self.pointed: PointedFiles | None = None
+        if self.options.files and self.options.selects:
+            self.pointed = PointedFiles(manifest)
 
     def __enter__(self) -> Restoration:
         self._selection.check()
@@ -145,6 +153,8 @@ class Restoration:
         if piece.role is Role.SURVEY:
             self._selection.survey(self._connection, piece, rows)
             return
+        if self.pointed is not None:
+            rows = self.pointed.watched(piece, rows)
         taken = self._tables.load(piece, rows)
         self._loaded[piece.table.name] += taken
         self._done += taken
@@ -287,8 +297,14 @@ def restore_from(
     identities: Sequence[Identity] = (),
     trusted: bool = True,
     confirm: Confirm = refused,
+    put_files: PutFiles | None = None,
 ) -> RestoreResult:
-    """The same, from whatever holds the objects of the backup: a repository's store, a tar."""
+    """The same, from whatever holds the objects of the backup: a repository's store, a tar.
+    `put_files` is called once where the options ask for files: with None for all of them, before
+    anything else, or with those that the rows point at, when these are loaded."""
+    options.check()
+    if put_files is not None and options.files and not options.selects:
+        put_files(None)
     with Restoration(
         store, manifest, target_url, options,
         identities=identities, trusted=trusted, confirm=confirm,
@@ -296,6 +312,8 @@ def restore_from(
         restoration.prepare()
         for piece in restoration.pieces():
             _carry(restoration, piece)
+        if put_files is not None and restoration.pointed is not None:
+            put_files(restoration.pointed.files)
         return restoration.finish()
 
 

@@ -56,8 +56,11 @@ class Snapshot(Protocol):
     """whether all rows are of one moment"""
     lacks: tuple[str, ...]
     """what of the schema the source cannot tell, in words"""
-    selection: Selection | None
-    """how rows were selected; None when every row of the tables is read"""
+
+    @property
+    def selection(self) -> Selection | None:
+        """How rows were selected; None when every row of the tables is read. Without a snapshot
+        how many conversations match is only known when all is read."""
 
     @property
     def statements(self) -> tuple[Statement, ...]:
@@ -103,6 +106,9 @@ class Snapshot(Protocol):
         be closed.
         Raises SourceUnavailable (transient), SnapshotLost.
         """
+
+    def note(self, table: Table, columns: Sequence[str]) -> None:
+        """Say, before any row is read, that `column_values` will be asked for these columns."""
 
     def column_values(self, table: Table, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """These columns, in that order, of all the table's rows that `read` gives, and with the

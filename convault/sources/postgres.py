@@ -398,6 +398,9 @@ class PostgresSnapshot:
         condition = self._condition(table)
         return self._readers.read(table, range_, skip_rows, extra, rows, condition)
 
+    def note(self, table: Table, columns: Sequence[str]) -> None:
+        """Nothing to be done: the snapshot shows them at any time."""
+
     def column_values(self, table: Table, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """See `sources.base.Snapshot`."""
         by_name = {column.name: column for column in table.columns}

@@ -17,7 +17,7 @@ import psycopg
 
 from convault import tids
 from convault.descent import Descent, Step
-from convault.filters import Filters
+from convault.filters import absent_ids, facts_of
 from convault.formats.postgres_types import quoted
 from convault.models import Dataset, Range, Selection, Table, TableName
 from convault.progress import report
@@ -65,13 +65,9 @@ def select(connection: psycopg.Connection[Any], dataset: Dataset, scope: Scope) 
     missing = missing_ids(connection, dataset, filters)
     warnings = []
     if missing:
-        asked = len(set(filters.conversation_ids))
-        warnings.append(
-            f"{missing} of the {asked} conversations that were asked for by id are not in "
-            f"{dataset.root}."
-        )
+        warnings.append(absent_ids(missing, filters, dataset.root))
     count = sum(map(len, matching.values()))
-    return Selected(_facts(filters, count), tuple(warnings), walk.rows)
+    return Selected(facts_of(filters, count), tuple(warnings), walk.rows)
 
 
 def count_selected(
@@ -91,17 +87,6 @@ def count_selected(
     leads = connection.execute(f"SELECT {leads_to(table)}".encode()).fetchone()
     whole = None if None in added else str(sum(map(int, added)))
     return total, leads == (True,), whole
-
-
-def _facts(filters: Filters, conversations: int) -> Selection:
-    start, end = filters.period.start, filters.period.end
-    return Selection(
-        filters=filters.kinds,
-        start=None if start is None else start.isoformat(),
-        end=None if end is None else end.isoformat(),
-        time_zone=filters.zone,
-        conversations=conversations,
-    )
 
 
 def _require_names(connection: psycopg.Connection[Any], dataset: Dataset) -> None:

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from convault import layout
 from convault.errors import NotFoundError, ObjectMissing, RepositoryError
+from convault.files.entries import FileEntry
 from convault.manifest import Manifest, PartEntry, TableEntry
 from convault.repository import Repository
 from convault.signature import Signature, SigningKeys
@@ -26,6 +27,14 @@ class Place:
     part: PartEntry
 
 
+@dataclass(frozen=True, slots=True)
+class FilePlace:
+    """Where a Storage file comes from."""
+
+    project: str
+    entry: FileEntry
+
+
 @dataclass(slots=True)
 class Needed:
     """An object that backups need."""
@@ -37,6 +46,8 @@ class Needed:
     backups: list[UUID] = field(default_factory=list)
     places: list[Place] = field(default_factory=list)
     """of a part; none for other objects"""
+    files: list[FilePlace] = field(default_factory=list)
+    """of a Storage file; none for other objects"""
 
 
 @dataclass(slots=True)
@@ -173,3 +184,7 @@ def _add(found: Holdings, manifest: Manifest) -> None:
     for table in manifest.tables:
         for part in table.parts:
             found.needed[part.key].places.append(Place(manifest, table, part))
+    if manifest.storage is not None:
+        for entry in manifest.stored_files:
+            place = FilePlace(manifest.storage.project, entry)
+            found.needed[str(entry.key)].files.append(place)

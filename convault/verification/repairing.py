@@ -1,5 +1,6 @@
 """Parts that are damaged or missing: whether the source can still tell them, and putting them back;
-then what lies beside manifests, which is made from them and from the parts.
+then Storage files, which Storage may still have; then what lies beside manifests, which is made
+from them and from the parts.
 
 The one overwrite there is (`Repository.put_part`): the stored bytes are read and proven wrong
 first, and kept under `damaged/`.
@@ -21,6 +22,7 @@ from convault.verification.findings import Finding, Repair
 from convault.verification.holdings import Holdings, Needed, Place
 from convault.verification.reading import examine
 from convault.verification.rebuilding import rebuilt
+from convault.verification.refetching import refetched
 
 Sources = Callable[[BackupOptions], Source]
 """where the rows of such a backup come from"""
@@ -67,6 +69,12 @@ class Repairing:
                         del left[key]
         for key, (repair, reason) in told.items():
             done[key] = replace(done[key], repair=repair, reason=f"{done[key].reason}; {reason}")
+        for key in [key for key in done if done[key].hurts]:
+            if (needed := holdings.needed.get(key)) and needed.files:
+                repair, reason = refetched(self.repository, needed, put_back=self.put_back)
+                done[key] = replace(
+                    done[key], repair=repair, reason=f"{done[key].reason}; {reason}"
+                )
         # Last, because an index is made from parts, which may be whole again by now.
         origins = origins_of(holdings)
         for key in [key for key in done if key in origins and done[key].hurts]:

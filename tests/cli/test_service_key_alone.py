@@ -5,13 +5,18 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
+from uuid import UUID
 
 import psycopg
 import pytest
 
 from convault.catalog.postgres import PostgresCatalog
+from convault.installation import open_installation
 from convault.models import TableName
+from convault.settings import load_settings
+from convault.stores import open_store
 from tests.cli.conftest import InProcess
 from tests.flows.application import ROWS, SCHEMA
 from tests.prefect_server import PrefectServer
@@ -28,7 +33,7 @@ CREATE TABLE notes (message_id bigint REFERENCES messages, n smallint, kind kind
 INSERT INTO notes SELECT n, n % 3, (enum_range(NULL::kind))[1 + n % 2], now() - n * interval '1 h'
     FROM generate_series(1, 300) n;
 CREATE TABLE beside (id integer PRIMARY KEY);
-ALTER TABLE messages ENABLE ROW LEVEL SECURITY;
+ALTER TABLE messages ENABLE ROW LEVEL SECURITY, ADD media_url text, ADD media jsonb;
 GRANT SELECT ON ALL TABLES IN SCHEMA public TO service_role;
 """
 
@@ -108,5 +113,53 @@ def test_from_the_first_backup_to_a_restore(
     assert restored.status == 0, restored.err
     names = [TableName("public", name) for name in TABLES]
     assert differences(project.database_url, database, names) == {}
-    for ended in (initialised, looked, made, shown, restored):
+
+    manifest = open_installation(load_settings()).repository.manifest(UUID(record["id"]))
+    part = next(t for t in manifest.tables if t.name.name == "messages").parts[0]
+    store = open_store(environment["CONVAULT_STORE_URL"])
+    store.replace(part.key, b"damaged")
+    mended = run("verify", "--read-data", "all", "--repair")
+    assert mended.status == 0, mended.err
+    assert sha256(store.get(part.key)).hexdigest() == part.sha256
+
+    chosen = point_at_files(project)
+    some = run("backup", "--channel", "1", "--attachments", "--json")
+    assert some.status == 0, some.err
+    contents = run("show", some.json["id"], "--json").json["contents"]
+    assert {t["table"]: t["rows"] for t in contents["tables"]} == chosen
+    assert contents["selection"]["conversations"] == chosen["conversations"] == 20
+    assert some.json["metrics"]["files"]["stored"] == 2, "of three"
+    drilled = run("drill", some.json["id"], "--json")
+    assert (drilled.status, drilled.json["outcome"]) == (0, "passed"), drilled.err
+    digests = [check for check in drilled.json["checks"] if check["check"] == "digest"]
+    assert [check["outcome"] for check in digests] == ["passed"] * 4
+    for ended in (initialised, looked, made, shown, restored, some, drilled):
         assert project.secret_key not in ended.out + ended.err
+
+
+def point_at_files(project: SupabaseStack) -> dict[str, int]:
+    """Three files, of which messages of channel 1 point at two; how many rows belong to that."""
+    bucket = project.new_bucket()
+    with project.client() as client:
+        for name in ("one", "two", "three"):
+            path = f"/storage/v1/object/{bucket}/{name}.txt"
+            client.post(path, content=name.encode()).raise_for_status()
+    url = f"{project.full_url}/storage/v1/object/public/{bucket}"
+    with psycopg.connect(project.database_url) as connection:
+        for message, name in ((1, "one"), (2, "three")):  # of conversations 2 and 3
+            connection.execute(
+                "UPDATE messages SET media_url = %s WHERE id = %s", (f"{url}/{name}.txt", message)
+            )
+        connection.execute(
+            "UPDATE messages SET media = jsonb_build_object('path', 'two.txt', 'bucket', %s::text)"
+            " WHERE id = 1", (bucket,),
+        )  # fmt: skip
+        (counted,) = connection.execute(
+            """WITH m AS (SELECT m.id FROM messages m JOIN conversations c
+                ON c.id = m.conversation_id WHERE channel_id = 1)
+            SELECT json_build_object('channels', 1, 'conversations',
+                (SELECT count(*) FROM conversations WHERE channel_id = 1),
+                'messages', (SELECT count(*) FROM m),
+                'notes', (SELECT count(*) FROM notes WHERE message_id IN (TABLE m)))"""
+        ).fetchone() or ({},)
+    return dict(counted)

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from psycopg.types.array import ListDumper
 
 from convault.files.addresses import Address, Borders, Elsewhere, Reason, hosts_of, is_path
+from convault.files.columns import FileColumn
+from convault.files.references import References
+from convault.files.several import Unreadable, in_array, in_json
+from convault.models import TableName
 
 PROJECT = "https://abcdefghijkl.supabase.co"
 BORDERS = Borders(hosts_of(PROJECT), (), Address("media", "backups/convault"))
@@ -123,3 +130,42 @@ def test_whatever_is_written_becomes_a_path_that_does_not_climb(text: str) -> No
         assert "/" not in place.bucket
     elif place.host:
         assert set(place.host) <= set("abcdefghijklmnopqrstuvwxyz0123456789.:[]_-")
+
+
+def test_arrays_and_json_point_at_several_files() -> None:
+    assert list(in_array('{a,NULL,"NULL","b c","d\\"e\\\\f,{}"}')) == [
+        "a", "NULL", "b c", 'd"e\\f,{}',
+    ]  # fmt: skip
+    assert list(in_array("[0:1][1:1]={{x},{y}}")) == ["x", "y"]
+    assert list(in_array("{}")) == []
+    for wrong in ("", "a", '{"a', '{"a"b}', "x={a}"):
+        with pytest.raises(Unreadable):
+            list(in_array(wrong))
+    url = f"{OBJECT}/public/media/a"
+    told = json.dumps(
+        {"title": "see media/x", "n": 1, "images": [{"src": url, "alt": "http"}, [url], None],
+         "file": {"bucket": "media", "path": "b/c", "name": "c"}, "path": "no bucket"}
+    )  # fmt: skip
+    assert list(in_json(told, paths=False)) == [
+        (url, False, None), (url, False, None), ("b/c", True, "media"),
+    ]  # fmt: skip
+    assert list(in_json('["a/b", "", 1, {"path": "c"}, ["d"]]', paths=True)) == [
+        ("a/b", True, None), ("c", True, None),
+    ]  # fmt: skip
+    for broken in ("{", "[" * 100_000):
+        with pytest.raises(Unreadable):
+            list(in_json(broken, paths=True))
+    column = FileColumn(TableName("public", "t"), "links", form="json")
+    references = References(BORDERS, (column,))
+    references.add(0, [(told, None), ('"https://elsewhere.example/x"', None), ("{", None)])
+    assert references.files == {
+        Address("media", "a"): {0: 2}, Address("media", "b/c"): {0: 1}
+    }  # fmt: skip
+    assert sorted(place.reason for place in references.elsewhere) == ["malformed", "other host"]
+    assert references.rows(0) == 5
+
+
+@given(st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))))
+def test_an_array_is_read_as_it_is_written(values: list[str]) -> None:
+    """By psycopg."""
+    assert list(in_array(bytes(ListDumper(list).dump(values)).decode())) == values

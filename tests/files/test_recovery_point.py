@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import subprocess
 import tarfile
@@ -14,6 +15,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from cli.main import main
 from convault.archive import Archive
 from convault.comparison import compare
 from convault.drill.files import file_checks
@@ -162,14 +164,94 @@ def test_into_another_bucket_and_over_what_is_there(world: World) -> None:
     told = put(files_bucket=other, mode="overwrite")
     assert (told["put"], told["same"], told["overwritten"]) == (1, 1, 1)
     assert world.read("a.txt", other) == (b"one", "text/markdown")
-    with pytest.raises(OptionsError, match="cannot go with"):
-        put(tables=("messages",))
     plain, _ = world.back_up(include_attachments=False)
     with pytest.raises(OptionsError, match="holds no Storage files"):
         put_back(
             installation.settings, installation.repository.store, plain, (),
             RestoreOptions(files=True),
         )  # fmt: skip
+
+
+def test_a_damaged_file_is_read_again_from_storage(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a.txt", "b.txt", "c.txt"):
+        world.upload(name, name.encode() * 100)
+        world.attach(name)
+    manifest, _ = world.back_up()
+    installation = world.application.installation()
+    store = installation.repository.store
+    keys = {entry.path: str(entry.key) for entry in manifest.stored_files}
+    store.replace(keys["a.txt"], b"damaged" * 10)
+    store.delete(keys["b.txt"])
+    store.replace(keys["c.txt"], b"damaged" * 10)
+    world.upload("c.txt", b"another by now")
+
+    def repaired(*, put_back: bool) -> dict[str, str]:
+        found = verify(installation, subset=Subset(1, 1), put_back=put_back)
+        return {f.key: f.repair.value for f in found.findings if f.hurts or f.repair}
+
+    assert repaired(put_back=False) == {
+        keys["a.txt"]: "repairable", keys["b.txt"]: "repairable", keys["c.txt"]: "not repairable",
+    }  # fmt: skip
+    with monkeypatch.context() as other:
+        other.setenv("SUPABASE_URL", "http://127.0.0.1:9")
+        assert set(repaired(put_back=True).values()) == {"not repairable"}
+    assert repaired(put_back=True) == {
+        keys["a.txt"]: "repaired", keys["b.txt"]: "repaired", keys["c.txt"]: "not repairable",
+    }  # fmt: skip
+    for name in ("a.txt", "b.txt"):
+        assert store.get(keys[name]) == name.encode() * 100
+    assert repaired(put_back=True) == {keys["c.txt"]: "not repairable"}
+
+
+def test_one_conversation_comes_back_with_its_files(
+    world: World, cluster: EmbeddedPostgres, new_database: Callable[[EmbeddedPostgres], str],
+    tmp_path: Path, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """Also with those that an array or JSON names."""
+    names = ["own", "listed", "nested", "other", "free"]
+    for name in names:
+        world.upload(f"{name}.txt", name.encode())
+    execute = world.application.execute
+    execute("ALTER TABLE messages ADD media_urls text[], ADD files jsonb")
+    chosen, others = (
+        f"(SELECT min(id) FROM messages WHERE conversation_id = {number})" for number in (2, 3)
+    )
+    for place, text in (
+        ("media_url", world.url_of("own.txt")), ("media_urls", f'{{{world.url_of("listed.txt")}}}'),
+        ("files", json.dumps([{"bucket": world.bucket, "path": "nested.txt"}, "said"])),
+    ):  # fmt: skip
+        execute(f"UPDATE messages SET {place} = $${text}$$ WHERE id = {chosen}")
+    execute(f"UPDATE messages SET media_url = $${world.url_of('other.txt')}$$ WHERE id = {others}")
+    manifest, _ = world.back_up(buckets=(world.bucket,))
+    assert manifest.storage is not None
+    assert {(c.column, c.form, c.rows) for c in manifest.storage.columns} >= {
+        ("media_url", "", 2), ("media_urls", "array", 1), ("files", "json", 1)
+    }  # fmt: skip
+    with psycopg.connect(world.application.url) as connection:
+        checks = list(
+            file_checks(connection, manifest, world.application.installation().repository.store, ())
+        )
+    assert {check.outcome for check in checks} == {Outcome.PASSED}
+
+    world.remove(f"{name}.txt" for name in names)
+    target = tmp_path / "target"
+    target.write_text(new_database(cluster))
+    target.chmod(0o600)
+    words = ["restore", str(manifest.backup_id), "--into-file", str(target), "--conversation", "2",
+             "--files", "--json"]  # fmt: skip
+    for dry in (["--dry-run"], []):
+        with pytest.raises(SystemExit) as ended:
+            main([*words, *dry])
+        assert not ended.value.code
+        told = json.loads(capsys.readouterr().out)["files"]
+        assert (told["put"], told["not_held"]) == (3, 0)
+        assert world.names() == ([] if dry else ["listed.txt", "nested.txt", "own.txt"])
+    with psycopg.connect(target.read_text()) as connection:
+        assert connection.execute("SELECT DISTINCT conversation_id FROM messages").fetchall() == [
+            (2,)
+        ]
 
 
 def test_what_is_missing_may_be_little(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

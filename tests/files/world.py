@@ -18,7 +18,7 @@ from convault.parent import Parentage
 from tasks.chunk import plan
 from tasks.copy_files import FileWork, copy_files
 from tasks.count import counted_in, digests
-from tasks.find_files import find_files
+from tasks.find_files import find_files, note_files
 from tasks.load import Load
 from tasks.record import record
 from tasks.tally import Tally
@@ -113,7 +113,7 @@ class World:
                     recipients=encryptor.recipients if encryptor else (), range_pages=2048,
                     chunk_bytes=1 << 26, part_bytes=1 << 20, workers=1,
                 )  # fmt: skip
-                found = find_files.fn(snapshot, files and Load("", files))
+                noted = note_files(snapshot, files and Load("", files))
                 parts = [
                     part
                     for each in planned.chunks
@@ -123,6 +123,7 @@ class World:
                         1 << 20, encryptor,
                     )
                 ]  # fmt: skip
+                found = find_files.fn(snapshot, noted)
                 planned = planned.with_keys(tuple(digests(taken, planned.keys, 1)))
                 counts = {
                     table.name: counted_in(taken, table, planned.keys_of(table))

@@ -25,6 +25,9 @@ from convault.errors import (
     SourceUnavailable,
     UnsupportedSource,
 )
+from convault.files.addresses import Address, Borders
+from convault.files.references import References
+from convault.files.wanted import FilesWanted
 from convault.filters import Filters
 from convault.manifest import Manifest
 from convault.models import BackupFormat, BackupOptions, Range, TableName
@@ -33,12 +36,19 @@ from convault.readme import text
 from convault.repository import Repository
 from convault.restore import RestoreOptions, restore
 from convault.scope import Scope
-from convault.sources.rest import RestSource
+from convault.sources.base import Snapshot, Source
+from convault.sources.postgres import PostgresSource
+from convault.sources.rest import RestSource, asking
 from convault.sources.rest.snapshot import RestSnapshot
 from convault.stores import open_store
+from tasks.chunk import ranges_of
+from tasks.find_files import find_files, note_files
+from tasks.load import Load
+from tests.filters import tickets
 from tests.formats.type_examples import EXAMPLES, RANGES, TAKES_NO_TEXT, WITH_MODIFIERS
 from tests.restore.builder import back_up
 from tests.restore.except_all import differences
+from tests.soak import count
 from tests.stores.between import Fault, Request, between
 from tests.supabase_stack import SupabaseStack, another_project
 
@@ -78,6 +88,7 @@ KEYS = {
     "text": ODD,
     "character varying": ODD,
     "uuid": [str(uuid4()) for _ in range(30)],
+    "boolean": ["true", "false"],
     "bigint": ["-9223372036854775808", "9223372036854775807", "0", "-1", "10", "9"],
     "numeric": ["NaN", "-Infinity", "Infinity", "1.10", "1e-30", "1e30", "-0.5", "9", "10"],
     "timestamp with time zone": ["infinity", "-infinity", "0044-03-15 00:00:00+00 BC",
@@ -112,6 +123,7 @@ def _make(connection: psycopg.Connection) -> None:
 def _fill(url: str) -> None:
     with psycopg.connect(url, autocommit=True) as connection:
         _make(connection)
+        tickets.make(connection)
         # This Postgres is built without libxml.
         examples = {t: v for t, v in (EXAMPLES | RANGES | WITH_MODIFIERS).items()
                     if t not in TAKES_NO_TEXT and t != "xml"}  # fmt: skip
@@ -166,6 +178,13 @@ def _fill(url: str) -> None:
                 [[v if t == type_ else KEYS[t][0] for t in types]
                  for type_ in types for v in KEYS[type_]],
             )  # fmt: skip
+        connection.execute(
+            'CREATE TABLE public.key_words ("and" text, "or" integer, "not" boolean, "order" text,'
+            ' "select" bigint REFERENCES public.conversations, "limit" text,'
+            ' PRIMARY KEY ("and", "or", "not", "order"));'
+            "INSERT INTO public.key_words SELECT 'a' || n % 3, n / 40, n % 2 = 0, 'o' || n, 1"
+            " FROM generate_series(1, 90) n"
+        )
         connection.execute(GRANTS)
 
 
@@ -231,6 +250,11 @@ def test_the_rows_are_those_that_sql_reads(
     assert {t.name: t.primary_key for t in one.tables} == {
         t.name: t.primary_key for t in other.tables
     }
+    theirs = {table.name: table.digest for table in one.tables}
+    ours = {t.name: t.digest for t in other.tables if t.digest is not None}
+    assert ours == {name: theirs[name] for name in ours}
+    assert {"messages", "conversations", "key_0"} <= {name.name for name in ours}
+    assert f"key_{list(KEYS).index('inet')}" not in {name.name for name in ours}
     left, right = new_database(cluster), new_database(cluster)
     restore(by_sql, one, left)
     restore(by_rest, other, right)
@@ -249,6 +273,100 @@ def test_the_rows_are_those_that_sql_reads(
     assert other.index is not None
     assert one.index is not None
     assert sorted(other.index.tables) == sorted(one.index.tables)
+
+
+def keys_read(source: Source) -> dict[str, list[str]]:
+    """The first column of every row, by table, and what is told of the filter."""
+    with source.snapshot() as snapshot:
+        found = {name: sorted(map(str, keys)) for name, keys in read_all(snapshot).items()}
+        for table in snapshot.dataset.tables:
+            assert snapshot.count(table) == len(found.get(table.name.name, []))
+        assert snapshot.selection is not None
+        found["matching"] = [str(snapshot.selection)]
+        found["told"] = [w for w in snapshot.warnings if "asked for by id" in w]
+    return found
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize(
+    ("url_bytes", "number"), [(asking.URL_BYTES, count(5, 100)), (150, count(2, 20))]
+)
+def test_filters_select_what_they_select_by_sql(
+    whole: SupabaseStack, url_bytes: int, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With room for a few keys in a URL there are many requests, which find the same."""
+    monkeypatch.setattr(asking, "URL_BYTES", url_bytes)
+    monkeypatch.setattr(asking.batches, "__defaults__", (url_bytes, 100))
+    for options in tickets.options(whole.database_url, number, seed=url_bytes + number):
+        scope = tickets.wanted(options)
+        by_rest = keys_read(source(whole, scope=scope))
+        by_sql = keys_read(PostgresSource(whole.database_url, scope=scope, lock_timeout=10))
+        assert by_rest == by_sql, options
+
+
+def pointed_at(source: Source) -> References:
+    """What rows point at, gathered as a backup does."""
+    own = Address("backups", "convault")
+    wanted = FilesWanted(
+        Project("https://abc.supabase.co", {}), Borders(("abc.supabase.co",), (), own),
+        True, (), (), (), 5.0, 1,
+    )  # fmt: skip
+    with source.snapshot() as taken:
+        noted = note_files(Load("", taken), Load("", wanted))
+        read_all(taken)
+        found = find_files.fn(Load("", taken), noted)
+    assert found is not None
+    return found.content
+
+
+@pytest.mark.parametrize("options", [{}, {"status": ["open", "(x)"]}])
+def test_rows_point_at_the_same_files(whole: SupabaseStack, options: dict[str, Any]) -> None:
+    scope = replace(tickets.wanted(options), include_attachments=True)
+    by_sql = pointed_at(PostgresSource(whole.database_url, scope=scope, lock_timeout=10))
+    by_rest = pointed_at(source(whole, scope=scope))
+    assert by_rest.columns == by_sql.columns
+    assert by_rest.files == by_sql.files
+    assert by_rest.elsewhere == by_sql.elsewhere
+    assert Address("media", "a b.txt") in by_rest.files
+    assert len(by_rest.files) > 5
+
+
+def test_a_filtered_backup_restores_and_says_how_it_was_selected(
+    whole: SupabaseStack, cluster: EmbeddedPostgres, new_database: NewDatabase
+) -> None:
+    scope = tickets.wanted({"status": ["open"], "startDate": "2026-01-05"})
+    by_sql = Repository.create(open_store(f"memory://{uuid4().hex}"))
+    by_rest = Repository.create(open_store(f"memory://{uuid4().hex}"))
+    one = back_up(by_sql, whole.database_url, scope=scope)
+    other = back_up(by_rest, "", source=source(whole, scope=scope))
+    assert other.selection == one.selection
+    assert other.selection is not None
+    assert other.selection.conversations > 0
+    left, right = new_database(cluster), new_database(cluster)
+    restore(by_sql, one, left)
+    restore(by_rest, other, right)
+    assert differences(left, right, [table.name for table in one.tables]) == {}
+    for table in other.tables:
+        assert table.reading is not None
+        assert table.reading.late == table.reading.gone == 0
+        assert table.reading.counted_before == table.reading.counted_after == table.rows
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"conversationIds": [str(uuid4()), "x"]}, r"conversationIds: value 2 of 2 is no uuid"),
+        ({"channelIds": ["1", "99999"]}, r"channelIds: value 2 of 2 is no smallint"),
+        ({"participantIds": ["nobody"]}, r"participantIds: the value is no integer"),
+        ({"status": "open", "maskColumns": {"tickets.status": "null"}}, "is masked"),
+    ],
+)
+def test_a_value_that_no_column_can_hold_is_refused(
+    whole: SupabaseStack, options: dict[str, Any], why: str
+) -> None:
+    with pytest.raises(OptionsError, match=why) as refused:
+        source(whole, scope=tickets.wanted(options)).check()
+    assert "99999" not in str(refused.value)
 
 
 def test_rows_go_into_tables_that_are_there(
@@ -292,9 +410,8 @@ def test_only_a_key_that_sees_all_rows_is_taken(
 def test_what_cannot_be_is_refused_by_name(
     filled: SupabaseStack, changing: psycopg.Connection
 ) -> None:
-    filtered = replace(SCOPE, filters=Filters(conversation_ids=("1",)))
-    with pytest.raises(OptionsError, match=r"conversationIds .*DATABASE_URL"):
-        source(filled, scope=filtered).check()
+    with pytest.raises(OptionsError, match=r"includeUsers .*DATABASE_URL"):
+        source(filled, scope=replace(SCOPE, include_users=True)).check()
     with pytest.raises(OptionsError, match="hash"):
         source(filled, scope=replace(SCOPE, mask_columns=(("messages.body", "hash"),))).check()
     changing.execute(
@@ -309,16 +426,20 @@ def test_what_cannot_be_is_refused_by_name(
         source(filled).check()
 
 
-def read_all(snapshot: RestSnapshot, after: Callable[[str], None]) -> dict[str, list[Any]]:
-    """All keys, by table; `after` is told of each table that was read, and then of "pages"."""
+def read_all(
+    snapshot: Snapshot, after: Callable[[str], object] = lambda _: None
+) -> dict[str, list[Any]]:
+    """All keys, by table; `after` is told of each table that was read, and then of "late"."""
     found: dict[str, list[Any]] = {}
 
     def read(range_: Range) -> None:
-        for batch in snapshot.read(range_):
-            found.setdefault(range_.table.name, []).extend(batch.column(0).to_pylist())
+        if snapshot.pages(range_) != 0:
+            for batch in snapshot.read(range_):
+                found.setdefault(range_.table.name, []).extend(batch.column(0).to_pylist())
 
     for table in snapshot.dataset.tables:
-        read(Range(table.name, 0, 1))
+        for range_ in ranges_of(table, snapshot, 16):
+            read(range_)
         after(table.name.name)
     while late := snapshot.late():
         for range_ in late:
@@ -406,11 +527,41 @@ def test_a_row_that_is_referred_to_and_gone_is_told(
         assert connection.execute("SELECT body FROM messages WHERE of = -7").fetchall() == [("x",)]
     monkeypatch.undo()
     with source(filled).snapshot() as snapshot:
-        read_all(snapshot, lambda _: None)
+        read_all(snapshot)
         told = text(manifest.backup_id, manifest.created_at, snapshot.dataset, BackupOptions(),
                     None, {MESSAGES: replace(snapshot.readings()[MESSAGES])}).decode()  # fmt: skip
     assert "PAGE BY PAGE" in told
     assert "PÁGINA POR PÁGINA" in told
+
+
+def test_what_changes_while_a_filter_is_followed(
+    filled: SupabaseStack, changing: psycopg.Connection
+) -> None:
+    """What belongs to a conversation is asked for when that was read; what it refers to, later."""
+    added = str(uuid4())
+    changing.execute("INSERT INTO channels VALUES (9); UPDATE conversations SET channel_id = 9"
+                     " WHERE id = 5")  # fmt: skip
+
+    def change(what: str) -> None:
+        if what == "conversations":
+            changing.execute(
+                f"INSERT INTO messages VALUES ('{added}', 5, 'meanwhile');"
+                "UPDATE conversations SET channel_id = 1 WHERE id = 5;"
+                "DELETE FROM channels WHERE id = 9"
+            )
+
+    scope = replace(SCOPE, filters=Filters(conversation_ids=("5", "6", "77")))
+    with source(filled, scope=scope).snapshot() as snapshot:
+        found = read_all(snapshot, change)
+        assert sorted(found["conversations"]) == [5, 6]
+        assert added in found["messages"]
+        assert found["channels"] == [1], "of conversation 6"
+        (gap,) = snapshot.readings()[CONVERSATIONS].missing
+        assert (gap.columns, gap.values) == (("channel_id",), 1)
+        assert any("lead nowhere" in warning for warning in snapshot.warnings)
+        assert any("1 of the 3" in warning for warning in snapshot.warnings)
+        foreign = [s for s in snapshot.statements if s.kind == "foreign key"]
+        assert sum(s.sql.endswith("NOT VALID") for s in foreign) == 1
 
 
 def test_rows_that_are_counted_and_not_shown_are_no_backup(
@@ -421,7 +572,7 @@ def test_rows_that_are_counted_and_not_shown_are_no_backup(
         count = api.count
         monkeypatch.setattr(api, "count", lambda *a: count(*a) + 1)
         with pytest.raises(IncompleteBackup, match="nothing says why"):
-            read_all(snapshot, lambda _: None)
+            read_all(snapshot)
 
 
 def is_page(request: Request, table: str = "") -> bool:
@@ -452,7 +603,7 @@ def test_pages_that_fail_are_asked_for_again_and_no_row_is_lost_or_doubled(
     began = time.monotonic()
     with between(filled.full_url, plan) as (proxy, endpoint):
         with source(replace(filled, full_url=endpoint)).snapshot() as snapshot:
-            found = read_all(snapshot, lambda _: None)
+            found = read_all(snapshot)
         tried = [request.path for request in proxy.requests if is_page(request)]
     assert faults == []
     assert len(tried) == len(set(tried)) + 7
@@ -480,7 +631,7 @@ def test_a_page_that_is_refused_is_asked_for_once(
             pytest.raises(ConvaultError) as caught,
             source(replace(filled, full_url=endpoint)).snapshot() as snapshot,
         ):
-            read_all(snapshot, lambda _: None)
+            read_all(snapshot)
         asked = [request for request in proxy.requests if is_page(request, "messages")]
     assert len(asked) == 1, caught.value.message
     assert not isinstance(caught.value, SourceUnavailable)

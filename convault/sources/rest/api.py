@@ -45,6 +45,9 @@ MAX_PAGE_BYTES = 32 * 1024 * 1024
 MAX_ROW_BYTES = 1 << 30
 """of an answer with one row; Postgres makes no longer text"""
 _TRANSIENT = {408, 425, 429}
+_NO_VALUE = {"22P02", "22003", "22007", "22008"}
+"""no text of that type, a number or time out of its range"""
+_UNDEFINED_FUNCTION = "42883"
 _CODE = re.compile(r"[A-Z0-9]{5,8}")
 _RANGE = re.compile(r"(?:\d+-\d+|\*)/(\d+)")
 
@@ -53,6 +56,15 @@ T = TypeVar("T")
 
 class TooLarge(Exception):
     """An answer grew beyond what was allowed, and was left."""
+
+
+class NoSuchValue(Exception):
+    """A value in a condition is none of its column's type, or of a type without an equality."""
+
+    def __init__(self, sqlstate: str) -> None:
+        super().__init__(sqlstate)
+        self.comparable = sqlstate != _UNDEFINED_FUNCTION
+        """whether other values of the type could be compared"""
 
 
 class Page(NamedTuple):
@@ -112,10 +124,11 @@ class RestApi:
             raise self._strange()
         return Page(rows, len(body), _moment(answer.headers.get("Date")))
 
-    def count(self, table: TableName, column: str) -> int:
-        """count(*) of the table, by the server; `column` is one of it, quoted for `select`."""
+    def count(self, table: TableName, column: str, where: Mapping[str, str] | None = None) -> int:
+        """count(*) of the table, by the server; `column` is one of it, quoted for `select`. Of the
+        rows that `where` lets through, where there is one."""
         path = f"/rest/v1/{quote(table.name, safe='')}"
-        params = {"select": f"c0:{column}", "limit": "1"}
+        params = {"select": f"c0:{column}", "limit": "1", **(where or {})}
         _, answer = self._get(path, params, table, MAX_ROW_BYTES, {"Prefer": "count=exact"})
         found = _RANGE.fullmatch(answer.headers.get("Content-Range", ""))
         if found is None:
@@ -187,6 +200,8 @@ class RestApi:
                 "ROLE service_role SET statement_timeout = '5min'; or set DATABASE_URL, which "
                 "reads in one snapshot."
             )
+        if code in _NO_VALUE or code == _UNDEFINED_FUNCTION:
+            raise NoSuchValue(code)
         if code in ("PGRST205", "42P01") and table:
             raise MissingTable(
                 f"{start}: the table is gone, or its schema is not exposed any more.", table=table

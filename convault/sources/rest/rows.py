@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 import polars as pl
@@ -11,8 +12,8 @@ import pyarrow as pa
 
 from convault.belonging import Belonging, key_columns, way_to_root
 from convault.errors import SourceError, UnsupportedSource
-from convault.models import Column, Dataset, Encoding, Table
-from convault.sources.rest.asking import Key, named, selected
+from convault.models import Column, Dataset, Table
+from convault.sources.rest.asking import Key, embedded, selected
 
 NONE = pl.Series("hash", [], dtype=pl.UInt64)
 
@@ -21,6 +22,9 @@ _TYPES: dict[str, Any] = {
 }  # fmt: skip
 """of others: text"""
 _ISO = re.compile(r"(\d{4,}-\d\d-\d\d.*|-?infinity)")
+_ZONED = re.compile(
+    r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)(\.\d+)?([+-])(\d\d)(?::(\d\d))?(?::(\d\d))?", re.ASCII
+)
 _DATES = re.compile(r"date|timestamp(\(\d\))? with(out)? time zone")
 
 
@@ -53,6 +57,8 @@ def _array(page: Sequence[Mapping[str, Any]], alias: str, column: Column) -> Any
     values = [row[alias] for row in page]
     if column.encoding == "integer":
         values = [None if v is None else int(v) for v in values]
+    if column.type.endswith("with time zone"):
+        values = [in_utc(value) for value in values]
     if column.encoding == "text":
         if _DATES.fullmatch(column.type):
             _require_iso(values, column)
@@ -72,6 +78,23 @@ def _require_iso(values: Iterable[Any], column: Column) -> None:
             )
 
 
+def in_utc(value: Any) -> Any:
+    """A `timestamp with time zone` as text, as a session in UTC writes it: not every server of this
+    protocol lets itself be asked for that. Years before 1 and beyond 9999 stay as they are."""
+    found = _ZONED.fullmatch(value) if isinstance(value, str) else None
+    if found is None:
+        return value
+    moment, fraction, sign, *parts = found.groups()
+    hours, minutes, seconds = (int(part or 0) for part in parts)
+    offset = timedelta(hours=hours, minutes=minutes, seconds=seconds)
+    try:
+        there = datetime.fromisoformat(moment)
+        utc = there - offset if sign == "+" else there + offset
+    except (ValueError, OverflowError):
+        return value
+    return f"{utc.isoformat(sep=' ')}{fraction or ''}+00"
+
+
 def keys_of(page: Sequence[Mapping[str, Any]], table: Table) -> list[Key]:
     """The primary keys of the rows, as text. SourceError when one is not there."""
     try:
@@ -89,9 +112,13 @@ def hashed(keys: Sequence[Key]) -> pl.Series:
     """8 bytes a key: the same for the same key, in this process."""
     if not keys:
         return NONE
-    columns = {str(n): [key[n] for key in keys] for n in range(len(keys[0]))}
-    frame = pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String))
-    return frame.hash_rows(seed=0).alias("hash")
+    return framed(keys, len(keys[0])).hash_rows(seed=0).alias("hash")
+
+
+def framed(keys: Sequence[Key], width: int) -> pl.DataFrame:
+    """The keys, a column for each of their `width` values."""
+    columns = {str(n): [key[n] for key in keys] for n in range(width)}
+    return pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String))
 
 
 def together(several: Iterable[pl.Series]) -> pl.Series:
@@ -122,7 +149,7 @@ class Conversations:
     def __init__(self, dataset: Dataset, table: Table, belongs: Belonging | None) -> None:
         """UnsupportedSource when a key on the way is one that PostgREST does not know."""
         self.select = ""
-        self._keys: Sequence[tuple[str, Encoding]] = ()
+        self._keys: Sequence[tuple[str, Column]] = ()
         self._depth = 0
         if belongs is None or belongs.column is not None:
             self.is_asked = False
@@ -137,7 +164,7 @@ class Conversations:
             holder, way = dataset.table(way[-1].table), way[:-1]
         found = {column.name: column for column in holder.columns}
         aliased = [selected(found[name], f"_b{n}") for n, name in enumerate(names)]
-        self._keys = [(f"_b{n}", found[name].encoding) for n, name in enumerate(names)]
+        self._keys = [(f"_b{n}", found[name]) for n, name in enumerate(names)]
         asked = ",".join(aliased)
         for key in reversed(way):
             if key.declared:
@@ -147,7 +174,7 @@ class Conversations:
                     "REST API does not go. Add the foreign key, or set DATABASE_URL.",
                     table=table.name,
                 )
-            asked = f"_b:{named(key.references.name)}!{named(key.columns[0])}({asked})"
+            asked = embedded(key.references.name, key.columns[0], asked)
         self._depth = len(way)
         self.select = f",{asked}"
 
@@ -160,9 +187,12 @@ class Conversations:
             row = row.get("_b")
             if row is None:
                 return None
-        values = [row.get(alias) for alias, _ in self._keys]
+        values = [
+            in_utc(row.get(alias)) if column.type.endswith("with time zone") else row.get(alias)
+            for alias, column in self._keys
+        ]
         if len(values) == 1:
-            is_number = self._keys[0][1] == "integer" and values[0] is not None
+            is_number = self._keys[0][1].encoding == "integer" and values[0] is not None
             return int(values[0]) if is_number else values[0]
         if any(value is None for value in values):
             return None

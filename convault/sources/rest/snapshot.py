@@ -5,20 +5,23 @@ where the count is not what was read, the keys alone are read once more, and row
 behind the page that was being read are fetched by key. What rows refer to and was not read is
 fetched by key, too, until nothing is left. So whatever was there all the time is in the backup, and
 so is what its rows refer to; what was deleted meanwhile is told.
+
+Of a filtered backup the rows of the root that the filters give are read first, and then, round by
+round, what belongs to them and what they refer to (`selecting`).
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import pyarrow as pa
 
 from convault.belonging import belonging
 from convault.dataset import own_tables
-from convault.errors import IncompleteBackup, UnsupportedSource
+from convault.errors import IncompleteBackup
+from convault.filters import absent_ids, facts_of
 from convault.models import (
     Dataset,
     ForeignKey,
@@ -36,37 +39,28 @@ from convault.per_page import warnings as read_warnings
 from convault.range_keys import Fingerprint, Provenance
 from convault.row_digest import Counted
 from convault.scope import Scope
-from convault.sources.rest import asking, tables
+from convault.sources.rest import asking, lots, tables
 from convault.sources.rest.api import RestApi
 from convault.sources.rest.asking import Key
 from convault.sources.rest.described import Description
+from convault.sources.rest.digesting import can_digest
+from convault.sources.rest.filtering import RootFilter, require_comparable
 from convault.sources.rest.holding import followed, holdings
-from convault.sources.rest.paging import by_key, pages
+from convault.sources.rest.lots import Lot
+from convault.sources.rest.paging import pages
 from convault.sources.rest.rows import (
     Conversations,
     as_batch,
     hashed,
-    keys_of,
     lacking,
     together,
     values_of,
 )
+from convault.sources.rest.selecting import Selecting
 
 _ROW_BYTES = 500
 """of a row, guessed, for the packing of work alone"""
-_LOOKS = 3
-"""how often a table that keeps changing is compared with its keys"""
 _NO_KEY = "read by REST, which shows no versions of rows"
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """Rows to be fetched by key."""
-
-    names: tuple[str, ...]
-    keys: tuple[Key, ...]
-    because: ForeignKey | None
-    """that leads to them; None for rows that came in late"""
 
 
 class RestSnapshot:
@@ -74,7 +68,6 @@ class RestSnapshot:
 
     consistency: Literal["snapshot", "per-page"] = "per-page"
     lacks = LACKS
-    selection: Selection | None = None
     page_bytes = 1
 
     def __init__(
@@ -107,18 +100,50 @@ class RestSnapshot:
                 if table in names
             ),
         )
-        self._holdings = holdings(dataset)
+        filters = scope.filters
+        self._holdings = holdings(dataset, selecting=bool(filters.kinds))
+        for relation in description.relations:
+            if relation.name in self._holdings:
+                held = self._holdings[relation.name]
+                enums = {c.name for c in relation.columns if relation.labels.get(c.name)}
+                enums -= {c.name for c in relation.columns if c.type.endswith("[]")}
+                held.digests = can_digest(held.table.columns, enums)
+        self._selecting: Selecting | None = None
+        self._filters = filters
         self._conversations = {
             table.name: Conversations(dataset, table, belonging(dataset, table.name))
             for table in dataset.tables
         }
-        self._wanted: dict[Range, list[Wanted]] = {}
+        self._wanted: dict[Range, list[Lot]] = {}
         self._round = 0
         self._asked: dict[ForeignKey, list[Key]] = defaultdict(list)
         self._gone: dict[ForeignKey, set[Key]] = defaultdict(set)
         self._unknown: dict[ForeignKey, int] = {}
+        if filters.kinds:
+            self._select_by(RootFilter(api, dataset, filters))
+            return
         for table in dataset.tables:
             self._holdings[table.name].counted_before = self._count(table)
+
+    def _select_by(self, root_filter: RootFilter) -> None:
+        """Read only what the filter gives, and what belongs to it."""
+        assert self.dataset.root is not None
+        require_comparable(self.dataset)
+        self._selecting = Selecting(self.dataset, self._holdings)
+        self._wanted[Range(self.dataset.root, 0, 1)] = root_filter.lots()
+        missing = root_filter.missing()
+        if missing:
+            self._told += (absent_ids(missing, self._filters, self.dataset.root),)
+
+    @property
+    def selection(self) -> Selection | None:
+        """See `sources.base.Snapshot`; how many conversations there are is known when the first
+        range of the root was read."""
+        if self._selecting is None:
+            return None
+        assert self.dataset.root is not None
+        read = self._holdings[self.dataset.root].ranges.get(Range(self.dataset.root, 0, 1), [])
+        return facts_of(self._filters, sum(batch.rows for batch in read))
 
     @property
     def statements(self) -> tuple[Statement, ...]:
@@ -134,6 +159,9 @@ class RestSnapshot:
         """How each table was read, once it was."""
         found = {}
         for name, held in self._holdings.items():
+            if self._selecting is not None:
+                # Each condition was counted when it was read (`lots`).
+                held.counted_before = held.counted_after = held.rows
             first, last = held.times()
             found[name] = Reading(
                 first or self.facts.taken_at,
@@ -159,8 +187,10 @@ class RestSnapshot:
         }
 
     def ranges(self, table: Table) -> Sequence[Range]:
-        """All pages of the table are one range: its rows in the order of their keys."""
-        return [Range(table.name, 0, 1)]
+        """All pages of the table are one range: its rows in the order of their keys. Where rows are
+        selected, only the root is read at first."""
+        first = Range(table.name, 0, 1)
+        return [first] if self._selecting is None or first in self._wanted else []
 
     def heap_bytes(self, table: Table) -> int:
         """One: there are no heap pages."""
@@ -202,9 +232,10 @@ class RestSnapshot:
         table = self.dataset.table(range_.table)
         place = self._holdings[table.name].rewind(range_, skip_rows)
         if range_ in self._wanted:
-            yield from self._read_wanted(table, range_, place if isinstance(place, int) else 0)
-        else:
+            yield from self._read_lots(table, range_, place if isinstance(place, int) else 0)
+        elif range_.first_page == 0:
             yield from self._read_pages(table, range_, place if isinstance(place, tuple) else None)
+        # What an earlier backup fetched by key, nobody can find again as it was found then.
 
     def _read_pages(
         self, table: Table, range_: Range, after: Key | None
@@ -212,58 +243,62 @@ class RestSnapshot:
         held, conversations = self._holdings[table.name], self._conversations[table.name]
         for keys, page in pages(self._api, table, self._select(table), after):
             batch = as_batch(page.rows, table, conversations.of(page.rows))
-            held.add(range_, keys, keys[-1], page)
+            held.add(range_, keys, keys[-1], page, batch)
             yield batch
         held.finished = True
 
-    def _read_wanted(self, table: Table, range_: Range, first: int) -> Iterator[pa.RecordBatch]:
-        held, conversations = self._holdings[table.name], self._conversations[table.name]
-        lots = [
-            (wanted, lot)
-            for wanted in self._wanted[range_]
-            for lot in asking.batches(wanted.names, wanted.keys)
-        ]
-        for number, (wanted, lot) in enumerate(lots[first:], first + 1):
+    def _read_lots(self, table: Table, range_: Range, first: int) -> Iterator[pa.RecordBatch]:
+        for number, lot in enumerate(self._wanted[range_][first:], first):
             answered: set[Key] = set()
-            rows_found = 0
-            for page in by_key(self._api, table, self._select(table), wanted.names, lot):
-                answered.update(
-                    keys_of(page.rows, table)
-                    if wanted.because is None
-                    else values_of(page.rows, table, wanted.names)
-                )
-                rows_found += len(page.rows)
-                keys = keys_of(page.rows, table)
-                # By another key a row may be found that is held already.
-                known = set(lacking(hashed(keys), held.own()))
-                fresh = [n for n, own in enumerate(hashed(keys)) if own in known]
-                if fresh:
-                    rows = [page.rows[n] for n in fresh]
-                    batch = as_batch(rows, table, conversations.of(rows))
-                    some = page._replace(rows=rows)
-                    # After an error the lot is asked for again: what is held of it is known.
-                    held.add(range_, [keys[n] for n in fresh], number - 1, some)
-                    yield batch
+            rows = 0
+            for found in lots.read(self._api, table, self._select(table), lot):
+                if lot.because is not None:
+                    answered.update(values_of(found.page.rows, table, lot.names))
+                rows += len(found.keys)
+                # After an error the lot is asked for again: what is held of it is known.
+                yield from self._fresh(table, range_, number, found)
             # Of equal numbers the texts may differ (1.0 and 1.00): as many rows, and none is gone.
-            if wanted.because is not None and rows_found < len(lot):
-                self._gone[wanted.because].update(key for key in lot if key not in answered)
+            if lot.unique and lot.because is not None and rows < len(lot.keys):
+                self._gone[lot.because].update(key for key in lot.keys if key not in answered)
+
+    def _fresh(
+        self, table: Table, range_: Range, number: int, found: lots.Found
+    ) -> Iterator[pa.RecordBatch]:
+        """Those of the rows that are not held: one may be found by several keys."""
+        held, conversations = self._holdings[table.name], self._conversations[table.name]
+        fresh = held.fresh(found.keys)
+        if not fresh:
+            return
+        rows = [found.page.rows[n] for n in fresh]
+        batch = as_batch(rows, table, conversations.of(rows))
+        late = found.again or self._selecting is None
+        keys = [found.keys[n] for n in fresh]
+        held.add(range_, keys, number, found.page._replace(rows=rows), batch, late=late)
+        yield batch
+
+    def note(self, table: Table, columns: Sequence[str]) -> None:
+        """See `sources.base.Snapshot`."""
+        self._holdings[table.name].noted.add(tuple(columns))
 
     def column_values(self, table: Table, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """UnsupportedSource: a second reading would find other values than the first
-        (`require_possible` refuses what would need it)."""
-        raise UnsupportedSource(
-            f"The columns {', '.join(columns)} of {table.name} cannot be read once more by REST, "
-            "because there is no snapshot. Set DATABASE_URL.",
-            table=table.name,
-        )
+        """See `sources.base.Snapshot`: as they were handed over. ValueError unless they were
+        noted before."""
+        held, names = self._holdings[table.name], tuple(columns)
+        if names not in held.noted:
+            raise ValueError(f"{table.name}: {names} were not noted before rows were read")
+        for batch in held.batches():
+            yield batch.noted[names]
 
     def count(self, table: Table) -> int:
         """Rows that are held, each key once."""
         return len(self._holdings[table.name].own())
 
     def counted(self, table: Table) -> Counted:
-        """The same. The REST API computes no digest."""
-        return Counted(self.count(table), None)
+        """The same, with the digest of what was handed over."""
+        held = self._holdings[table.name]
+        # A key that was changed while pages were read may bring a row twice.
+        once = self.count(table) == held.rows
+        return Counted(self.count(table), held.digest() if once else None)
 
     def share(self, ranges: Sequence[Range]) -> None:
         """None: there is nothing to share."""
@@ -271,23 +306,22 @@ class RestSnapshot:
     def late(self) -> Sequence[Range]:
         """Ranges that are still to be read, when all before were; none when nothing is missing.
         IncompleteBackup when the server shows fewer rows than it counts."""
-        wanted: dict[TableName, list[Wanted]] = defaultdict(list)
+        wanted = self._missed() if self._selecting is None else self._selecting.next()
+        self._round += 1
+        made = {Range(name, self._round, self._round + 1): found for name, found in wanted.items()}
+        self._wanted |= made
+        return list(made)
+
+    def _missed(self) -> dict[TableName, list[Lot]]:
+        wanted: dict[TableName, list[Lot]] = defaultdict(list)
         if self._round == 0:
             for table in self.dataset.tables:
                 missed = self._compared(table)
-                if missed:
-                    wanted[table.name].append(Wanted(table.primary_key, tuple(missed), None))
+                wanted[table.name] += lots.lots_of(table.primary_key, missed, unique=True)
         for key in followed(self.dataset):
-            values = self._unread(key)
-            if values:
-                wanted[key.references].append(Wanted(key.referenced_columns, values, key))
-        self._round += 1
-        made = []
-        for name, items in wanted.items():
-            range_ = Range(name, self._round, self._round + 1)
-            self._wanted[range_] = items
-            made.append(range_)
-        return made
+            values, names = self._unread(key), key.referenced_columns
+            wanted[key.references] += lots.lots_of(names, values, key, unique=not key.declared)
+        return {name: found for name, found in wanted.items() if found}
 
     def _compared(self, table: Table) -> list[Key]:
         """Keys of rows that are there and were not read, found when the count says that there may
@@ -299,7 +333,7 @@ class RestSnapshot:
         held.counted_after = self._count(table)
         if held.counted_after == len(own):
             return []
-        for _ in range(_LOOKS):
+        for _ in range(lots.LOOKS):
             before = self._count(table)
             missed: list[Key] = []
             seen = []
@@ -313,14 +347,7 @@ class RestSnapshot:
             if len(there) >= min(before, held.counted_after):
                 held.gone = len(lacking(own, there))
                 return missed
-        raise IncompleteBackup(
-            f"The REST API counts {held.counted_after} rows in {table.name} and shows "
-            f"{len(there)}: rows are missing, and nothing says why. Nothing was committed. Set "
-            "DATABASE_URL, or see what stands between the API and Convault.",
-            table=table.name,
-            expected=held.counted_after,
-            got=len(there),
-        )
+        raise lots.hidden(table, held.counted_after, len(there))
 
     def _unread(self, key: ForeignKey) -> tuple[Key, ...]:
         """Values by which rows refer to rows that were not read, and that were not asked for

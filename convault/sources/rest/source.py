@@ -15,6 +15,7 @@ from convault.sources.base import Snapshot
 from convault.sources.rest import described, tables
 from convault.sources.rest.api import PATIENCE, RestApi
 from convault.sources.rest.described import Description
+from convault.sources.rest.filtering import RootFilter, require_comparable
 from convault.sources.rest.service_key import require_service_key
 from convault.sources.rest.snapshot import RestSnapshot
 from convault.stores.buckets import Patience
@@ -36,7 +37,10 @@ class RestSource:
         """See `sources.base.Source`."""
         tables.require_possible(self._scope)
         require_service_key(self._api, self._project)
-        self._chosen()
+        _, dataset = self._chosen()
+        if self._scope.filters.kinds:
+            require_comparable(dataset)
+            RootFilter(self._api, dataset, self._scope.filters)
 
     @contextmanager
     def snapshot(self) -> Iterator[Snapshot]:

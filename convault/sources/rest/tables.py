@@ -19,12 +19,6 @@ NEEDS_SQL = "Set DATABASE_URL, which reads by SQL, or leave it out."
 
 def require_possible(scope: Scope) -> None:
     """OptionsError, by name, for what cannot be asked of the REST API."""
-    if scope.filters.kinds:
-        raise OptionsError(
-            f"{scope.filters.kinds[0]} cannot be used when rows are read by REST: which rows "
-            "belong to some conversations is found in one snapshot. Set DATABASE_URL, or back up "
-            "all conversations and restore some (`convault restore --conversation`)."
-        )
     if scope.include_users:
         raise OptionsError(
             "includeUsers cannot be used when rows are read by REST, which does not expose the "
@@ -34,12 +28,6 @@ def require_possible(scope: Scope) -> None:
         raise OptionsError(
             "maskColumns: a hash is computed by the database, so that values do not leave it, and "
             f"the REST API does not do that. {NEEDS_SQL} NULL can be had: mask with null."
-        )
-    if scope.include_attachments:
-        raise OptionsError(
-            "includeAttachments cannot be used when rows are read by REST: which files they point "
-            f"at is found in the snapshot of the rows. {NEEDS_SQL} Whole buckets can be "
-            "had: name them (`--bucket`, `buckets`)."
         )
     other = {scope.messages.schema} - {scope.root.schema}
     if other and scope.include_messages and not scope.tables:
@@ -86,6 +74,12 @@ def choose(description: Description, scope: Scope) -> Dataset:
 
 def _require_keys(tables: Sequence[Described]) -> None:
     for table in tables:
+        if any(column.name == "*" for column in table.columns):
+            raise UnsupportedSource(
+                f"{table.name} has a column called *, which the REST API takes for all of them. "
+                "Rename it, exclude the table (excludeTables), or set DATABASE_URL.",
+                table=table.name,
+            )
         if not table.primary_key:
             what = " (If it is a view: leave it out, excludeTables.)" if table.may_be_view else ""
             raise UnsupportedSource(
