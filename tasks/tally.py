@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from convault.carrying import Uploaded
 from convault.files.copying import Copied
 from convault.manifest import ReuseFacts
 from convault.models import Chunk, Range, StepSeconds
@@ -17,7 +18,6 @@ from convault.progress import report
 from convault.repository import Stored
 from convault.reuse import Taking
 from convault.sources.base import Snapshot
-from tasks.upload import Uploaded
 
 
 class Tally:
