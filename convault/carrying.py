@@ -25,6 +25,10 @@ from convault.pieces import RangeReader, piece_bytes
 from convault.repository import Repository, Stored
 from convault.sources.base import Snapshot
 
+BATCH_PIECES = 1.5
+"""how many times the bytes of the largest piece a batch may have: with more there are fewer task
+runs, and more memory is taken"""
+
 
 class Piece(NamedTuple):
     """Rows of one range, in their order."""
@@ -76,6 +80,7 @@ class BatchReader:
         self._waiting = list(reversed(ranges))
         self._snapshot = snapshot
         self._piece_bytes = piece_bytes(part_bytes)
+        self._batch_bytes = BATCH_PIECES * self._piece_bytes
         self._reader: RangeReader | None = None
         self._held: list[Piece] = []
 
@@ -90,13 +95,13 @@ class BatchReader:
         return not (self._waiting or self._reader or self._held)
 
     def next_batch(self) -> list[Piece]:
-        """The next rows; none when none are left. A piece that is likely to make the batch larger
-        than a piece may be is left for the next one."""
+        """The next rows; none when none are left. A piece that would likely make the batch too
+        large is left for the next one."""
         size = largest = 0
         for piece in self._held:
             size += piece.rows.nbytes
             largest = max(largest, piece.rows.nbytes)
-        while (self._waiting or self._reader) and size + largest <= self._piece_bytes:
+        while (self._waiting or self._reader) and size + largest <= self._batch_bytes:
             if self._reader is None:
                 self._reader = RangeReader(self._snapshot, self._waiting[-1], self._piece_bytes)
                 self._waiting.pop()

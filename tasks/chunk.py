@@ -100,7 +100,9 @@ def plan(
     wanted = [
         (range_, size) for range_, size in sized if range_ in to_read and seen.pages(range_) != 0
     ]
-    return Plan(tuple(ranges.pack(wanted, chunk_bytes)), taking, pages)
+    # Little work is shared as well: the ranges that changed are often of one chunk's size.
+    share = -(-sum(size for _, size in wanted) // workers)
+    return Plan(tuple(ranges.pack(wanted, min(chunk_bytes, max(1, share)))), taking, pages)
 
 
 def _sizes(parentage: Parentage, repository: Repository) -> dict[str, int]:
