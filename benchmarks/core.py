@@ -13,7 +13,7 @@ from convault import commit
 from convault import parent as parents
 from convault.carrying import BatchReader, Outgoing, packed, written
 from convault.catalog import BackupRecord, open_catalog
-from convault.installation import open_installation
+from convault.installation import Installation, open_installation
 from convault.models import BackupOptions, Chunk, Part
 from convault.parent import Policy
 from convault.reconcile import reconcile
@@ -26,10 +26,12 @@ from tasks.record import composed, lasting
 from tasks.tally import Tally
 
 
-def back_up(settings: Settings, options: BackupOptions) -> BackupRecord:
+def back_up(
+    settings: Settings, options: BackupOptions, installation: Installation | None = None
+) -> BackupRecord:
     """A plain backup of the conversations; the row of the completed backup."""
     catalog = open_catalog(settings.catalog_url())
-    installation = open_installation(settings)
+    installation = installation or open_installation(settings)
     repository, tally, backup_id = installation.repository, Tally(), uuid4()
     workers, part_bytes = settings.convault_workers, settings.convault_part_bytes
     policy = Policy(settings.convault_full_every, settings.convault_full_days)
@@ -81,8 +83,13 @@ def _carried(
     reader = BatchReader(snapshot, chunk.ranges, part_bytes)
     outgoing, parts = Outgoing(repository), []
     while not reader.finished:
-        documents = list(written(reader.next_batch(), snapshot.dataset, options, part_bytes))
-        outgoing.add(list(packed(documents, options, None)))
+        batch = reader.next_batch()
+        for range_, rows in batch:
+            tally.add("fetch", range_, rows.num_rows, "rows")
+        documents = list(written(batch, snapshot.dataset, options, part_bytes))
+        for part in packed(documents, options, None):
+            tally.add("serialize", part.range, part.plain_bytes, "bytes")
+            outgoing.add([part])
         for uploaded in outgoing.store():
             tally.add_upload(uploaded)
             parts.append(uploaded.part)

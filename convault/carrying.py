@@ -83,11 +83,13 @@ class BatchReader:
         self._batch_bytes = BATCH_PIECES * self._piece_bytes
         self._reader: RangeReader | None = None
         self._held: list[Piece] = []
+        self._batches = 0
 
     def __str__(self) -> str:
-        if self._reader is not None:
-            return str(self._reader)
-        return str(self._waiting[-1]) if self._waiting else "no range"
+        """Where the next batch begins, and its number."""
+        ranges = [piece.range for piece in self._held[:1]]
+        ranges += [self._reader.range] if self._reader else self._waiting[-1:]
+        return f"{ranges[0] if ranges else 'no rows'} #{self._batches}"
 
     @property
     def finished(self) -> bool:
@@ -113,6 +115,7 @@ class BatchReader:
             if self._reader.finished:
                 self._reader = None
         batch, self._held = self._held, []
+        self._batches += 1
         return batch
 
     def close(self) -> None:

@@ -23,7 +23,7 @@ Counts = dict[TableName, Counted]
 """of every table of a snapshot"""
 
 
-@task(name="count", retries=4, **POLICY)
+@task(name="count", task_run_name="count all tables", retries=4, **POLICY)
 @contained
 def count(snapshot: Load[Snapshot], plan: Load[Plan], workers: int) -> Load[tuple[Plan, Counts]]:
     """The plan, each range that was read with the digest of its rows; and of each table count(*)
