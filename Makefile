@@ -1,19 +1,24 @@
-# Two commands matter: `make demo` and `make test`. Each sets up what it needs in .venv.
+# Three commands matter: `make up`, `make demo` and `make test`. Each sets up what it needs in .venv.
 
 # The first that runs, is new enough, and can make a virtual environment.
 PYTHON ?= $(shell for python in python3 python3.11 python3.12 python3.13; do \
 	$$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& { command -v $$python; break; }; done)
 BIN := .venv/bin
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup
+# More than the 2 cores that are counted on: many tests wait, for a server or for a lease.
+WORKERS ?= 3
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
-.PHONY: demo test soak lint format clean help
+.PHONY: up demo test soak lint format clean help
 
 help:  ## what can be made
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
 demo: .venv/.runtime  ## back up, show, restore and compare a made-up school, on an embedded Postgres
 	$(BIN)/convault demo $(DEMO)
+
+up: .venv/.runtime  ## Prefect server, worker and API, until Ctrl-C; UP=--demo on an embedded Postgres
+	$(BIN)/convault up $(UP)
 
 test: .venv/.dev  ## every test, with small counts, on Postgres 16 and 18
 	$(PYTEST) -m "not matrix"

@@ -11,15 +11,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import psycopg
-from psycopg import sql
-
 from cli import demo_hints, demo_private, progress
 from cli.archives import reported, write_file
 from cli.backups import load_flow, run_flow
 from cli.demo_encryption import encrypted
 from cli.demo_home import DemoHome
 from cli.demo_proofs import check_sums, prove_equal
+from cli.demo_school import SCHOOL, exists, recreate
 from cli.drilled import print_checks
 from cli.listing import as_object, contents, print_contents, print_records, steps, summary
 from cli.output import duration, number, print_table, size
@@ -37,7 +35,7 @@ from convault.models import BackupOptions
 from convault.restore import restore
 from convault.settings import load_settings
 
-_SOURCE, _RESTORED, _PRIVATE = "school", "school_restored", "school_open"
+_RESTORED, _PRIVATE = "school_restored", "school_open"
 
 
 class Story:
@@ -78,12 +76,12 @@ class Story:
 
     def _fill(self) -> None:
         self._heading("A school's conversations, in an embedded Postgres")
-        url = self._server.url(_SOURCE)
-        if _exists(self._server.url(), _SOURCE) and demo_data.filled(url) == self._messages:
+        url = self._server.url(SCHOOL)
+        if exists(self._server.url(), SCHOOL) and demo_data.filled(url) == self._messages:
             new = demo_data.pass_a_day(url)
             self._print(f"They are there from the last demo. A day passed: {new} new messages.")
             return
-        _recreate(self._server.url(), _SOURCE)
+        recreate(self._server.url(), SCHOOL)
         seconds = _timed(lambda: demo_data.fill(url, messages=self._messages))
         self._print(f"{number(self._messages)} messages made up in {duration(seconds)}.")
 
@@ -137,7 +135,7 @@ class Story:
 
     def _restore(self, installation: Installation, manifest: Manifest) -> float:
         self._heading(f"convault restore, into the empty database {_RESTORED}")
-        _recreate(self._server.url(), _RESTORED)
+        recreate(self._server.url(), _RESTORED)
         with progress.shown():
             result = restore(installation.repository, manifest, self._server.url(_RESTORED))
         rows = sum(result.rows.values())
@@ -148,7 +146,7 @@ class Story:
         self._heading("Every row of every table, before and after")
         tables = [table.name for table in manifest.restored]
         with progress.shown():
-            compared = compare(self._server.url(_SOURCE), self._server.url(_RESTORED), tables)
+            compared = compare(self._server.url(SCHOOL), self._server.url(_RESTORED), tables)
         if not self._quiet:
             print_table(
                 ("table", "rows in both", "only before", "only after"),
@@ -171,8 +169,8 @@ class Story:
             record = self._run(BackupOptions(status=(demo_private.STATUS,)))
         manifest = repository.manifest(record.id)
         self._print(f"Backup {record.id}: {summary(record)}")
-        _recreate(self._server.url(), _PRIVATE)
-        source, target = self._server.url(_SOURCE), self._server.url(_PRIVATE)
+        recreate(self._server.url(), _PRIVATE)
+        source, target = self._server.url(SCHOOL), self._server.url(_PRIVATE)
         refusal = demo_private.prove_closed(repository, manifest, target)
         self._print(f"Restored without the identity: refused. {refusal}")
         proof = demo_private.prove_chosen(repository, manifest, identities, source, target)
@@ -227,16 +225,3 @@ def _timed(action: Callable[[], object]) -> float:
     with progress.shown():
         action()
     return time.monotonic() - started
-
-
-def _exists(url: str, database: str) -> bool:
-    with psycopg.connect(url) as connection:
-        query = "SELECT FROM pg_database WHERE datname = %s"
-        return connection.execute(query, (database,)).fetchone() is not None
-
-
-def _recreate(url: str, database: str) -> None:
-    name = sql.Identifier(database)
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))
-        connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(name))

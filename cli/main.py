@@ -29,6 +29,7 @@ from cli import (
     restores,
     retention,
     setup,
+    up,
     verification,
 )
 from cli.output import say
@@ -49,6 +50,7 @@ app = typer.Typer(
 app.command("init")(setup.init)
 app.command("migrations")(setup.migrations)
 app.command("doctor")(doctor.doctor)
+app.command("up")(up.up)
 app.command("demo")(demonstration.demo)
 app.command("backup")(backups.backup)
 app.command("list")(listing.list_)

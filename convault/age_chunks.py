@@ -190,10 +190,15 @@ def _derived(secret: bytes, salt: bytes, info: bytes) -> bytes:
 
 
 def _unpadded(text: bytes) -> bytes:
+    """Of base64 as the standard writes it: the last letter has bits to spare, which must be zero,
+    or several texts would stand for the same bytes."""
     try:
-        return base64.b64decode(text + b"=" * (-len(text) % 4), validate=True)
+        data = base64.b64decode(text + b"=" * (-len(text) % 4), validate=True)
     except binascii.Error:
         raise BadHeader from None
+    if base64.b64encode(data).rstrip(b"=") != text:
+        raise BadHeader
+    return data
 
 
 def _scalar(secret: str) -> X25519PrivateKey:

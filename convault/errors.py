@@ -46,6 +46,9 @@ ConvaultError
 │   ├── FilesUnavailable    it cannot be reached, or answered that it is busy (transient)
 │   └── FilesMissing        more of the files that rows point at are missing than may be
 ├── NotHealthy              `convault doctor` found what keeps backups or restores from working
+├── StackError              `convault up` cannot go on
+│   ├── PartFailed          a part did not start, or kept ending
+│   └── PortTaken           somebody listens already where a part would
 └── PrefectUnavailable      no Prefect server, or no deployment on it, to run a backup (transient)
 
 Messages say what happened and what to do next. They never hold a secret or a row's value: Postgres
@@ -260,6 +263,24 @@ class PrefectUnavailable(ConvaultError):
     """There is no Prefect server, or no deployment on it, that would run the backup."""
 
     code, exit_code, http_status, transient = "prefect-unavailable", 70, 503, True
+
+
+class StackError(ConvaultError):
+    """`convault up` cannot start, or keep, what it is made of."""
+
+    code, exit_code = "stack", 71
+
+
+class PartFailed(StackError):
+    """A part of the stack did not start, or kept ending."""
+
+    code, exit_code = "part-failed", 72
+
+
+class PortTaken(StackError):
+    """Somebody listens already on a port that a part needs."""
+
+    code, exit_code = "port-taken", 73
 
 
 class FilesError(ConvaultError):

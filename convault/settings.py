@@ -22,7 +22,7 @@ from convault.models import MAX_PART_BYTES, TableName
 from convault.quota import parse_quota
 from convault.signature import SigningKeys
 
-ENV_FILE = Path(".env")
+ENV_FILE = Path(os.environ.get("CONVAULT_ENV_FILE") or ".env")
 _NAMED_STORE = re.compile(r"CONVAULT_STORE_([A-Z0-9_]+)_URL")
 
 
@@ -69,6 +69,12 @@ class Settings(BaseSettings):
     convault_allow_live_restore: bool = False
     """whether the API may start restores that change rows of live tables, or go into the source"""
     convault_timezone: ZoneInfo = ZoneInfo("UTC")
+    convault_silent_seconds: float = Field(default=150.0, ge=10, le=86400)
+    """after which a run that says every 30 s that it lives, and is silent, has crashed"""
+    convault_prefect_database_url: SecretStr | None = None
+    """postgresql://...: where the Prefect server of `convault up` keeps its data"""
+    convault_prefect_history_days: float = Field(default=90.0, ge=1, le=3650)
+    """that it keeps runs which are over"""
 
     convault_source: Literal["auto", "sql", "rest"] = "auto"
     """auto: by SQL where there is DATABASE_URL, or else by REST"""
@@ -278,6 +284,17 @@ class Settings(BaseSettings):
             return True
         return bool(self.supabase_url and environment("SUPABASE_SERVICE_ROLE_KEY"))
 
+    def prefect_database_url(self) -> str | None:
+        """CONVAULT_PREFECT_DATABASE_URL; None when it is not set. ConfigurationError."""
+        secret = self.convault_prefect_database_url
+        url = "" if secret is None else secret.get_secret_value().strip()
+        if url and not url.startswith(("postgresql://", "postgres://")):
+            raise ConfigurationError(
+                "CONVAULT_PREFECT_DATABASE_URL is no postgresql:// URL. Set it to a database that "
+                "is Prefect's alone, or leave it out: then its data is kept in a file."
+            )
+        return url or None
+
     def store_url(self) -> str:
         """CONVAULT_STORE_URL; ConfigurationError with the remedy when it is not set."""
         if not self.convault_store_url:
@@ -309,6 +326,12 @@ def load_settings() -> Settings:
             for e in error.errors(include_input=False, include_url=False)
         )
         raise ConfigurationError(f"These settings cannot be used: {reasons}.") from None
+
+
+def env_file() -> Path:
+    """The file that is read beside the environment: `.env` in the working directory, or what
+    CONVAULT_ENV_FILE names."""
+    return ENV_FILE
 
 
 def listed(text: str) -> tuple[str, ...]:

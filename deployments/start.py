@@ -12,6 +12,7 @@ from prefect.states import Cancelling
 
 from convault.models import BackupOptions
 from convault.restore import RestoreOptions
+from deployments.queues import MANUAL
 from deployments.server import deployment_id, server
 
 DEPLOYMENT = "backup/conversations"
@@ -84,5 +85,6 @@ def _start(
             parameters=dict(parameters),
             idempotency_key=idempotency_key,
             name=name,
+            work_queue_name=MANUAL,
         )
         return run.id

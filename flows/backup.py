@@ -1,6 +1,6 @@
 """The backup: everything of one moment, stored completely or not at all."""
 
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from prefect import flow
 
@@ -9,6 +9,8 @@ from convault.models import BackupOptions
 from flows.artifacts import progress_shown, publish
 from flows.chunks import carry_all, carry_late
 from flows.running import Run
+from flows.slots import newest_slot_only
+from flows.stopping import finished_first
 from tasks.boundary import contained
 from tasks.carry import Work
 from tasks.chunk import chunk
@@ -20,6 +22,7 @@ from tasks.record import record
 
 
 @flow(name="backup", retries=0, persist_result=False, log_prints=False)
+@newest_slot_only
 @contained
 def backup(
     options: BackupOptions = BackupOptions(),  # noqa: B008  frozen
@@ -27,10 +30,11 @@ def backup(
 ) -> BackupRecord:
     """Back up the conversations and what belongs to them; the row of the completed backup.
 
-    `backup_id` is that of a pending row which the API made; without it a new one is made. Raises
+    `backup_id` is that of a pending row which the API made; without it a new one is made, one for
+    each time that a schedule comes due. Raises
     ConvaultError only; the row then says `failed`, and nothing that was stored before is touched.
     """
-    run = Run(backup_id or uuid4(), options)
+    run = Run(backup_id, options)
     settings, tally = run.settings, run.tally
     with run.recorded(), progress_shown():
         while run.record is None:
@@ -65,7 +69,7 @@ def backup(
                         ).content
                     run.see_again(snapshot.content)
                 copied = copy_files(files, run.file_work, tally)
-                with tally.timed("record"):
+                with tally.timed("record"), finished_first():
                     run.record = record(
                         run.backup_id, options, repository, run.catalog, run.lease, snapshot,
                         counts, Load("parts", [*parts, *late]), Load("plan", plan),

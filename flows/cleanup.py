@@ -13,6 +13,7 @@ from convault.retention.configured import policy_of
 from convault.retention.policy import Policy
 from convault.settings import load_settings
 from flows.artifacts import tolerated
+from flows.slots import newest_slot_only
 from tasks.boundary import contained
 from tasks.load import Load
 from tasks.reconcile import reconcile
@@ -23,6 +24,7 @@ ACTOR = Actor("schedule", "flow")
 
 
 @flow(name="cleanup", retries=0, persist_result=False, log_prints=False)
+@newest_slot_only
 @contained
 def cleanup(policy: Policy | None = None, dry_run: bool = False) -> dict[str, Any]:
     """Clean up by `policy`, or by CONVAULT_KEEP_* where none is given; what was decided, and what

@@ -13,6 +13,7 @@ from convault.identities import configured
 from convault.installation import open_installation
 from convault.settings import load_settings
 from flows.artifacts import tolerated
+from flows.slots import newest_slot_only
 from tasks.boundary import contained
 from tasks.examine import examine
 from tasks.load import Load
@@ -20,6 +21,7 @@ from tasks.rehearse import rehearse
 
 
 @flow(name="drill", retries=0, persist_result=False, log_prints=False)
+@newest_slot_only
 @contained
 def drill(backup_id: UUID | None = None, into: str | None = None) -> dict[str, Any]:
     """Restore a backup (the newest, unless told) into a Postgres that is started for it and thrown

@@ -28,6 +28,7 @@ from convault.parent import Parentage, Policy
 from convault.progress import report
 from convault.settings import load_settings
 from convault.sources.base import Snapshot
+from flows.slots import backup_of_slot
 from tasks.begin import begin
 from tasks.boundary import unexpected
 from tasks.copy_files import FileWork
@@ -43,13 +44,13 @@ MAX_REPLANS = 2
 class Run:
     """A backup that is being made. `record` is its row once it is complete."""
 
-    def __init__(self, backup_id: UUID, options: BackupOptions) -> None:
-        self.backup_id = backup_id
+    def __init__(self, backup_id: UUID | None, options: BackupOptions) -> None:
         self.options = options
         self.tally = Tally()
         self.record: BackupRecord | None = None
         self.settings = load_settings()
         self.catalog: Load[Catalog] = Load("catalog", open_catalog(self.settings.catalog_url()))
+        self.backup_id = backup_id or backup_of_slot(self.catalog.content)
         self.lease: Load[Lease]
         self.encryptor: Encryptor | None = None
         """set by `recorded`; None for a plain backup"""

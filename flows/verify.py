@@ -11,6 +11,7 @@ from convault.verification.findings import Verification
 from convault.verification.reading import Subset
 from convault.verification.verifying import concluded, require_sound
 from flows.artifacts import tolerated
+from flows.slots import newest_slot_only
 from tasks.boundary import contained
 from tasks.load import Load
 from tasks.read_back import read_back
@@ -19,6 +20,7 @@ from tasks.survey import survey
 
 
 @flow(name="verify", retries=0, persist_result=False, log_prints=False)
+@newest_slot_only
 @contained
 def verify(
     backup_id: UUID | None = None, read_data: str | None = None, put_back: bool = False

@@ -12,6 +12,7 @@ import pytest
 
 from convault.embedded.server import EmbeddedPostgres, wheel_binaries
 from tests.databases import Databases
+from tests.versions import SYSTEM_VERSIONS, params
 
 pytest_plugins = [
     "tests.clusters",
@@ -21,12 +22,6 @@ pytest_plugins = [
 ]
 
 _SETTINGS = ("CONVAULT_", "SUPABASE_", "AWS_", "GOOGLE_", "AZURE_")
-SYSTEM_VERSIONS = {
-    int(path.parent.name): path
-    for path in Path("/usr/lib/postgresql").glob("*/bin")
-    if (path / "postgres").exists() and int(path.parent.name) >= 14
-}
-VERSIONS = sorted({16, 18, *SYSTEM_VERSIONS})
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
@@ -79,14 +74,7 @@ def cluster(cluster_of: Callable[[int], EmbeddedPostgres]) -> EmbeddedPostgres:
     return cluster_of(18)
 
 
-@pytest.fixture(
-    params=[
-        # The system's own version costs a third more: it waits for `make soak`.
-        pytest.param(version, marks=[] if version in (16, 18) else [pytest.mark.matrix])
-        for version in VERSIONS
-    ],
-    ids=[f"postgres-{version}" for version in VERSIONS],
-)
+@pytest.fixture(params=params(16, 18))
 def any_cluster(
     request: pytest.FixtureRequest, cluster_of: Callable[[int], EmbeddedPostgres]
 ) -> EmbeddedPostgres:

@@ -2,8 +2,9 @@
 
 Starting it takes 5 to 13 seconds, so it is started once per worker of pytest-xdist; a module that
 uses it says `pytestmark = [pytest.mark.prefect_server, pytest.mark.xdist_group("prefect")]`, so
-that (with `--dist loadgroup`) all of them share one worker and one server. (The tests that kill
-backups are a group of their own, `crash`, so that another worker can take them.)
+that (with `--dist loadgroup`) all of them share one worker and one server. (Those of `tests/flows`
+are a group of their own, `flows`, and so are those that kill backups, `crash`: so that another
+worker can take them.)
 """
 
 from __future__ import annotations
@@ -139,11 +140,23 @@ def _let_go() -> None:
 
 
 @pytest.fixture
-def prefect_api(prefect_server: PrefectServer) -> Iterator[PrefectServer]:
-    """This process uses the server: flows that a test calls run against it."""
+def prefect_api(
+    request: pytest.FixtureRequest, prefect_server: PrefectServer
+) -> Iterator[PrefectServer]:
+    """This process uses the server: flows that a test calls run against it.
+
+    The server takes 40 ms of a core for each run of a task, of which events tell it; so it is told
+    only where a test looks at them, and is marked `events`. Runs of flows it knows in any case."""
+    from prefect.events.clients import NullEventsClient
+    from prefect.events.worker import EventsWorker
     from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
-    with temporary_settings(
-        {PREFECT_API_URL: prefect_server.url, PREFECT_HOME: prefect_server.home}
-    ):
-        yield prefect_server
+    told = request.node.get_closest_marker("events") is not None
+    EventsWorker.set_client_override(None if told else NullEventsClient)
+    try:
+        with temporary_settings(
+            {PREFECT_API_URL: prefect_server.url, PREFECT_HOME: prefect_server.home}
+        ):
+            yield prefect_server
+    finally:
+        EventsWorker.set_client_override(None)

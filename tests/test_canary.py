@@ -16,7 +16,11 @@ from tests.canaries import found
 from tests.canary_runs import LEAKS, Evidence, everything_run
 from tests.prefect_server import PrefectServer
 
-pytestmark = [pytest.mark.prefect_server, pytest.mark.xdist_group("prefect")]
+pytestmark = [
+    pytest.mark.prefect_server,
+    pytest.mark.events,
+    pytest.mark.xdist_group("prefect"),
+]
 
 PLACES = ("api", "worker", "output", "prefect", "catalog", "store", "processes")
 

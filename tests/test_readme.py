@@ -46,7 +46,7 @@ def test_prefect_and_the_api_are_called_by_the_names_they_have() -> None:
     from api.app import create_app
     from flows.backup import backup
 
-    text = (ROOT / "README.md").read_text()
+    text = (ROOT / "docs/operations.md").read_text()
     deployed = (ROOT / "prefect.yaml").read_text()
     assert "uvicorn --factory api.app:create_app" in text
     assert create_app.__name__ == "create_app"

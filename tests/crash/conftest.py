@@ -9,10 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from prefect.events.worker import EventsWorker
 
 from convault.embedded.server import EmbeddedPostgres
-from tests.crash.victims import without_events
 from tests.crash.ward import Ward
 from tests.flows.application import build, database
 from tests.prefect_server import CHECKOUT, PrefectServer, stop
@@ -58,9 +56,7 @@ def ward_of_the_module(
 @pytest.fixture
 def ward(
     ward_of_the_module: Ward, prefect_api: PrefectServer, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Ward]:
-    without_events()
+) -> Ward:
     for name, value in ward_of_the_module.application.environment.items():
         monkeypatch.setenv(name, value)
-    yield ward_of_the_module
-    EventsWorker.set_client_override(None)
+    return ward_of_the_module

@@ -139,8 +139,7 @@ def victim(order: dict[str, Any], pipe: int) -> None:
 
 
 def without_events() -> None:
-    """Keep the runs of tasks from the Prefect server, which takes 40 ms of a core for each; what is
-    killed, and what it leaves in the repository, is the same."""
+    """As `prefect_api` does: what is killed, and what it leaves in the repository, is the same."""
     EventsWorker.set_client_override(NullEventsClient)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import string
 
 import pytest
 
@@ -82,6 +83,21 @@ def test_every_damage_is_told() -> None:
         opened(swapped + data[body + 2 * step :], identity, [Span(0, 5)])
     with pytest.raises(age.BadBody):
         opened(data[: body + step], identity, [Span(0, 5)])
+
+
+def test_spare_bits_of_a_letter_are_zero() -> None:
+    _, identity = new_key()
+    letters = string.ascii_uppercase + string.ascii_lowercase + string.digits + "+/"
+    data = age.encrypt(b"x" * 100, [identity.recipient])
+    end = header_end(data)
+    assert end is not None
+    last = letters.index(chr(data[end - 2]))
+    assert last % 4 == 0
+    for other in range(last + 1, last + 4):
+        changed = bytearray(data)
+        changed[end - 2] = ord(letters[other])
+        with pytest.raises(age.BadHeader):
+            opened(bytes(changed), identity, [Span(0, 5)])
 
 
 def test_other_people_cannot_open_it() -> None:

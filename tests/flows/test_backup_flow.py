@@ -21,7 +21,7 @@ from flows.artifacts import percent_of
 from flows.backup import backup
 from tests.flows.application import Application, differences
 
-pytestmark = [pytest.mark.prefect_server, pytest.mark.xdist_group("prefect")]
+pytestmark = [pytest.mark.prefect_server, pytest.mark.xdist_group("flows")]
 
 
 def test_a_backup_holds_every_row_and_its_row_says_so(application: Application, empty: str) -> None:

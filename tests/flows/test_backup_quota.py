@@ -14,7 +14,7 @@ from flows.backup import backup
 from tests.flows.application import Application, build, differences
 from tests.prefect_server import PrefectServer
 
-pytestmark = [pytest.mark.prefect_server, pytest.mark.xdist_group("prefect")]
+pytestmark = [pytest.mark.prefect_server, pytest.mark.xdist_group("flows")]
 
 
 def stored(application: Application) -> int:

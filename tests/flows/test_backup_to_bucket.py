@@ -14,7 +14,7 @@ from flows.backup import backup
 from tests.flows.application import build, differences
 from tests.prefect_server import PrefectServer
 
-pytestmark = [pytest.mark.prefect_server, pytest.mark.xdist_group("prefect")]
+pytestmark = [pytest.mark.prefect_server, pytest.mark.xdist_group("flows")]
 
 
 def test_what_went_into_a_bucket_comes_back(

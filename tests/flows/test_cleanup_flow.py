@@ -26,7 +26,7 @@ def backed_up(installation: Installation, url: str) -> BackupRecord:
 
 
 @pytest.mark.prefect_server
-@pytest.mark.xdist_group("prefect")
+@pytest.mark.xdist_group("flows")
 def test_clean_up(application: Application, empty: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(PolicyError, match="nothing was removed"):
         cleanup()

@@ -33,7 +33,7 @@ from tests.encryption.keys import flipped, new_key
 from tests.flows.application import Application
 from tests.prefect_server import PrefectServer
 
-pytestmark = [pytest.mark.prefect_server, pytest.mark.xdist_group("prefect")]
+pytestmark = [pytest.mark.prefect_server, pytest.mark.xdist_group("flows")]
 
 SECRET, ALICE = new_key()
 _, BOB = new_key()

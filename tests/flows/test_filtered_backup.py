@@ -19,7 +19,7 @@ from flows.backup import backup
 from tests.flows.application import Application
 from tests.sources.reading import run
 
-pytestmark = [pytest.mark.prefect_server, pytest.mark.xdist_group("prefect")]
+pytestmark = [pytest.mark.prefect_server, pytest.mark.xdist_group("flows")]
 
 
 def readme_of(application: Application, manifest: Manifest) -> str:

@@ -29,7 +29,7 @@ from tasks.upload import upload
 from tests.faulty import FaultyStore, loses_answers
 from tests.flows.application import Application, differences
 
-pytestmark = [pytest.mark.prefect_server, pytest.mark.xdist_group("prefect")]
+pytestmark = [pytest.mark.prefect_server, pytest.mark.xdist_group("flows")]
 
 DRILLED = "data/messages/"
 """parts of the table whose puts fail; the first of them is the one that does"""

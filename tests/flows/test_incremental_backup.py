@@ -21,7 +21,7 @@ from tests.encryption.keys import new_key
 from tests.flows.application import Application, differences
 from tests.sources.reading import run
 
-pytestmark = [pytest.mark.prefect_server, pytest.mark.xdist_group("prefect")]
+pytestmark = [pytest.mark.prefect_server, pytest.mark.xdist_group("flows")]
 
 
 def reused(record: Any) -> dict[str, Any]:

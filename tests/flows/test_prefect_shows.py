@@ -21,7 +21,11 @@ from tasks.policy import POLICY
 from tests.flows.application import Application
 from tests.prefect_server import PrefectServer
 
-pytestmark = [pytest.mark.prefect_server, pytest.mark.xdist_group("prefect")]
+pytestmark = [
+    pytest.mark.prefect_server,
+    pytest.mark.events,
+    pytest.mark.xdist_group("flows"),
+]
 
 _SECONDS = 60
 

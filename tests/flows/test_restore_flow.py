@@ -18,7 +18,11 @@ from flows.restore import restore
 from tests.flows.application import Application
 from tests.prefect_server import PrefectServer
 
-pytestmark = [pytest.mark.prefect_server, pytest.mark.xdist_group("prefect")]
+pytestmark = [
+    pytest.mark.prefect_server,
+    pytest.mark.events,
+    pytest.mark.xdist_group("flows"),
+]
 
 
 @pytest.fixture

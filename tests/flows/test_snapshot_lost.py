@@ -18,7 +18,7 @@ from flows.running import MAX_REPLANS
 from tasks.fetch import fetch
 from tests.flows.application import Application, differences
 
-pytestmark = [pytest.mark.prefect_server, pytest.mark.xdist_group("prefect")]
+pytestmark = [pytest.mark.prefect_server, pytest.mark.xdist_group("flows")]
 
 
 _ALONE = Lock()

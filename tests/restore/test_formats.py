@@ -20,6 +20,7 @@ from tests.restore import odd_tables
 from tests.restore.builder import back_up
 from tests.restore.except_all import differences
 from tests.restore.tables import PARTS, fill
+from tests.versions import params
 
 NewDatabase = Callable[[EmbeddedPostgres], str]
 FORMATS = pytest.mark.parametrize("format", list(BackupFormat))
@@ -142,14 +143,17 @@ def types_in(databases: Databases) -> Iterator[NewDatabase]:
 
 
 @FORMATS
+@pytest.mark.parametrize("version", params(18))
 def test_every_type_comes_back(
-    any_cluster: EmbeddedPostgres,
+    version: int,
+    cluster_of: Callable[[int], EmbeddedPostgres],
     types_in: NewDatabase,
     new_database: NewDatabase,
     repository: Repository,
     format: BackupFormat,
 ) -> None:
-    source, target = types_in(any_cluster), new_database(any_cluster)
+    cluster = cluster_of(version)
+    source, target = types_in(cluster), new_database(cluster)
     _comes_back(repository, source, target, format, 60)
 
 

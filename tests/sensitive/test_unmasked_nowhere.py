@@ -93,6 +93,7 @@ def test_the_key_stands_in_no_query_and_is_not_sent_back(school: str) -> None:
 
 
 @pytest.mark.prefect_server
+@pytest.mark.events
 @pytest.mark.xdist_group("prefect")
 def test_nothing_that_is_kept_or_told_holds_them(
     school: str,

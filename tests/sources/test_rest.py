@@ -468,6 +468,7 @@ def test_pages_that_fail_are_asked_for_again_and_no_row_is_lost_or_doubled(
 
 
 @pytest.mark.parametrize("fault", [400, Fault.FORBIDDEN, Fault.NO_ROUTE, Fault.ELSEWHERE])
+@pytest.mark.usefixtures("changing")
 def test_a_page_that_is_refused_is_asked_for_once(
     filled: SupabaseStack, fault: Fault | int
 ) -> None:
@@ -480,6 +481,7 @@ def test_a_page_that_is_refused_is_asked_for_once(
             source(replace(filled, full_url=endpoint)).snapshot() as snapshot,
         ):
             read_all(snapshot, lambda _: None)
-        assert len([request for request in proxy.requests if is_page(request, "messages")]) == 1
+        asked = [request for request in proxy.requests if is_page(request, "messages")]
+    assert len(asked) == 1, caught.value.message
     assert not isinstance(caught.value, SourceUnavailable)
     assert filled.secret_key not in caught.value.message

@@ -1,0 +1,1 @@
+"""Prefect server, worker and API as one command: `convault up`."""

@@ -1,0 +1,105 @@
+"""The worker of a stack, as a process: `python -m deployments.stack.worker NAME`.
+
+A process worker of Prefect's that starts a run directly, in the folder that it was started in, and
+takes no run that somebody asked for while a scheduled one of the same deployment waits. It ends
+when its stdin does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import tasks  # noqa: F401  sets what Prefect must find in the environment when it is imported
+from convault.lifeline import end_with_stdin
+
+# isort: split
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateName,
+    WorkPoolFilter,
+    WorkPoolFilterName,
+)
+from prefect.client.schemas.objects import FlowRun
+from prefect.utilities.processutils import setup_signal_handlers_worker
+from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
+
+from deployments.queues import MANUAL
+from deployments.workers import POOL
+
+if TYPE_CHECKING:
+    from anyio.abc import TaskStatus
+    from prefect.client.schemas.responses import WorkerFlowRunResponse
+
+WAITING = ("Late", "AwaitingConcurrencySlot")
+
+
+class Worker(ProcessWorker):
+    """Of the work pool that prefect.yaml names."""
+
+    @classmethod
+    def __dispatch_key__(cls) -> str:
+        """Not its type, by which Prefect's own worker is found."""
+        return "convault"
+
+    async def run(
+        self,
+        flow_run: FlowRun,
+        configuration: ProcessJobConfiguration,
+        task_status: TaskStatus[int] | None = None,
+    ) -> ProcessWorkerResult:
+        """Run it by the interpreter we run by, without the process in between that would look for
+        code to fetch: it lies here."""
+        configuration.command = f"{sys.executable} -m prefect.engine"
+        configuration._command_configured = True
+        configuration.working_dir = configuration.working_dir or Path.cwd()
+        return await super().run(flow_run, configuration, task_status)
+
+    async def _get_scheduled_flow_runs(self) -> list[WorkerFlowRunResponse]:
+        found = await super()._get_scheduled_flow_runs()
+        if not any(entry.flow_run.work_queue_name == MANUAL for entry in found):
+            return found
+        waiting = await self.client.read_flow_runs(
+            work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[POOL])),
+            flow_run_filter=FlowRunFilter(
+                state=FlowRunFilterState(name=FlowRunFilterStateName(any_=list(WAITING)))
+            ),
+        )
+        runs = [entry.flow_run for entry in found]
+        first = {run.id for run in scheduled_first(runs, waiting)}
+        return [entry for entry in found if entry.flow_run.id in first]
+
+
+def scheduled_first(found: Sequence[FlowRun], waiting: Iterable[FlowRun]) -> list[FlowRun]:
+    """Of the runs that were `found` to be due, those that may go: not one that somebody asked for
+    while one of a schedule of the same deployment is due or `waiting` for its turn."""
+    reserved: set[UUID | None] = {
+        run.deployment_id for run in (*found, *waiting) if run.work_queue_name != MANUAL
+    }
+    return [
+        run for run in found if run.work_queue_name != MANUAL or run.deployment_id not in reserved
+    ]
+
+
+def main(name: str) -> None:
+    """Work until SIGTERM, which stops the runs, too."""
+    end_with_stdin()
+    setup_signal_handlers_worker(os.getpid(), "the worker", _said)
+    try:
+        asyncio.run(Worker(work_pool_name=POOL, name=name).start(printer=_said))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        _said("The worker has stopped.")
+
+
+def _said(message: object = "", *_: Any, **__: Any) -> None:
+    print(message, flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
