@@ -14,7 +14,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -79,6 +79,11 @@ def main() -> None:
     asked.add_argument("--dlt", help="a Python in which dlt is installed")
     asked.add_argument("--formats", nargs="+", default=[f"{f}-{level}" for f, level in FORMATS])
     asked.add_argument("--runners", nargs="+", choices=RUNNERS, default=list(RUNNERS))
+    asked.add_argument(
+        "--brief",
+        action="store_true",
+        help="of all forms but the first only full backups of the core",
+    )
     asked.add_argument("--folder", type=Path, help="where there is room")
     asked.add_argument("--json", type=Path)
     asked.add_argument("--svg", type=Path)
@@ -124,25 +129,31 @@ def _children() -> set[int]:
 def one_round(bench: Bench, number: int) -> None:
     """Every case once."""
     messages = bench.given.messages
-    chains = [(runner, *name.split("-")) for name in bench.given.formats
-              for runner in bench.given.runners]  # fmt: skip
+    first = bench.given.formats[0]
+    chains = [
+        (runner, *name.split("-"))
+        for name in bench.given.formats
+        for runner in bench.given.runners
+        if not bench.given.brief or name == first or runner == bench.given.runners[0]
+    ]
     settings = [_Chain(bench, number, *chain) for chain in chains]
     execute(bench.url, "VACUUM messages")
     # Peers and ours take turns: half of the others before, half after.
     others = [_peer(bench, peer) for peer in peers(bench.binaries, bench.url, bench.given.dlt)]
-    others[:1] and others[0]()
+    others[0]()
     for chain in settings:
         chain.back_up("full")
     for other in others[1:]:
         other()
     whole_cases(bench, settings[0], number)
-    for chain in settings:
+    further = settings[: len(bench.given.runners)] if bench.given.brief else settings
+    for chain in further:
         chain.back_up("nothing changed")
     execute(bench.url, NEWEST.format(messages=messages))
-    for chain in settings:
+    for chain in further:
         chain.back_up("newest 1 % changed")
     execute(bench.url, SCATTERED.format(number=number))
-    for chain in settings:
+    for chain in further:
         chain.back_up("1 % scattered")
     for chain in settings:
         shutil.rmtree(chain.store)
@@ -247,11 +258,6 @@ def require_same(source: str, target: str) -> None:
 def _version(url: str) -> str:
     with psycopg.connect(url) as connection:
         return str(connection.info.parameter_status("server_version"))
-
-
-def ordered(names: Sequence[str]) -> list[str]:
-    """As they were met first."""
-    return list(dict.fromkeys(names))
 
 
 if __name__ == "__main__":
