@@ -99,13 +99,18 @@ def main() -> None:
         for number in range(given.rounds):
             print(f"\nround {number + 1} of {given.rounds}", flush=True)
             one_round(bench, number)
-        facts["prefect_cold_start"] = cold
+            facts |= {"rounds": number + 1, "prefect_cold_start": cold}
+            tell(facts, bench)
+
+
+def tell(facts: dict[str, Any], bench: Bench) -> None:
+    """What was measured so far: a table, and where it is asked for, numbers and a chart."""
     results = report.results(facts, bench.found, bench.missing)
-    print("\n" + report.table(results))
-    if given.json:
-        given.json.write_text(json.dumps(results, indent=1) + "\n")
-    if given.svg:
-        given.svg.write_text(chart.drawn(results))
+    print("\n" + report.table(results), flush=True)
+    if bench.given.json:
+        bench.given.json.write_text(json.dumps(results, indent=1) + "\n")
+    if bench.given.svg:
+        bench.given.svg.write_text(chart.drawn(results))
 
 
 def started(bench: Bench) -> float:
