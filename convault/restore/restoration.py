@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from typing import Any, Protocol
 from uuid import UUID
 
 import psycopg
 
 from convault.age import Identity
+from convault.ahead import ahead
 from convault.encryption import unlocked
 from convault.errors import OptionsError
 from convault.formats.base import Rows
@@ -64,7 +65,7 @@ class Restoration:
     """A restore in steps: enter, `prepare`, for each of `pieces` download, decompress, deserialize
     and `load`, then `finish`; the transaction commits when the block ends.
 
-    Memory is bounded by one part. On any error the target is as it was: IntegrityError names the
+    Memory is bounded by a few parts. On any error the target is as it was: IntegrityError names the
     object that is not what was stored, StoreError is the store's, RestoreError the target's,
     NotFoundError and OptionsError tell of a selection that finds nothing or cannot be.
     """
@@ -137,6 +138,11 @@ class Restoration:
         """What to load, in this order. Which rows come along is only known when those that
         reference them are loaded, so load each before asking for the next."""
         yield from self._selection.pieces(self._connection, self._tables.place, self._tables.known)
+
+    @property
+    def known_before(self) -> bool:
+        """Whether the pieces do not depend on what is loaded: the next may be asked for before."""
+        return self._selection.everything
 
     def load(self, piece: Piece, rows: Iterable[Rows]) -> None:
         """Put the rows of a piece where they go."""
@@ -294,13 +300,20 @@ def restore_from(
         identities=identities, trusted=trusted, confirm=confirm,
     ) as restoration:  # fmt: skip
         restoration.prepare()
-        for piece in restoration.pieces():
-            _carry(restoration, piece)
+        _carry(restoration)
         return restoration.finish()
 
 
-def _carry(restoration: Restoration, piece: Piece) -> None:
-    """In a frame of its own, so that nothing of a piece is left when the next one begins."""
+def _carry(restoration: Restoration) -> None:
+    """Every piece into the target. While the server takes some rows, the next ones are made of
+    their bytes, and while it takes a part, the next one is read, where it is known which that is.
+    """
+
+    def opened(piece: Piece) -> bytes:
+        return decompress(piece, download(restoration.store, piece, opener), opener)
+
     opener = restoration.opener
-    plain = decompress(piece, download(restoration.store, piece, opener), opener)
-    restoration.load(piece, deserialize(piece, plain))
+    parts = ((piece, opened(piece)) for piece in restoration.pieces())
+    for piece, plain in ahead(parts, "read") if restoration.known_before else parts:
+        with closing(ahead(deserialize(piece, plain), "deserialize")) as rows:
+            restoration.load(piece, rows)
