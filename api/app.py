@@ -4,6 +4,8 @@ Served by any ASGI server:
 
     uvicorn api.app:create_app --factory --host 127.0.0.1 --port 8000
 
+or by `convault up`, or by `python -m api.serving`, which makes a key up on loopback.
+
 It needs a key (CONVAULT_API_KEY, CONVAULT_API_KEYS) or SUPABASE_URL, whose users' tokens it takes;
 the catalog's database (DATABASE_URL or CONVAULT_CATALOG_URL); and PREFECT_API_URL, where the runs
 go. It speaks plain HTTP: put a proxy with TLS before it.
@@ -16,12 +18,29 @@ from fastapi import Depends, FastAPI
 from api import problems
 from api.access_log import hide_queries
 from api.auth import Guard, caller
+from api.facts import Facts
 from api.hardening import LOOPBACK, Hardening
 from api.links import links_of
-from api.routes import backups, downloads, health, listing, metrics, retention, runs, scheduler
+from api.routes import (
+    backups,
+    downloads,
+    facts,
+    health,
+    initialising,
+    listing,
+    metrics,
+    retention,
+    runs,
+    scheduler,
+)
+from api.settling import settling
+from api.shared import Shared
 from convault import __version__
 from convault.catalog import open_catalog
 from convault.settings import Settings, load_settings
+
+KEPT_SESSIONS = 4
+"""of the catalog's database, between requests"""
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -35,6 +54,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version=__version__,
         description="Backups of conversations. Errors are problem details (RFC 9457).",
         redirect_slashes=False,
+        lifespan=settling,
         openapi_url="/openapi.json" if settings.convault_api_docs else None,
     )
     problems.install(app)
@@ -42,14 +62,18 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(Hardening, hosts=(*LOOPBACK, *named))
     app.state.guard = Guard(settings)
     closed = [Depends(caller)]  # each route says what scope it needs beyond that
-    app.state.catalog = open_catalog(settings.catalog_url())
+    app.state.catalog = open_catalog(settings.catalog_url(), kept=KEPT_SESSIONS)
     app.state.settings = settings
+    app.state.listed = Shared()
+    app.state.facts = Facts(settings, app.state.catalog)
     app.state.links = links_of(settings)
     app.state.repository = None
     hide_queries()
     app.include_router(health.router)
     app.include_router(downloads.router)  # by a link, or a key
     # Fixed paths before `/{id}`.
+    app.include_router(initialising.router, dependencies=closed)
+    app.include_router(facts.router, dependencies=closed)
     app.include_router(retention.router, dependencies=closed)
     app.include_router(metrics.router, dependencies=closed)
     app.include_router(scheduler.router, dependencies=closed)

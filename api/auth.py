@@ -10,6 +10,7 @@ from math import ceil
 from typing import Annotated
 
 from fastapi import Depends, Request
+from fastapi.concurrency import run_in_threadpool
 from fastapi.security import (
     APIKeyHeader,
     HTTPAuthorizationCredentials,
@@ -48,6 +49,15 @@ class Guard:
                 ".env; or set CONVAULT_API_KEYS, or SUPABASE_URL for the tokens of its users."
             )
 
+    def holder(self, bearer: str | None, header: str | None) -> Caller | None:
+        """Whose key it is, if it is one; waits for nothing."""
+        for text in (bearer, header):
+            # Headers arrive decoded as Latin-1: this gives back the bytes that were sent.
+            found = None if text is None else caller_with(text.encode("latin-1"), self._keys)
+            if found is not None:
+                return found
+        return None
+
     def caller(self, bearer: str | None, header: str | None, address: str = "") -> Caller:
         """Whose key or token a request from this address brings. Unauthorized, TooManyAttempts,
         SigningKeysUnavailable.
@@ -55,16 +65,13 @@ class Guard:
         A right key is taken at any time: whoever shares an address with somebody who guesses is not
         shut out. Tokens cost more to check, and are not looked at while the address is blocked.
         """
-        given = [text for text in (bearer, header) if text is not None]
-        if not given:
+        caller = self.holder(bearer, header)
+        if caller is not None:
+            return caller
+        if bearer is None and header is None:
             raise Unauthorized(
                 "This needs an API key: send `Authorization: Bearer <key>` or `X-API-Key: <key>`."
             )
-        for text in given:
-            # Headers arrive decoded as Latin-1: this gives back the bytes that were sent.
-            caller = caller_with(text.encode("latin-1"), self._keys)
-            if caller is not None:
-                return caller
         blocked = self._attempts.seconds_blocked(address)
         if blocked:
             raise TooManyAttempts(
@@ -80,7 +87,7 @@ class Guard:
             raise
 
 
-def caller(
+async def caller(
     request: Request,
     needed: SecurityScopes,
     bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer_of)],
@@ -89,12 +96,19 @@ def caller(
     """Who asks. Unauthorized without a right key or token, Forbidden when it does not allow what
     the route needs."""
     guard: Guard = request.app.state.guard
+    # Each route asks twice: whether anybody is there, and whether they may do this.
+    before: Caller | None = getattr(request.state, "caller", None)
     address = request.client.host if request.client else ""
-    found = guard.caller(bearer.credentials if bearer else None, header, address)
+    given = (bearer.credentials if bearer else None, header)
+    found = before or guard.holder(*given)
+    if found is None:
+        # A token's keys may have to be fetched.
+        found = await run_in_threadpool(guard.caller, *given, address)
     missing = [scope for scope in needed.scopes if not found.may(Scope(scope))]
     if missing:
         raise Forbidden(
             f"This needs the scope {', '.join(missing)}. Use a key that has it; a signed-in user "
             "needs `convault_role` in the account's app_metadata."
         )
+    request.state.caller = found
     return found

@@ -22,11 +22,24 @@ _NOTHING = "default-src 'none'; frame-ancestors 'none'"
 _PAGE = "frame-ancestors 'none'"
 """FastAPI's page of documentation loads scripts from elsewhere"""
 _PAGES = ("/docs", "/redoc")
+_WRONG_HOST = (
+    "wrong-host",
+    "The request is for another host",
+    "This server does not go by that name. Name it in CONVAULT_API_HOSTS, if it should: names with "
+    "commas between, such as backups.school.example.",
+)
+_OTHER_SITE = (
+    "cross-origin",
+    "The request comes from a page of another site",
+    "Pages of other sites may not ask this server. Let the page's own server ask it, or name the "
+    "page's host in CONVAULT_API_HOSTS.",
+)
 
 
 class Hardening:
     """ASGI middleware: security headers on every answer, and only requests to a host of ours, so
-    that no web page can reach a server on loopback under a name of its own (DNS rebinding)."""
+    that no web page can reach a server on loopback under a name of its own (DNS rebinding), and
+    none that the page of another site made."""
 
     def __init__(self, app: ASGIApp, hosts: Sequence[str]) -> None:
         """`hosts`: names that a request may be for, without ports; `*` allows any."""
@@ -48,17 +61,15 @@ class Hardening:
                 headers.setdefault("Content-Security-Policy", policy)
             await send(message)
 
-        if self._is_ours(Headers(scope=scope).get("host", "")):
+        given = Headers(scope=scope)
+        origin = given.get("origin")
+        if not self._is_ours(given.get("host", "")):
+            refused = answer(Request(scope), 421, *_WRONG_HOST)
+        elif origin is not None and not self._is_ours(origin.partition("://")[2]):
+            refused = answer(Request(scope), 403, *_OTHER_SITE)
+        else:
             await self.app(scope, receive, sending)
             return
-        refused = answer(
-            Request(scope),
-            421,
-            "wrong-host",
-            "The request is for another host",
-            "This server does not go by that name. Name it in CONVAULT_API_HOSTS, if it should: "
-            "names with commas between, such as backups.school.example.",
-        )
         await refused(scope, receive, sending)
 
     def _is_ours(self, host: str) -> bool:

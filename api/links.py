@@ -18,7 +18,7 @@ from uuid import UUID
 
 from itsdangerous import BadData, URLSafeSerializer
 
-from api.caller import Caller
+from api.caller import Caller, Scope
 from api.keys import ApiKey, keys_of
 from convault.settings import Settings
 
@@ -46,7 +46,9 @@ class Links:
             salt=_PURPOSE,
             signer_kwargs={"key_derivation": "hmac", "digest_method": sha256},
         )
-        self._digests = {key.caller.name: key.digest.hex()[:32] for key in keys}
+        self._digests = {
+            key.caller.name: key.digest.hex()[:32] for key in keys if key.caller.may(Scope.DOWNLOAD)
+        }
 
     def mint(self, backup_id: UUID, caller: Caller, seconds: int, *, now: datetime) -> Link:
         """A token for this backup, that holds for so many seconds (at most a day)."""
@@ -66,7 +68,8 @@ class Links:
 
     def holder(self, token: str, backup_id: UUID, *, now: datetime) -> str | None:
         """The name of the key or user that the token was made for; None when it is no token, is of
-        another backup, is over, or its key does not count any more."""
+        another backup, is over, or its key does not count any more,
+        or may not download any more."""
         try:
             said: Any = self._serializer.loads(token)
         except BadData:

@@ -174,7 +174,8 @@ def answer(
     return JSONResponse(
         problem.model_dump(mode="json", exclude_none=True),
         status_code=status,
-        headers=dict(headers or {}),
+        # What is wrong now may be right in a moment; and 404 and 410 may be kept unless told.
+        headers={"Cache-Control": "no-store", **(headers or {})},
         media_type=MEDIA_TYPE,
     )
 

@@ -15,7 +15,9 @@ from cli.listing import as_object, omissions, selection, summary, taken_over
 from cli.opening import opened
 from cli.output import AsJson, print_json, say
 from cli.prefect_server import ensure_server, unwatched
+from cli.refusals import refusals_told
 from convault.catalog.base import BackupRecord, BackupStatus
+from convault.cluster import require_cluster
 from convault.errors import ConvaultError, OptionsError, PrefectUnavailable
 from convault.models import BackupOptions
 from convault.progress import report
@@ -146,13 +148,17 @@ def backup(
         strict_attachments=True if strict_attachments else None, buckets=bucket,
     )  # fmt: skip
     settings = load_settings()
-    settings.require_source()
-    installation = opened(settings)  # refused here, rather than when Prefect has started
-    installation.source(wanted).check()
-    installation.files(wanted)
-    installation.encryptor()
+    with refusals_told(settings, wanted):
+        settings.require_source()
+        require_cluster(settings)
+        installation = opened(settings)  # refused here, rather than when Prefect has started
+        installation.source(wanted).check()
+        installation.files(wanted)
+        installation.encryptor()
     with progress.shown():
-        record = run_flow(load_flow(), wanted)
+        with refusals_told(settings, wanted):
+            flow = load_flow()
+        record = run_flow(flow, wanted)
     if as_json:
         print_json(as_object(record))
     else:

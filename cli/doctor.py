@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,7 +10,6 @@ from cli.output import AsJson, print_json, print_table, say
 
 if TYPE_CHECKING:
     from convault.doctor.finding import Finding
-    from convault.doctor.runs import Server
 
 
 def doctor(
@@ -31,8 +29,9 @@ def doctor(
     """
     from convault.doctor.examination import examine
     from convault.doctor.finding import require_healthy
+    from deployments.server import named
 
-    findings = examine(_prefect(), probe=probe)
+    findings = examine(named(), probe=probe)
     if as_json:
         print_json([finding.to_json() for finding in findings])
     else:
@@ -50,21 +49,3 @@ def _tell(findings: list[Finding]) -> None:
         say()
     for finding in remedies:
         say(f"{finding.name} ({finding.state.value}): {finding.remedy}")
-
-
-def _prefect() -> Server | None:
-    """The Prefect server of PREFECT_API_URL, in the environment or in Prefect's profile."""
-    from prefect.settings import get_current_settings
-
-    from convault.doctor.runs import Server
-
-    api = get_current_settings().api
-    if not api.url:
-        return None
-    headers = {}
-    if api.key is not None:
-        headers["Authorization"] = f"Bearer {api.key.get_secret_value()}"
-    elif api.auth_string is not None:
-        signed = base64.b64encode(api.auth_string.get_secret_value().encode()).decode()
-        headers["Authorization"] = f"Basic {signed}"
-    return Server(api.url.rstrip("/"), headers)

@@ -41,18 +41,21 @@ def drill(
     Example: convault drill latest
     """
     from convault.drill.drilling import drill, require_passed
+    from convault.incidents import Kind
+    from convault.notify.reporting import reported
 
     settings = load_settings()
-    installation = opened(settings)
-    backup_id = None if backup is None else backup_named(installation, backup)
-    identities = identities_of(settings, identity)
-    with ended_properly(), progress.shown():
-        report = drill(installation, backup_id, into, identities=identities)
-    told = report.to_json()
-    if as_json:
-        print_json(told)
-    else:
-        print_checks(told["checks"])
-        say(f"Backup {report.backup_id}, restored into {report.place}: {report.summary}.")
-        say(f"It took {duration(told['seconds'])}. What was restored is gone again.")
-    require_passed(report)
+    with reported(Kind.DRILL, settings, say):
+        installation = opened(settings)
+        backup_id = None if backup is None else backup_named(installation, backup)
+        identities = identities_of(settings, identity)
+        with ended_properly(), progress.shown():
+            report = drill(installation, backup_id, into, identities=identities)
+        told = report.to_json()
+        if as_json:
+            print_json(told)
+        else:
+            print_checks(told["checks"])
+            say(f"Backup {report.backup_id}, restored into {report.place}: {report.summary}.")
+            say(f"It took {duration(told['seconds'])}. What was restored is gone again.")
+        require_passed(report)

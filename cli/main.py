@@ -24,10 +24,12 @@ from cli import (
     drills,
     keys,
     listing,
+    notifying,
     recovery,
     rekeying,
     restores,
     retention,
+    setting_up,
     setup,
     up,
     verification,
@@ -50,6 +52,7 @@ app = typer.Typer(
 app.command("init")(setup.init)
 app.command("migrations")(setup.migrations)
 app.command("doctor")(doctor.doctor)
+app.command("setup")(setting_up.setup)
 app.command("up")(up.up)
 app.command("demo")(demonstration.demo)
 app.command("backup")(backups.backup)
@@ -71,6 +74,7 @@ app.command("sweep")(cleaning.sweep)
 app.command("adopt")(cleaning.adopt)
 app.command("audit")(cleaning.audit)
 app.add_typer(keys.app, name="keys")
+app.command("notify")(notifying.notify)
 app.command("rekey")(rekeying.rekey)
 
 

@@ -24,7 +24,8 @@ def init(
 
     Applies the migrations that are missing, makes the store a repository if it is none, and brings
     the backups that it holds into the catalog. Writes a signing key into .env if there is none.
-    May be repeated.
+    Where PREFECT_API_URL is set, makes on that server what it lacks: work pool, deployments,
+    automation, schedules. May be repeated.
 
     Example: convault init
     """
@@ -35,7 +36,7 @@ def init(
     settings.catalog_url()
     report = initialise(settings, new_repository=new_repository)
     key = signing_key.ensure(settings)
-    schedules = _schedules_again(settings)
+    made, schedules = _on_the_server(settings)
     if as_json:
         print_json(
             {
@@ -46,6 +47,7 @@ def init(
                     {"backup": str(change.backup_id), "change": change.kind}
                     for change in report.changes
                 ],
+                "made": made,
                 "schedules": schedules,
                 "signing_key": {"key_ids": list(key.keys.ids), "made": key.made},
             }
@@ -55,24 +57,23 @@ def init(
     say(key.said)
 
 
-def _schedules_again(settings: Settings) -> list[str]:
-    """Make the schedules again that a Prefect server lost, when one is named; what was made."""
+def _on_the_server(settings: Settings) -> tuple[list[str], list[str]]:
+    """Make what the Prefect server lacks, where one is named: what was made, and schedules."""
     from prefect.settings import get_current_settings
 
-    from convault.catalog import open_catalog
     from convault.errors import PrefectUnavailable
-    from deployments.schedules import rebuild
+    from deployments.initialising import in_words, on_the_server
 
     if not get_current_settings().api.url:
-        return []
+        return [], []
     try:
-        made = rebuild(open_catalog(settings.catalog_url()))
+        made, schedules = on_the_server(settings)
     except PrefectUnavailable as error:
-        say(f"The schedules were not looked at: {error.message}")
-        return []
-    if made:
-        say(f"These schedules were made again on the Prefect server: {', '.join(made)}.")
-    return made
+        say(f"The Prefect server was not looked at: {error.message}")
+        return [], []
+    for line in in_words(made, schedules):
+        say(line)
+    return made, schedules
 
 
 def migrations(as_json: AsJson = False) -> None:

@@ -44,19 +44,25 @@ def verify(
 
     Example: convault verify --read-data 1/8
     """
+    from convault.incidents import Kind
+    from convault.notify.reporting import reported
+    from convault.notify.verified import judge
     from convault.verification.reading import Subset
     from convault.verification.verifying import require_sound, verify
 
     subset = None if read_data is None else Subset.parse(read_data)
-    installation = opened(load_settings())
-    backup_id = None if backup is None else backup_named(installation, backup)
-    with ended_properly(), progress.shown():
-        found = verify(installation, backup_id, subset=subset, put_back=repair)
-    if as_json:
-        print_json(found.to_json(datetime.now(UTC)))
-    else:
-        _tell(found)
-    require_sound(found)
+    settings = load_settings()
+    with reported(Kind.VERIFY, settings, say) as outcome:
+        installation = opened(settings)
+        backup_id = None if backup is None else backup_named(installation, backup)
+        with ended_properly(), progress.shown():
+            found = verify(installation, backup_id, subset=subset, put_back=repair)
+        if as_json:
+            print_json(found.to_json(datetime.now(UTC)))
+        else:
+            _tell(found)
+        judge(outcome, found, installation, whole=backup_id is None)
+        require_sound(found)
 
 
 def _tell(found: Verification) -> None:

@@ -20,7 +20,7 @@ from convault.manifest import Manifest
 from convault.repository import Repository
 
 SUMS_NAME = "SHA256SUMS"
-PIECE_BYTES = 4 * 1024 * 1024
+PIECE_BYTES = 1024 * 1024
 """What `stream` yields at a time at most."""
 
 
@@ -99,7 +99,7 @@ class Archive:
         return self._starts[-1] + len(tar.END)
 
     def stream(self, start: int = 0, end: int | None = None) -> Iterator[bytes]:
-        """Bytes [start, end) in pieces of at most 4 MiB. ValueError when that is no range of the
+        """Bytes [start, end) in pieces of at most 1 MiB. ValueError when that is no range of the
         archive.
 
         A member that is streamed as a whole is checked against its digest, and its last piece is

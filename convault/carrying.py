@@ -23,7 +23,7 @@ from convault.index import Grouped
 from convault.models import BackupOptions, Dataset, Part, Range
 from convault.pieces import RangeReader, piece_bytes
 from convault.repository import Repository, Stored
-from convault.sources.base import Snapshot
+from convault.sources.base import Rows
 
 BATCH_PIECES = 1.5
 """how many times the bytes of the largest piece a batch may have: with more there are fewer task
@@ -74,11 +74,11 @@ class BatchReader:
     After an error it goes on where it was, as `RangeReader` does.
     """
 
-    def __init__(self, snapshot: Snapshot, ranges: Sequence[Range], part_bytes: int) -> None:
+    def __init__(self, source: Rows, ranges: Sequence[Range], part_bytes: int) -> None:
         """Where a range is cut into pieces depends on `part_bytes`, the plain bytes of a part at
         most, and on nothing else: or the same rows would be other parts beside other ranges."""
         self._waiting = list(reversed(ranges))
-        self._snapshot = snapshot
+        self._source = source
         self._piece_bytes = piece_bytes(part_bytes)
         self._batch_bytes = BATCH_PIECES * self._piece_bytes
         self._reader: RangeReader | None = None
@@ -105,7 +105,7 @@ class BatchReader:
             largest = max(largest, piece.rows.nbytes)
         while (self._waiting or self._reader) and size + largest <= self._batch_bytes:
             if self._reader is None:
-                self._reader = RangeReader(self._snapshot, self._waiting[-1], self._piece_bytes)
+                self._reader = RangeReader(self._source, self._waiting[-1], self._piece_bytes)
                 self._waiting.pop()
             rows = self._reader.next_piece()
             if rows is not None:

@@ -20,8 +20,9 @@ MANAGED_SCHEMAS = frozenset(
 because the place that is restored into has its own. Source: Supabase's documentation."""
 
 _OWN = (
-    "backups", "backup_audit", "backup_leases", "backup_objects", "backup_recipients",
-    "backup_repositories", "backup_schedules", "backup_verify_turns", "convault_migrations",
+    "backups", "backup_audit", "backup_incidents", "backup_leases", "backup_objects",
+    "backup_recipients", "backup_repositories", "backup_schedules", "backup_verify_turns",
+    "convault_migrations",
 )  # fmt: skip
 OWN_TABLES = frozenset(TableName("public", name) for name in _OWN)
 """Convault's own catalog, which may live in the database that it backs up."""

@@ -21,7 +21,8 @@ ConvaultError
 │   └── QuotaExceeded       it would hold more than CONVAULT_STORE_QUOTA allows
 ├── RepositoryError         not a repository, another one, a newer format, or a broken manifest
 ├── CatalogError            the `backups` table and its neighbours
-│   └── CatalogUnavailable  it cannot be reached (transient)
+│   ├── CatalogUnavailable  it cannot be reached (transient)
+│   └── CatalogTooNew       its tables are those of a newer version
 ├── LeaseLost               the run no longer holds its lease: it must not commit
 ├── IncompleteBackup        what was stored is not what was counted: nothing was committed
 ├── IntegrityError          stored bytes do not have their digest, or an archive is damaged
@@ -45,7 +46,9 @@ ConvaultError
 ├── FilesError              the Storage whose files are copied refused or failed
 │   ├── FilesUnavailable    it cannot be reached, or answered that it is busy (transient)
 │   └── FilesMissing        more of the files that rows point at are missing than may be
+├── NotTold                 somebody was to be told of something, and could not be
 ├── NotHealthy              `convault doctor` found what keeps backups or restores from working
+├── ClusterUnavailable      the Dask cluster cannot be reached, or its workers die (transient)
 ├── StackError              `convault up` cannot go on
 │   ├── PartFailed          a part did not start, or kept ending
 │   └── PortTaken           somebody listens already where a part would
@@ -79,6 +82,17 @@ class ConvaultError(Exception):
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle with the ids (Prefect carries errors between processes)."""
         return _rebuild, (type(self), self.message, self.ids)
+
+
+def sentence_of(code: str) -> str:
+    """What errors of that code say of themselves, without a word about this one; '' for none."""
+    kinds: list[type[ConvaultError]] = [ConvaultError]
+    while kinds:
+        kind = kinds.pop()
+        if kind.code == code and kind is not ConvaultError:
+            return (kind.__doc__ or "").partition("\n")[0].strip()
+        kinds += kind.__subclasses__()
+    return ""
 
 
 def _rebuild(cls: type[ConvaultError], message: str, ids: dict[str, str]) -> ConvaultError:
@@ -211,6 +225,12 @@ class CatalogUnavailable(CatalogError):
     code, exit_code, http_status, transient = "catalog-unavailable", 41, 503, True
 
 
+class CatalogTooNew(CatalogError):
+    """The catalog's tables are those of a newer version."""
+
+    code, exit_code = "catalog-too-new", 74
+
+
 class LeaseLost(ConvaultError):
     """The run no longer holds its lease."""
 
@@ -265,6 +285,12 @@ class PrefectUnavailable(ConvaultError):
     code, exit_code, http_status, transient = "prefect-unavailable", 70, 503, True
 
 
+class ClusterUnavailable(ConvaultError):
+    """The Dask cluster that carries chunks cannot be reached, has no worker, or loses them."""
+
+    code, exit_code, http_status, transient = "cluster-unavailable", 69, 503, True
+
+
 class StackError(ConvaultError):
     """`convault up` cannot start, or keep, what it is made of."""
 
@@ -299,6 +325,12 @@ class FilesMissing(FilesError):
     """Files that rows point at are not there, and more of them than may be."""
 
     code, exit_code = "files-missing", 77
+
+
+class NotTold(ConvaultError):
+    """Somebody was to be told of something, and a channel of CONVAULT_NOTIFY_URLS failed."""
+
+    code, exit_code, http_status, transient = "not-told", 79, 502, True
 
 
 class NotHealthy(ConvaultError):

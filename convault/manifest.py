@@ -6,6 +6,7 @@ path the name in the tar) whose `convault` member holds the rest; docs/format.md
 
 from __future__ import annotations
 
+import io
 import json
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -20,6 +21,7 @@ from convault.files.faults import FEATURE as FILES
 from convault.formats.registry import format_of_name
 from convault.layout import fault_of
 from convault.layout import part_path as part_path
+from convault.manifest_text import Listed, member_of, pieces, text_of
 from convault.models import (
     Absence,
     Column,
@@ -314,22 +316,34 @@ class Manifest(_Stored):
             "name": f"backup-{self.backup_id}",
             "title": f"Convault backup of {self.source.database}",
             "created": self.created_at.isoformat(),
-            "resources": [
-                _resource(table, number, part)
-                for table in self.tables
-                for number, part in enumerate(table.parts)
-            ],
-            "convault": self.model_dump(mode="json"),
+            "resources": Listed(
+                (
+                    (resource, number, part)
+                    for resource in map(_Resource, self.tables)
+                    for number, part in enumerate(resource.table.parts)
+                ),
+                lambda item: item[0].text(item[1], item[2]),
+            ),
+            "convault": {
+                name: Listed(map(_told, getattr(self, name)))
+                if name in _MANY
+                else self.model_dump(mode="json", include={name})[name]
+                for name in Manifest.model_fields
+            },
         }
-        return json.dumps(package, ensure_ascii=False, indent=1).encode() + b"\n"
+        written = io.BytesIO()
+        for piece in pieces(package):
+            written.write(piece.encode())
+        written.write(b"\n")
+        return written.getvalue()
 
     @classmethod
     def from_bytes(cls, data: bytes, *, where: str) -> Manifest:
         """Read what `to_bytes` wrote. RepositoryError for a newer format or anything malformed."""
         try:
-            content = json.loads(data)["convault"]
-            reason = too_new(content)
-            text = json.dumps(content, allow_nan=False)
+            text, head = member_of(data, "convault", ("format", "features", "options"))
+            reason = too_new(head)
+            json.dumps(head.get("options"), allow_nan=False)
         except (ValueError, TypeError, KeyError, RecursionError):
             raise RepositoryError(
                 f"{where} is not a manifest of Convault.", manifest=where
@@ -373,38 +387,73 @@ def too_new(content: Any) -> str | None:
 _FIELD_TYPES = {"boolean": "boolean", "integer": "integer", "text": "string"}
 
 
-def _resource(table: TableEntry, number: int, part: PartEntry) -> dict[str, Any]:
-    format_ = format_of_name(part.path)
-    resource: dict[str, Any] = {
-        # A resource's name may hold neither `=` nor `/`; written so, two names stay two.
-        "name": part_path(table.name, number, "").replace("=", "..").replace("/", "."),
-        "path": part.path,
-        "format": format_.name,
-        "mediatype": format_.media_type,
-        "encoding": "utf-8",
-        "bytes": part.stored_bytes,
-        "hash": f"sha256:{part.sha256}",
-        "schema": {
-            "fields": [
-                {
-                    "name": column.name,
-                    "type": _FIELD_TYPES[column.encoding],
-                    "x-postgres": {
-                        "type": column.type,
-                        "encoding": column.encoding,
-                        **({"mask": column.mask} if column.mask else {}),
-                    },
-                }
-                for column in table.columns
-            ],
-            "primaryKey": list(table.primary_key),
-        },
-    }
-    if format_.name == "csv":
-        resource["dialect"] = {"delimiter": ",", "lineTerminator": "\r\n", "quoteChar": '"',
+class _Resource:
+    """What the data package says of each part of one table: nearly the same."""
+
+    def __init__(self, table: TableEntry) -> None:
+        self.table = table
+        self._rests: dict[tuple[str, bool, bool], str] = {}
+
+    def text(self, number: int, part: PartEntry) -> str:
+        """Its JSON."""
+        format_ = format_of_name(part.path)
+        resource = {
+            # A resource's name may hold neither `=` nor `/`; written so, two names stay two.
+            "name": part_path(self.table.name, number, "").replace("=", "..").replace("/", "."),
+            "path": part.path,
+            "format": format_.name,
+            "mediatype": format_.media_type,
+            "encoding": "utf-8",
+            "bytes": part.stored_bytes,
+            "hash": f"sha256:{part.sha256}",
+        }
+        zst = part.path.removesuffix(ENCRYPTED).endswith(".zst")
+        kind = (format_.name, zst, part.encrypted)
+        if kind not in self._rests:
+            self._rests[kind] = text_of(self._rest(*kind)).removeprefix("{")
+        return text_of(resource).removesuffix("\n}") + "," + self._rests[kind]
+
+    def _rest(self, format_name: str, zst: bool, encrypted: bool) -> dict[str, Any]:
+        """What parts of one kind have in common."""
+        rest: dict[str, Any] = {
+            "schema": {
+                "fields": [
+                    {
+                        "name": column.name,
+                        "type": _FIELD_TYPES[column.encoding],
+                        "x-postgres": {
+                            "type": column.type,
+                            "encoding": column.encoding,
+                            **({"mask": column.mask} if column.mask else {}),
+                        },
+                    }
+                    for column in self.table.columns
+                ],
+                "primaryKey": list(self.table.primary_key),
+            },
+        }
+        if format_name == "csv":
+            rest["dialect"] = {"delimiter": ",", "lineTerminator": "\r\n", "quoteChar": '"',
                                "doubleQuote": True, "header": True}  # fmt: skip
-    if part.path.removesuffix(ENCRYPTED).endswith(".zst"):
-        resource["compression"] = "zst"
-    if part.encrypted:
-        resource["encryption"] = "age"
-    return resource
+        if zst:
+            rest["compression"] = "zst"
+        if encrypted:
+            rest["encryption"] = "age"
+        return rest
+
+
+_MANY = ("tables", "files")
+"""fields of a manifest that may have a great many entries; so may those of a table:"""
+_MANY_OF_TABLE = ("parts", "ranges")
+
+
+def _told(entry: BaseModel) -> dict[str, Any]:
+    """An entry as JSON; what a table has many of, one by one."""
+    if not isinstance(entry, TableEntry):
+        return entry.model_dump(mode="json")
+    return {
+        name: Listed(map(_told, getattr(entry, name)))
+        if name in _MANY_OF_TABLE
+        else entry.model_dump(mode="json", include={name})[name]
+        for name in TableEntry.model_fields
+    }

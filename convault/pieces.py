@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterator
 import pyarrow as pa
 
 from convault.models import Range
-from convault.sources.base import Snapshot
+from convault.sources.base import Rows
 
 
 def piece_bytes(part_bytes: int) -> int:
@@ -24,7 +24,7 @@ class RangeReader:
     snapshot and the same order.
     """
 
-    def __init__(self, snapshot: Snapshot, range_: Range, piece_bytes: int) -> None:
+    def __init__(self, snapshot: Rows, range_: Range, piece_bytes: int) -> None:
         """A piece is filled until it holds `piece_bytes` of Arrow data."""
         self.range = range_
         self.finished = False

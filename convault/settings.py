@@ -20,6 +20,7 @@ from convault.files.addresses import is_bucket, is_host
 from convault.files.columns import Told, parse_paths, parse_urls
 from convault.models import MAX_PART_BYTES, TableName
 from convault.quota import parse_quota
+from convault.retention.spans import SpanText
 from convault.signature import SigningKeys
 
 ENV_FILE = Path(os.environ.get("CONVAULT_ENV_FILE") or ".env")
@@ -107,6 +108,10 @@ class Settings(BaseSettings):
 
     convault_workers: int = Field(default=2, ge=1, le=32)
     """chunks carried at the same time"""
+    convault_task_runner: Literal["threads", "dask"] = "threads"
+    """what carries chunks: threads of the run, or the Dask cluster of the next line"""
+    convault_dask_address: str | None = None
+    """of its scheduler: `tcp://host:8786`, or `tls://...`"""
     convault_range_pages: int = Field(default=1024, ge=1)
     """heap pages of a range, from the next backup on that reads every row"""
     convault_full_every: int = Field(default=30, ge=0)
@@ -136,6 +141,17 @@ class Settings(BaseSettings):
     """hours for which no manifest must have named an object before it is removed; never shorter
     than the longest backup that is allowed"""
 
+    convault_notify_urls: SecretStr | None = None
+    """who is told when something is wrong: URLs of apprise, with spaces between"""
+    convault_notify_name: str = ""
+    """what messages call this installation; '': the name of the machine"""
+    convault_notify_max_age: SpanText | Literal["0"] = "8d"
+    """somebody is told when the last good backup is older; 0: never"""
+    convault_notify_overdue: float = Field(default=30.0, ge=1, le=60 * 24 * 30)
+    """minutes after its time when a schedule whose backup has not begun is overdue"""
+    convault_ping_url: SecretStr | None = None
+    """asked for when a backup starts (`/start`), is complete, or failed (`/fail`)"""
+
     convault_drill_sql: Path | None = None
     """absolute path of a file of queries, each of which must return no row of a restored backup"""
     convault_drill_timeout: float = Field(default=60.0, gt=0, le=86400)
@@ -147,6 +163,14 @@ class Settings(BaseSettings):
         if value is not None and not value.is_absolute():
             raise ValueError("not an absolute path")
         return value
+
+    @field_validator("convault_ping_url")
+    @classmethod
+    def _ping(cls, value: SecretStr | None) -> SecretStr | None:
+        url = "" if value is None else value.get_secret_value()
+        if url and (urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).hostname):
+            raise ValueError("not an address such as https://hc-ping.com/your-uuid")
+        return value if url else None
 
     @field_validator("convault_store_quota")
     @classmethod

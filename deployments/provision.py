@@ -13,7 +13,11 @@ from uuid import UUID
 
 import yaml
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate
+from prefect.client.schemas.actions import (
+    DeploymentScheduleCreate,
+    DeploymentUpdate,
+    WorkPoolCreate,
+)
 from prefect.client.schemas.objects import ConcurrencyOptions
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.exceptions import ObjectNotFound
@@ -21,6 +25,8 @@ from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.utilities.callables import parameter_schema
 from prefect.workers.process import ProcessWorker
 
+from convault.retention.configured import has_rules
+from convault.settings import load_settings
 from deployments.automation import ensure_automation
 from deployments.queues import MANUAL, MANUAL_PRIORITY
 from deployments.server import server
@@ -77,41 +83,53 @@ def _queue(client: SyncPrefectClient) -> list[str]:
 def _deployment(client: SyncPrefectClient, entry: Mapping[str, Any]) -> list[str]:
     flow: Flow[..., Any] = load_flow_from_entrypoint(str(CHECKOUT / entry["entrypoint"]))
     name = f"{flow.name}/{entry['name']}"
-    try:
-        client.read_deployment_by_name(name)
-        schedules = None
-    except ObjectNotFound:
-        schedules = [_schedule(schedule) for schedule in entry.get("schedules") or ()]
     limit = entry["concurrency_limit"]
-    client.create_deployment(
-        _flow_id(client, flow.name),
-        entry["name"],
-        schedules=schedules,
-        concurrency_limit=limit["limit"],
-        concurrency_options=ConcurrencyOptions(collision_strategy=limit["collision_strategy"]),
-        parameters=entry["parameters"],
-        description=entry["description"],
-        tags=entry["tags"],
-        entrypoint=entry["entrypoint"],
-        enforce_parameter_schema=entry["enforce_parameter_schema"],
-        parameter_openapi_schema=parameter_schema(flow).model_dump_for_openapi(),
-        work_pool_name=POOL,
-        work_queue_name=entry["work_pool"]["work_queue_name"],
-        job_variables=entry["work_pool"].get("job_variables"),
-        pull_steps=[
+    what: dict[str, Any] = {
+        "concurrency_limit": limit["limit"],
+        "concurrency_options": ConcurrencyOptions(collision_strategy=limit["collision_strategy"]),
+        "parameters": entry["parameters"],
+        "description": entry["description"],
+        "tags": entry["tags"],
+        "entrypoint": entry["entrypoint"],
+        "enforce_parameter_schema": entry["enforce_parameter_schema"],
+        "parameter_openapi_schema": parameter_schema(flow).model_dump_for_openapi(),
+        "work_pool_name": POOL,
+        "work_queue_name": entry["work_pool"]["work_queue_name"],
+        "job_variables": entry["work_pool"].get("job_variables"),
+        "pull_steps": [
             {"prefect.deployments.steps.set_working_directory": {"directory": str(CHECKOUT)}}
         ],
-    )
-    return [] if schedules is None else [f"deployment {name}"]
+    }
+    try:
+        there = client.read_deployment_by_name(name)
+    except ObjectNotFound:
+        wanted = _wanted(flow.name)
+        schedules = [_schedule(each, switched_on=wanted) for each in entry.get("schedules") or ()]
+        client.create_deployment(
+            _flow_id(client, flow.name), entry["name"], schedules=schedules, **what
+        )
+        return [f"deployment {name}"]
+    # To create it again would remove every schedule that it has.
+    client.update_deployment(there.id, DeploymentUpdate(**what))
+    return []
 
 
 def _flow_id(client: SyncPrefectClient, name: str) -> UUID:
     return client.create_flow_from_name(name)
 
 
-def _schedule(entry: Mapping[str, Any]) -> DeploymentScheduleCreate:
+def _wanted(flow: str) -> bool:
+    """Whether the settings call for what a deployment of this flow does by itself: a clean-up where
+    there are rules for it, a look where there is somebody to tell."""
+    settings = load_settings()
+    if flow == "watch":
+        return settings.convault_notify_urls is not None
+    return flow == "cleanup" and has_rules(settings)
+
+
+def _schedule(entry: Mapping[str, Any], *, switched_on: bool) -> DeploymentScheduleCreate:
     return DeploymentScheduleCreate(
         schedule=CronSchedule(cron=entry["cron"], timezone=entry["timezone"]),
-        active=entry["active"],
+        active=entry["active"] or switched_on,
         slug=entry["slug"],
     )

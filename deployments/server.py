@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 from contextlib import contextmanager
 from uuid import UUID
@@ -11,7 +12,23 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import get_current_settings
 
+from convault.doctor.runs import Server
 from convault.errors import PrefectUnavailable
+
+
+def named() -> Server | None:
+    """The server of PREFECT_API_URL, in the environment or in Prefect's profile, and what signs in
+    to it; None where none is named."""
+    api = get_current_settings().api
+    if not api.url:
+        return None
+    headers = {}
+    if api.key is not None:
+        headers["Authorization"] = f"Bearer {api.key.get_secret_value()}"
+    elif api.auth_string is not None:
+        signed = base64.b64encode(api.auth_string.get_secret_value().encode()).decode()
+        headers["Authorization"] = f"Basic {signed}"
+    return Server(api.url.rstrip("/"), headers)
 
 
 def deployment_id(client: SyncPrefectClient, name: str) -> UUID:

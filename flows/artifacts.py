@@ -30,7 +30,7 @@ from convault.progress import Progress, listening
 from convault.repository import Repository
 from convault.restore import RestoreResult
 
-_SECONDS = 1.0
+SECONDS = 1.0
 """between two updates of the progress artifact, at least: each is a request"""
 _CARRY, _COMMIT = (2.0, 90.0), (92.0, 99.0)
 """per cent of the whole at which these steps begin and end"""
@@ -54,7 +54,7 @@ class _ProgressArtifact:
     def __call__(self, event: Progress) -> None:
         percent = percent_of(event)
         with self._lock:
-            if percent is None or time.monotonic() - self._updated < _SECONDS:
+            if percent is None or time.monotonic() - self._updated < SECONDS:
                 return
             self._updated = time.monotonic()
         self.set(percent)

@@ -8,9 +8,11 @@ from convault.catalog import BackupRecord
 from convault.models import BackupOptions
 from flows.artifacts import progress_shown, publish
 from flows.chunks import carry_all, carry_late
+from flows.cluster import carry_away_all
 from flows.running import Run
-from flows.slots import newest_slot_only
+from flows.slots import one_backup_per_slot
 from flows.stopping import finished_first
+from flows.telling import told
 from tasks.boundary import contained
 from tasks.carry import Work
 from tasks.chunk import chunk
@@ -22,8 +24,9 @@ from tasks.record import record
 
 
 @flow(name="backup", retries=0, persist_result=False, log_prints=False)
-@newest_slot_only
+@one_backup_per_slot
 @contained
+@told
 def backup(
     options: BackupOptions = BackupOptions(),  # noqa: B008  frozen
     backup_id: UUID | None = None,
@@ -60,14 +63,18 @@ def backup(
                         snapshot.content, repository, options, settings.convault_part_bytes, tally,
                         run.encryptor,
                     )  # fmt: skip
-                    parts = carry_all(plan.chunks, work, settings.convault_workers)
-                    late, late_keys = carry_late(work, settings.convault_workers)
+                    if settings.convault_task_runner == "dask":
+                        parts = carry_away_all(plan.chunks, snapshot.content, work, settings)
+                    else:
+                        parts = carry_all(plan.chunks, work, settings.convault_workers)
+                    late, late_keys = carry_late(snapshot.content, work, settings.convault_workers)
                     plan = plan.with_keys([*plan.keys, *late_keys])
                     with tally.timed("count"):
                         plan, counts = count(
                             snapshot, Load("plan", plan), settings.convault_workers
                         ).content
                     run.see_again(snapshot.content)
+                    run.compare(counts)
                 copied = copy_files(files, run.file_work, tally)
                 with tally.timed("record"), finished_first():
                     run.record = record(

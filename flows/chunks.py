@@ -10,6 +10,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from convault import ranges
 from convault.models import Chunk, ChunkReceipt, Part, RangeKey
+from convault.sources.base import Snapshot
 from tasks.carry import Work, carry
 from tasks.chunk import bytes_of
 
@@ -40,15 +41,15 @@ def carry_all(chunks: Sequence[Chunk], work: Work, workers: int) -> list[Part]:
     return parts
 
 
-def carry_late(work: Work, workers: int) -> tuple[list[Part], list[RangeKey]]:
+def carry_late(snapshot: Snapshot, work: Work, workers: int) -> tuple[list[Part], list[RangeKey]]:
     """The parts of what a source without a snapshot finds missing when all was read, and the ranges
     that they are of; nothing where there is a snapshot."""
     parts: list[Part] = []
     keys: list[RangeKey] = []
-    while late := work.snapshot.late():
+    while late := snapshot.late():
         reason = "rows that were fetched by key after the pages"
         keys += [RangeKey(range_, reason=reason) for range_ in late]
-        tables = {table.name: table for table in work.snapshot.dataset.tables}
-        sized = [(r, bytes_of(r, tables[r.table], work.snapshot)) for r in late]
+        tables = {table.name: table for table in snapshot.dataset.tables}
+        sized = [(r, bytes_of(r, tables[r.table], snapshot)) for r in late]
         parts += carry_all(ranges.pack(sized, CHUNK_BYTES), work, workers)
     return parts, keys

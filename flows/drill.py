@@ -10,10 +10,13 @@ from prefect.artifacts import create_table_artifact
 from convault.drill.drilling import concluded, plan, record, require_passed
 from convault.drill.report import DrillReport
 from convault.identities import configured
+from convault.incidents import Kind
 from convault.installation import open_installation
+from convault.notify.reporting import reported
 from convault.settings import load_settings
 from flows.artifacts import tolerated
 from flows.slots import newest_slot_only
+from flows.telling import warn
 from tasks.boundary import contained
 from tasks.examine import examine
 from tasks.load import Load
@@ -31,17 +34,19 @@ def drill(backup_id: UUID | None = None, into: str | None = None) -> dict[str, A
     DrillFailed when a check failed; the table of checks is an artifact of the run. Other errors are
     ConvaultErrors, too.
     """
-    installation = open_installation(load_settings())
-    planned = plan(installation, backup_id, into, identities=configured(installation.settings))
-    started = datetime.now(UTC)
-    with planned.scratch() as scratch:
-        place = Load(scratch.place, scratch)
-        work = Load(f"backup {planned.manifest.backup_id}", planned)
-        restored = rehearse(installation.repository, work, place)
-        checks = examine(work, restored, place)
-    report = record(installation.catalog, concluded(planned, scratch, started, checks.content))
-    publish(report)
-    require_passed(report)
+    settings = load_settings()
+    with reported(Kind.DRILL, settings, warn):
+        installation = open_installation(settings)
+        planned = plan(installation, backup_id, into, identities=configured(settings))
+        started = datetime.now(UTC)
+        with planned.scratch() as scratch:
+            place = Load(scratch.place, scratch)
+            work = Load(f"backup {planned.manifest.backup_id}", planned)
+            restored = rehearse(installation.repository, work, place)
+            checks = examine(work, restored, place)
+        report = record(installation.catalog, concluded(planned, scratch, started, checks.content))
+        publish(report)
+        require_passed(report)
     return report.to_json()
 
 

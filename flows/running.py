@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from uuid import UUID
 
@@ -18,17 +19,22 @@ from tenacity import (
 
 from convault.adoption import require_ours
 from convault.catalog import BackupRecord, BackupStatus, Catalog, Lease, open_catalog
+from convault.cluster import require_cluster
 from convault.commit import record_failure
 from convault.encryption import Encryptor
 from convault.errors import ConvaultError, LeaseLost, SnapshotLost, SourceUnavailable
 from convault.files.wanted import FilesWanted
 from convault.installation import Installation, open_installation
-from convault.models import BackupOptions
+from convault.models import BackupOptions, TableName
 from convault.parent import Parentage, Policy
 from convault.progress import report
+from convault.retention.shrinkage import shrunk_tables
+from convault.retention.usual import rows_before
+from convault.row_digest import Counted
 from convault.settings import load_settings
 from convault.sources.base import Snapshot
 from flows.slots import backup_of_slot
+from flows.stopping import finished_first
 from tasks.begin import begin
 from tasks.boundary import unexpected
 from tasks.copy_files import FileWork
@@ -41,10 +47,27 @@ MAX_REPLANS = 2
 """how often a run whose snapshot was lost plans again under a new one"""
 
 
+class Uneventful(logging.Filter):
+    """Drops what Prefect says of each task that came to its end as it should: a large backup has a
+    thousand of them, and Prefect Cloud takes a few hundred lines a minute."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether it is logged."""
+        return not record.getMessage().startswith("Finished in state Completed")
+
+
+def few_lines() -> None:
+    """May be repeated."""
+    logger = logging.getLogger("prefect.task_runs")
+    if not any(isinstance(present, Uneventful) for present in logger.filters):
+        logger.addFilter(Uneventful())
+
+
 class Run:
     """A backup that is being made. `record` is its row once it is complete."""
 
     def __init__(self, backup_id: UUID | None, options: BackupOptions) -> None:
+        few_lines()
         self.options = options
         self.tally = Tally()
         self.record: BackupRecord | None = None
@@ -87,7 +110,8 @@ class Run:
                 yield
             except BaseException as error:
                 if self.record is None:
-                    self._fail(error)
+                    with finished_first():  # who told us to stop may tell it twice
+                        self._fail(error)
                 if self.record is None or not isinstance(error, Exception):
                     raise
         if self.record is not None:
@@ -138,6 +162,23 @@ class Run:
             if warning not in before:
                 get_run_logger().warning("%s", warning)
 
+    def compare(self, counts: Mapping[TableName, Counted]) -> None:
+        """Warn of each table that has less than half of the rows that were usual in backups of the
+        same kind."""
+        rows = {str(table): counted.rows for table, counted in counts.items()}
+        before = rows_before(
+            self.catalog.content, self.installation.repository, self.backup_id, self.options
+        )
+        found = shrunk_tables(rows, before)
+        self.tally.compare(rows, found)
+        for table in found:
+            warning = (
+                f"{table}. If that is right, say so with `convault acknowledge {self.backup_id}`; "
+                "until then no backup of this kind is removed by a clean-up."
+            )
+            self.tally.warn(warning)
+            get_run_logger().warning("%s", warning)
+
     def parentage(self) -> Load[Parentage]:
         """Of which earlier backup ranges may be taken over. Asked anew for each snapshot."""
         settings = self.settings
@@ -161,6 +202,7 @@ class Run:
         it that the store takes no more than it may hold."""
         if self.record is not None:
             return
+        require_cluster(self.settings)
         self._installation = self.installation.limited()
         self.encryptor = self.installation.encryptor()
         wanted = self.installation.files(self.options)
@@ -176,7 +218,8 @@ class Run:
         """Say so in the row; or, when the manifest was written after all, that it is complete."""
         if isinstance(error, LeaseLost):
             return  # the row is somebody else's now
-        message, metrics = told(error), self.tally.metrics()
+        message = told(error)
+        metrics = {**self.tally.metrics(), "error_code": code_of(error)}
         catalog = self.catalog.content
         try:
             self.lease.content.check()
@@ -211,6 +254,13 @@ def unsecured(installation: Installation, encryptor: Encryptor | None) -> Iterat
             "This backup is not encrypted, because CONVAULT_ENCRYPTION is off: whoever reads the "
             "store can read its rows."
         )
+
+
+def code_of(error: BaseException) -> str:
+    """The kind of an error, which says nothing of what it is about."""
+    if isinstance(error, ConvaultError):
+        return error.code
+    return ConvaultError.code if isinstance(error, Exception) else "stopped"
 
 
 def told(error: BaseException) -> str:

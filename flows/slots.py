@@ -28,8 +28,10 @@ from prefect.context import FlowRunContext
 from prefect.exceptions import PrefectException
 from prefect.states import Cancelled
 
+from convault.catalog import open_catalog
 from convault.catalog.base import BackupStatus, Catalog
-from convault.errors import NotFoundError
+from convault.errors import ConvaultError, NotFoundError
+from convault.settings import load_settings
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -86,6 +88,21 @@ def newest_slot_only(function: Callable[P, R]) -> Callable[P, R]:
     return call
 
 
+def one_backup_per_slot(function: Callable[P, R]) -> Callable[P, R]:
+    """`function`, the flow that makes a backup, likewise; and it ends as Cancelled when the slot's
+    backup was made, or is being made, by another run: two Prefect servers may have the schedule."""
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        slot = current_slot()
+        if slot is not None and _taken(slot):
+            get_run_logger().info("Nothing is done: another run makes this backup.")
+            return cast(R, Cancelled(message="Another run made the backup of this slot."))
+        return function(*args, **kwargs)
+
+    return newest_slot_only(call)
+
+
 def backup_of_slot(catalog: Catalog) -> UUID:
     """The id of the backup to make now: that of the slot, so that it cannot be made twice, by
     whichever Prefect server; a new one for a run that somebody started, and when the slot's backup
@@ -104,6 +121,17 @@ def backup_of_slot(catalog: Catalog) -> UUID:
 def slot_id(slot: Slot, installation_id: UUID | None) -> UUID:
     """The same for the same slot of the same catalog."""
     return uuid5(_NAMESPACE, f"{installation_id} {slot.name} {slot.due.timestamp():.0f}")
+
+
+def _taken(slot: Slot) -> bool:
+    """Whether the slot's backup has a row that is no failure's. Where the catalog cannot be asked
+    the flow itself says what is wrong."""
+    try:
+        catalog = open_catalog(load_settings().catalog_url())
+        row = catalog.get(slot_id(slot, catalog.installation_id()))
+    except ConvaultError:
+        return False
+    return row.status is not BackupStatus.FAILED
 
 
 def _superseded(slot: Slot) -> bool:

@@ -1,4 +1,4 @@
-"""Being told to stop in the middle of a commit."""
+"""Being told to stop in the middle of what must be finished."""
 
 from __future__ import annotations
 

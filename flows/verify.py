@@ -5,13 +5,17 @@ from uuid import UUID
 from prefect import flow
 from prefect.artifacts import create_table_artifact
 
+from convault.incidents import Kind
 from convault.installation import open_installation
+from convault.notify.reporting import reported
+from convault.notify.verified import judge
 from convault.settings import load_settings
 from convault.verification.findings import Verification
 from convault.verification.reading import Subset
 from convault.verification.verifying import concluded, require_sound
 from flows.artifacts import tolerated
 from flows.slots import newest_slot_only
+from flows.telling import warn
 from tasks.boundary import contained
 from tasks.load import Load
 from tasks.read_back import read_back
@@ -33,15 +37,18 @@ def verify(
     artifact of the run. Other errors are ConvaultErrors, too.
     """
     subset = None if read_data is None else Subset.parse(read_data)
-    installation = open_installation(load_settings())
-    repository, catalog = installation.repository, Load("catalog", installation.catalog)
-    seen = survey(repository, catalog, backup_id, Load("signing keys", installation.signing))
-    if subset is not None:
-        read_back(repository, catalog, seen, subset)
-    repair(Load("installation", installation), seen, put_back)
-    found = concluded(repository, catalog.content, seen.content)
-    publish(found)
-    require_sound(found)
+    settings = load_settings()
+    with reported(Kind.VERIFY, settings, warn) as outcome:
+        installation = open_installation(settings)
+        repository, catalog = installation.repository, Load("catalog", installation.catalog)
+        seen = survey(repository, catalog, backup_id, Load("signing keys", installation.signing))
+        if subset is not None:
+            read_back(repository, catalog, seen, subset)
+        repair(Load("installation", installation), seen, put_back)
+        found = concluded(repository, catalog.content, seen.content)
+        publish(found)
+        judge(outcome, found, installation, whole=backup_id is None)
+        require_sound(found)
     return found
 
 

@@ -15,7 +15,7 @@ from convault.encryption import Encryptor
 from convault.errors import ConvaultError
 from convault.models import BackupOptions, Chunk, ChunkReceipt, Part, StepSeconds
 from convault.repository import Repository
-from convault.sources.base import Snapshot
+from convault.sources.base import Rows
 from tasks.boundary import contained
 from tasks.compress import compress
 from tasks.fetch import fetch
@@ -33,7 +33,7 @@ class Work:
 
     def __init__(
         self,
-        snapshot: Snapshot,
+        rows: Rows,
         repository: Repository,
         options: BackupOptions,
         part_bytes: int,
@@ -41,7 +41,7 @@ class Work:
         encryptor: Encryptor | None = None,
     ) -> None:
         """`part_bytes`: plain bytes of a part at most."""
-        self.snapshot = snapshot
+        self.rows = rows
         self.repository = repository
         self.options = options
         self.part_bytes = part_bytes
@@ -82,11 +82,16 @@ class _Stopwatch:
 @contained
 def carry(chunk: Chunk, work: Work) -> ChunkReceipt:
     """Every row of the chunk's ranges into the store, one batch after the other."""
+    return carried(chunk, work)
+
+
+def carried(chunk: Chunk, work: Work) -> ChunkReceipt:
+    """The same, for whichever task does it."""
     parts: list[Part] = []
     timed = _Stopwatch()
     heap = dict(zip(chunk.ranges, _shares(chunk), strict=True))
-    dataset = Load("dataset", work.snapshot.dataset)
-    reader = BatchReader(work.snapshot, chunk.ranges, work.part_bytes)
+    dataset = Load("dataset", work.rows.dataset)
+    reader = BatchReader(work.rows, chunk.ranges, work.part_bytes)
     outgoing = Outgoing(work.repository)
     try:
         while not reader.finished:
@@ -113,12 +118,12 @@ def carry(chunk: Chunk, work: Work) -> ChunkReceipt:
             for receipt in uploaded:
                 work.tally.add_upload(receipt)
                 parts.append(receipt.part)
-                carried = heap.pop(receipt.part.range, 0)
-                work.tally.add("carry", receipt.part.range, carried, "bytes")
+                share = heap.pop(receipt.part.range, 0)
+                work.tally.add("carry", receipt.part.range, share, "bytes")
     finally:
         reader.close()
-    for range_, carried in heap.items():  # in which no row was visible
-        work.tally.add("carry", range_, carried, "bytes")
+    for range_, share in heap.items():  # in which no row was visible
+        work.tally.add("carry", range_, share, "bytes")
     return ChunkReceipt(chunk.number, tuple(parts), timed.seconds())
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Any
 
 from convault.carrying import Uploaded
@@ -16,6 +17,7 @@ from convault.models import Chunk, Range, StepSeconds
 from convault.per_page import told_of
 from convault.progress import report
 from convault.repository import Stored
+from convault.retention.shrinkage import Shrunk
 from convault.reuse import Taking
 from convault.sources.base import Snapshot
 
@@ -49,6 +51,12 @@ class Tally:
         self._own_warnings: list[str] = []
         self._taken: Taking | None = None
         self._reuse: ReuseFacts | None = None
+        self._tables: dict[str, int] | None = None
+        self._shrunk: list[Shrunk] = []
+
+    def compare(self, rows: Mapping[str, int], shrunk: Sequence[Shrunk]) -> None:
+        """Keep how many rows each table has, and which have far less than usual."""
+        self._tables, self._shrunk = dict(rows), list(shrunk)
 
     def warn(self, warning: str) -> None:
         """Keep what the run itself has to say of the backup, whatever snapshot it gets; once."""
@@ -167,6 +175,7 @@ class Tally:
                 **({"files": dict(self._files)} if self._files else {}),
                 **told_of(self._consistency),
                 **self._reused(),
+                **self._compared(),
                 "seconds": {
                     **{step: round(seconds, 3) for step, seconds in self._seconds.items()},
                     "total": round(time.monotonic() - self._started, 3),
@@ -183,6 +192,12 @@ class Tally:
             for range_ in different
         ]
         return [*told, *self._own_warnings, *self._seen_warnings]
+
+    def _compared(self) -> dict[str, Any]:
+        """Rows by table, and tables that shrank; nothing where they were not counted."""
+        if self._tables is None:
+            return {}
+        return {"tables": self._tables, "shrunk": [asdict(table) for table in self._shrunk]}
 
     def _reused(self) -> dict[str, Any]:
         """What was taken over; nothing where that was not decided yet."""

@@ -15,15 +15,22 @@ from contextlib import contextmanager, suppress
 from io import StringIO
 from pathlib import Path
 
+import httpx
 import psycopg
+import pytest
 import zstandard
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from api.app import create_app
+from convault.catalog import BackupStatus, open_catalog
 from convault.embedded.server import EmbeddedPostgres
 from convault.installation import initialise
+from convault.schedule import id_of
 from convault.settings import Settings
+from deployments.workers import POOL
+from tests.api.routes_by_row import ROWS
 from tests.canaries import Place, files, found, marker
+from tests.curl_examples import run_examples
 from tests.prefect_server import PrefectServer
 from tests.prefect_worker import worker
 from tests.serving import PATH, client_of, served
@@ -36,7 +43,7 @@ CREATE TABLE messages (
     metadata jsonb, tags text[]
 );
 """
-ROWS = """
+INSERTS = """
 WITH channel AS (
     INSERT INTO channels VALUES (gen_random_uuid(), %(name)s) RETURNING id
 ), conversation AS (
@@ -62,11 +69,23 @@ RUNS = """
 import json, os, sys, traceback
 from convault.models import BackupOptions
 from flows.backup import backup
+from flows.cleanup import cleanup
+from flows.drill import drill
+from flows.restore import restore
+from flows.verify import verify
 
-for name, environment in json.load(sys.stdin):
+FLOWS = {
+    "backup": lambda: backup(BackupOptions(compression_level=5)),
+    "restore": lambda: restore(os.environ["BACKUP"], os.environ["INTO"]),
+    "verify": lambda: verify(read_data="all"),
+    "drill": lambda: drill(into="scratch"),
+    "cleanup": cleanup,
+}
+
+for name, flow, environment in json.load(sys.stdin):
     os.environ.update(environment)
     try:
-        backup(BackupOptions(compression_level=5))
+        FLOWS[flow]()
     except Exception as error:
         traceback.print_exc()
         print("ended", name, type(error).__name__)
@@ -108,17 +127,20 @@ class Evidence:
     def __init__(self) -> None:
         self.secrets = {
             name: marker(name)
-            for name in ("password", "wrongpassword", "brokenurl", "apikey", "webhook")
+            for name in ("password", "wrongpassword", "brokenurl", "apikey", "webhook", "inbody")
         }
         self.secrets["signingkey"] = secrets.token_hex(32)
         self.rows = {name: marker(name) for name in ("name", "subject", "body", "phone", "tag")}
         self.control = marker("control")
+        self.links: list[str] = []
+        """tokens of download links"""
         self.ended: dict[str, str] = {}
         """how each run ended: `well`, or the class of its error"""
         self.answers: list[str] = []
         """of the API"""
         self.places: dict[str, list[Place]] = {}
-        """stdout and stderr, Prefect's home, catalog, store (without parts), API, processes"""
+        """stdout and stderr, Prefect's home, catalog, store and tar (without parts), API,
+        processes"""
         self.parts: list[Place] = []
         """the rows of all parts"""
 
@@ -136,7 +158,10 @@ def everything_run(
         role_with_password(cluster, password) as role,
         database(cluster, role, password, evidence.rows) as url,
         database(cluster, role, password, evidence.rows) as unreadable,
+        database(cluster, role, password, None) as staging,
+        database(cluster, f"{role}_owner", password, None) as scratch,
         processes_watched(evidence),
+        pytest.MonkeyPatch.context() as patch,
     ):
         for database_url in (url, unreadable):
             with psycopg.connect(database_url) as connection:
@@ -149,7 +174,13 @@ def everything_run(
             "CONVAULT_STORE_URL": store.as_uri(),
             "CONVAULT_API_KEY": evidence.secrets["apikey"],
             "CONVAULT_SIGNING_KEY": evidence.secrets["signingkey"],
+            "CONVAULT_KEEP_LAST": "9",
+            "CONVAULT_TARGET_STAGING_URL": staging,
+            "CONVAULT_TARGET_SCRATCH_URL": scratch,
         }
+        for name, value in environment.items():
+            if name.startswith("CONVAULT_TARGET_"):
+                patch.setenv(name, value)
         settings = Settings(**{name.lower(): value for name, value in environment.items()})
         initialise(settings)
         # The same repository on a disk that fails: where parts belong there is a file.
@@ -164,7 +195,21 @@ def everything_run(
             "store": {**environment, "CONVAULT_STORE_URL": broken_store.as_uri()},
         }
         through_api(evidence, settings, server, environment, folder)
-        directly(evidence, runs, server, folder)
+        after = {
+            **environment,
+            "BACKUP": str(open_catalog(url).list(status=BackupStatus.COMPLETED)[0].id),
+            "INTO": "staging",
+            "CONVAULT_TARGET_WRONG_URL": staging.replace(password, wrong),
+        }
+        others = [
+            ("verify", "verify", after),
+            ("drill", "drill", after),
+            ("restore", "restore", after),
+            ("target", "restore", {**after, "INTO": "wrong"}),
+            ("cleanup", "cleanup", after),
+        ]
+        # Before the store that fails: its catalog follows what is not in it.
+        directly(evidence, [*others, *((n, "backup", e) for n, e in runs.items())], server, folder)
         on_purpose(evidence, server, folder)
         evidence.places["catalog"] = list(tables(url))
         evidence.places["store"] = [
@@ -181,7 +226,7 @@ def through_api(
     environment: dict[str, str],
     folder: Path,
 ) -> None:
-    """Ask the API, with a wrong key first; a worker runs it."""
+    """Follow the README, whose backup a worker makes; then ask every route, well and badly."""
     log = StringIO()
     handler = logging.StreamHandler(log)
     logging.getLogger().addHandler(handler)
@@ -192,31 +237,86 @@ def through_api(
         served(create_app(settings)) as url,
         client_of(url, key) as client,
     ):
+        await_worker(server, folder / "worker.log")
+        said = run_examples(url, key, folder)
+        [row] = client.get(PATH).json()["backups"]
+        await_runs(server, folder / "worker.log")
+    with (
+        temporary_settings({PREFECT_API_URL: server.url}),
+        served(create_app(settings)) as url,
+        client_of(url, key) as client,
+    ):
         answers = [client.get(PATH, headers={"Authorization": f"Bearer {key}x"})]
-        answers.append(client.post(PATH, json={}))
-        deadline = time.monotonic() + 90
-        while (status := client.get(PATH).json()["backups"][0]["status"]) in (
-            "pending",
-            "processing",
-        ):
-            assert time.monotonic() < deadline, (folder / "worker.log").read_text()
-            time.sleep(0.3)
-        answers.append(client.get(PATH))
+        answers += every_route(client, row["id"], evidence)
+        for answer in answers:
+            run = answer.json().get("flow_run_id") if answer.status_code == 202 else None
+            if run is not None and run != row["flow_run_id"]:
+                httpx.delete(f"{server.url}/flow_runs/{run}")  # nobody is there to run it
     logging.getLogger().removeHandler(handler)
-    evidence.ended["api"] = "well" if status == "completed" else status
+    evidence.ended["api"] = "well" if row["status"] == "completed" else row["status"]
     evidence.places["api"] = [
         ("its log", log.getvalue().encode()),
-        *((str(answer.request.url), answer.content) for answer in answers),
+        ("what the examples print", said.encode()),
+        *(
+            (f"{answer.request.method} {answer.request.url}", answer.content)
+            for answer in answers
+            if "/download" not in str(answer.request.url)
+        ),
     ]
     evidence.places["worker"] = [("its output", (folder / "worker.log").read_bytes())]
+    evidence.places["tar"] = [
+        place for place in files(folder / "unpacked") if not place[0].endswith(".zst")
+    ]
+
+
+def every_route(client: httpx.Client, backup_id: str, evidence: Evidence) -> list[httpx.Response]:
+    """The answers of each route of the API, to what it takes and to what it does not."""
+    ids = {"{backup_id}": backup_id, "{schedule_id}": str(id_of("nightly"))}
+    answers = []
+    for row in ROWS:
+        path = row.path
+        for name, value in ids.items():
+            path = path.replace(name, value)
+        given = dict(row.ok)
+        if path.endswith("/toggle"):
+            given["json"] = {**given["json"], "id": ids["{schedule_id}"]}
+        answers.append(client.request(row.method, path, **given))
+        if row.method in ("POST", "PATCH"):
+            wrong = dict.fromkeys((*given.get("json", ()), "odd"), evidence.secrets["inbody"])
+            answers.append(client.request(row.method, path, json=wrong))
+            answers.append(client.request(row.method, path, content=f"{{{wrong}"))
+        assert answers[-1].status_code != 404, path
+    shown = client.get(f"{PATH}/{backup_id}").json()
+    evidence.links.append(shown["url"].partition("token=")[2])
+    return answers
+
+
+def await_worker(server: PrefectServer, log: Path) -> None:
+    """Until one says that it is there; `convault up` waits for it, too."""
+    deadline = time.monotonic() + 90
+    there = f"{server.url}/work_pools/{POOL}/workers/filter"
+    while not any(w["status"] == "ONLINE" for w in httpx.post(there, json={}).json()):
+        assert time.monotonic() < deadline, log.read_text()[-3000:]
+        time.sleep(0.2)
+
+
+def await_runs(server: PrefectServer, log: Path) -> None:
+    """Until no run is under way any more."""
+    states = {"flow_runs": {"state": {"type": {"any_": ["PENDING", "RUNNING", "CANCELLING"]}}}}
+    late = {"flow_runs": {"state": {"name": {"any_": ["Late"]}}}}
+    deadline = time.monotonic() + 90
+    while any(httpx.post(f"{server.url}/flow_runs/count", json=f).json() for f in (states, late)):
+        assert time.monotonic() < deadline, log.read_text()[-3000:]
+        time.sleep(0.2)
 
 
 def directly(
-    evidence: Evidence, runs: dict[str, dict[str, str]], server: PrefectServer, folder: Path
-) -> None:
-    """The flow in a process of its own, once for each environment."""
+    evidence: Evidence, runs: list[tuple[str, str, dict[str, str]]], server: PrefectServer,
+    folder: Path,
+) -> None:  # fmt: skip
+    """The flows in a process of their own: name, flow and environment of each."""
     # Through stdin: a command line is there for everybody to read.
-    done = python(RUNS, json.dumps(list(runs.items())), server, folder)
+    done = python(RUNS, json.dumps(runs), server, folder)
     endings = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith("ended ")]
     evidence.ended.update(dict(endings))
     evidence.places["output"] = [
@@ -263,33 +363,36 @@ def python(
 
 @contextmanager
 def role_with_password(cluster: EmbeddedPostgres, password: str) -> Iterator[str]:
-    """A superuser whom the cluster asks for a password, unlike all others."""
+    """A superuser whom the cluster asks for a password, unlike all others; and one that may own a
+    database, and nothing else."""
     role = f"canary_{secrets.token_hex(4)}"
     rules = cluster.data / "pg_hba.conf"
     before = rules.read_text()
     with psycopg.connect(cluster.url(), autocommit=True) as connection:
         connection.execute(f"CREATE ROLE {role} SUPERUSER LOGIN PASSWORD '{password}'")
-        rules.write_text(f"local all {role} scram-sha-256\n{before}")
+        connection.execute(f"CREATE ROLE {role}_owner LOGIN PASSWORD '{password}'")
+        rules.write_text(f"local all {role},{role}_owner scram-sha-256\n{before}")
         connection.execute("SELECT pg_reload_conf()")
         try:
             yield role
         finally:
             rules.write_text(before)
             connection.execute("SELECT pg_reload_conf()")
-            connection.execute(f"DROP ROLE {role}")
+            connection.execute(f"DROP ROLE {role}, {role}_owner")
 
 
 @contextmanager
 def database(
-    cluster: EmbeddedPostgres, role: str, password: str, rows: dict[str, str]
+    cluster: EmbeddedPostgres, role: str, password: str, rows: dict[str, str] | None
 ) -> Iterator[str]:
-    """A database with marked rows; its URL, with the password."""
+    """A database with marked rows, or an empty one; its URL, with the password."""
     name = f"test_{secrets.token_hex(6)}"
     with psycopg.connect(cluster.url(), autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE template0")
-    with psycopg.connect(cluster.url(name)) as connection:
-        connection.execute(SCHEMA)
-        connection.execute(ROWS, rows)
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE template0 OWNER {role}")
+    if rows is not None:
+        with psycopg.connect(cluster.url(name)) as connection:
+            connection.execute(SCHEMA)
+            connection.execute(INSERTS, rows)
     try:
         yield cluster.url(name, user=role).replace(f"{role}@", f"{role}:{password}@")
     finally:

@@ -22,7 +22,7 @@ pytestmark = [
     pytest.mark.xdist_group("prefect"),
 ]
 
-PLACES = ("api", "worker", "output", "prefect", "catalog", "store", "processes")
+PLACES = ("api", "worker", "output", "prefect", "catalog", "store", "tar", "processes")
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +45,11 @@ def test_every_run_ended_as_it_was_meant_to(evidence: Evidence) -> None:
         "password": "AuthenticationError",
         "url": "ConfigurationError",
         "store": "StoreError",
+        "verify": "well",
+        "drill": "well",
+        "restore": "well",
+        "target": "RestoreError",
+        "cleanup": "well",
     }
 
 
@@ -71,6 +76,13 @@ def test_rows_are_found_in_the_parts(evidence: Evidence) -> None:
 def test_no_secret_and_no_row(evidence: Evidence, place: str) -> None:
     words = {**evidence.secrets, **evidence.rows}
     assert found(words.values(), evidence.places[place]) == set()
+
+
+@pytest.mark.parametrize("place", [place for place in PLACES if place != "api"])
+def test_no_link_that_was_given_out(evidence: Evidence, place: str) -> None:
+    """Only whoever asked for it has it."""
+    assert evidence.links
+    assert found(evidence.links, evidence.places[place]) == set()
 
 
 def test_no_secret_in_the_parts(evidence: Evidence) -> None:

@@ -60,3 +60,11 @@ def test_between_pages(rows: list[tuple[int, int]], first: int, pages: int | Non
 def test_a_literal_names_each_row(rows: list[tuple[int, int]]) -> None:
     listed = ",".join(f'"({p},{o})"' for p, o in sorted(set(rows)))
     assert tids.literal(series(rows)) == f"'{{{listed}}}'::pg_catalog.tid[]"
+
+
+def test_a_set_travels_as_bytes() -> None:
+    rows = pl.Series("row", [1, 65536, 2**48 - 1], dtype=pl.UInt64)
+    for some in (rows, rows.slice(1, 1), rows.slice(3), tids.NONE):
+        data = tids.to_bytes(some)
+        assert len(data) == 8 * len(some)
+        assert tids.from_bytes(data).equals(some)

@@ -21,7 +21,7 @@ from api.problems import (
     UnsupportedMediaType,
     documented,
 )
-from api.routes.context import CLOSED, PREFIX, catalog_of, path_of, settings_of
+from api.routes.context import CLOSED, PREFIX, actor_of, catalog_of, path_of, settings_of
 from api.routes.examples import RECORD
 from convault.catalog.base import BackupRecord, BackupStatus, Catalog, Query
 from convault.errors import (
@@ -36,6 +36,7 @@ from convault.files.wanted import files_wanted
 from convault.installation import source_of
 from convault.models import BackupOptions
 from convault.recipients import require_recipient
+from convault.retention.audited import Actor, audited
 from convault.settings import Settings
 from deployments import start_backup
 
@@ -103,6 +104,7 @@ def create_backup(
     options: Annotated[BackupOptions, Depends(requested_options)],
     catalog: Annotated[Catalog, Depends(catalog_of)],
     settings: Annotated[Settings, Depends(settings_of)],
+    actor: Annotated[Actor, Depends(actor_of)],
     response: Response,
     idempotency_key: Annotated[
         str | None,
@@ -133,8 +135,9 @@ def create_backup(
     source_of(settings, options).check()
     files_wanted(settings, options)
     require_recipient(settings.convault_encryption, catalog)
-    row = _add_row(catalog, repository_id, backup_id, options, who)
-    record = _start(catalog, row, options)
+    with audited(catalog, actor, "backup", backup_id):
+        row = _add_row(catalog, repository_id, backup_id, options, who)
+        record = _start(catalog, row, options)
     response.headers["Location"] = path_of(record.id)
     return record
 

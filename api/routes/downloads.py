@@ -118,8 +118,10 @@ def download(
         "Accept-Ranges": "bytes",
         "ETag": etag,
     }
+    # A range has a meaning for GET alone (RFC 9110, 14.2).
+    asked = range_ if request.method == "GET" and unchanged(if_range, etag) else None
     try:
-        part = wanted(range_, archive.size) if unchanged(if_range, etag) else None
+        part = wanted(asked, archive.size)
     except Unsatisfiable:
         raise RangeUnsatisfiable(archive.size) from None
     start, stop = part or (0, archive.size)

@@ -1,10 +1,12 @@
-"""Records as the documentation shows them."""
+"""Answers as the documentation shows them."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
+
+from pydantic import BaseModel
 
 from convault.catalog.base import BackupRecord, BackupStatus
 from convault.models import BackupOptions
@@ -36,3 +38,10 @@ COMPLETED: dict[str, Any] = {
     "progress": None,
 }
 """of one that is complete, with a link"""
+
+
+def shown(status: int, example: object) -> dict[int | str, dict[str, Any]]:
+    """The entry for FastAPI's `responses` that documents a success with an example: a model, or
+    what JSON is made of."""
+    value = example.model_dump(mode="json") if isinstance(example, BaseModel) else example
+    return {status: {"content": {"application/json": {"example": value}}}}

@@ -7,6 +7,8 @@ from typing import Literal
 from fastapi import APIRouter
 from pydantic import BaseModel
 
+from api.routes.examples import shown
+
 router = APIRouter(tags=["health"])
 
 
@@ -16,7 +18,7 @@ class Health(BaseModel):
     status: Literal["alive"] = "alive"
 
 
-@router.get("/healthz", summary="Is the process alive?")
+@router.get("/healthz", summary="Is the process alive?", responses=shown(200, Health()))
 def healthz() -> Health:
     """Answers as long as the process does. It asks neither the catalog nor Prefect."""
     return Health()

@@ -17,11 +17,13 @@ from api.auth import caller
 from api.caller import Caller, Scope
 from api.links import DEFAULT_SECONDS, MAX_SECONDS, Links, now
 from api.problems import InvalidRequest, documented
-from api.routes.context import CLOSED, PREFIX, catalog_of, links_of, path_of
+from api.routes.context import CLOSED, PREFIX, actor_of, catalog_of, links_of, path_of
 from api.routes.examples import COMPLETED, RECORD
+from api.shared import Shared
 from convault.catalog.base import BackupRecord, BackupStatus, Catalog, Query
 from convault.errors import NotFoundError
 from convault.models import BackupFormat
+from convault.retention.audited import Actor, audited
 from deployments.progress import progress_of
 
 
@@ -67,6 +69,7 @@ router = APIRouter(prefix=PREFIX, tags=["backups"], responses=CLOSED)
 )
 def list_backups(
     catalog: Annotated[Catalog, Depends(catalog_of)],
+    request: Request,
     limit: Annotated[int, Parameter(ge=1, le=1000, description="backups at most")] = 100,
     cursor: Annotated[
         str | None, Parameter(max_length=200, description="`next_cursor` of the page before")
@@ -82,24 +85,16 @@ def list_backups(
     if_none_match: Annotated[str | None, Header()] = None,
 ) -> Response:
     """The rows of the table `backups`, newest first."""
-    page = catalog.page(
-        Query(
-            status=status,
-            format=format.value if format else None,
-            created_from=created_from,
-            created_to=created_to,
-            after=None if cursor is None else _read(cursor),
-            limit=limit,
-        )
+    query = Query(
+        status=status,
+        format=format.value if format else None,
+        created_from=created_from,
+        created_to=created_to,
+        after=None if cursor is None else _read(cursor),
+        limit=limit,
     )
-    last = page.records[-1] if page.more else None
-    listed = Listed(
-        backups=list(page.records),
-        total=page.total,
-        next_cursor=None if last is None else _written(last),
-    )
-    body = listed.model_dump_json().encode()
-    etag = f'"{sha256(body).hexdigest()[:32]}"'
+    shared: Shared[Query, tuple[bytes, str]] = request.app.state.listed
+    body, etag = shared.get(query, lambda: _listed(catalog, query))
     headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
     if if_none_match is not None and _holds(if_none_match, etag):
         return Response(status_code=304, headers=headers)
@@ -120,24 +115,39 @@ def get_backup(
     catalog: Annotated[Catalog, Depends(catalog_of)],
     links: Annotated[Links, Depends(links_of)],
     who: Annotated[Caller, Security(caller, scopes=[Scope.LIST])],
+    actor: Annotated[Actor, Depends(actor_of)],
     response: Response,
-    request: Request,
     expires_in: Annotated[
         int, Parameter(ge=1, le=MAX_SECONDS, description="seconds that the link holds")
     ] = DEFAULT_SECONDS,
 ) -> Backup:
     """The row; while a run works on it, how far it is; when it is complete, a link to its tar for
-    whoever has the scope download."""
+    whoever has the scope download, which is written into the audit."""
     response.headers["Cache-Control"] = "no-store"
     record = catalog.get(backup_id)
     found = record.model_dump()
     if record.status is BackupStatus.COMPLETED and who.may(Scope.DOWNLOAD):
-        link = links.mint(backup_id, who, expires_in, now=now())
+        with audited(catalog, actor, "link", backup_id) as note:
+            link = links.mint(backup_id, who, expires_in, now=now())
+            note.detail = f"holds until {link.expires_at.isoformat()}"
         found["url"] = f"{path_of(backup_id)}/download?token={link.token}"
         found["expires_at"] = link.expires_at
     if record.status is BackupStatus.PROCESSING and record.flow_run_id is not None:
         found["progress"] = progress_of(record.flow_run_id)
     return Backup.model_validate(found)
+
+
+def _listed(catalog: Catalog, query: Query) -> tuple[bytes, str]:
+    """The answer, and its ETag."""
+    page = catalog.page(query)
+    last = page.records[-1] if page.more else None
+    listed = Listed(
+        backups=list(page.records),
+        total=page.total,
+        next_cursor=None if last is None else _written(last),
+    )
+    body = listed.model_dump_json().encode()
+    return body, f'"{sha256(body).hexdigest()[:32]}"'
 
 
 def _written(record: BackupRecord) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Annotated
+from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Depends, Response, Security
 from fastapi import Query as Parameter
@@ -14,6 +15,7 @@ from api.auth import caller
 from api.caller import Scope
 from api.problems import InvalidRequest, documented
 from api.routes.context import CLOSED, PREFIX, catalog_of, settings_of
+from api.routes.examples import COMPLETED, shown
 from convault.catalog.base import BackupRecord, BackupStatus, Catalog, Query
 from convault.settings import Settings
 from convault.statistics import Statistics, summarised
@@ -28,7 +30,10 @@ router = APIRouter(tags=["metrics"], responses=CLOSED)
     f"{PREFIX}/metrics",
     summary="How backups went",
     dependencies=_LISTER,
-    responses=documented(InvalidRequest, "from: Input should have timezone info."),
+    responses={
+        **shown(200, summarised([BackupRecord.model_validate(COMPLETED)], ZoneInfo("UTC"))),
+        **documented(InvalidRequest, "from: Input should have timezone info."),
+    },
 )
 def metrics(
     catalog: Annotated[Catalog, Depends(catalog_of)],

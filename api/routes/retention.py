@@ -18,7 +18,8 @@ from api.problems import (
     UnsupportedMediaType,
     documented,
 )
-from api.routes.context import CLOSED, PREFIX, catalog_of, settings_of
+from api.routes.context import CLOSED, PREFIX, STORED, catalog_of, settings_of
+from api.routes.examples import RECORD, shown
 from convault.catalog.base import AuditEntry, BackupRecord, Catalog
 from convault.errors import NotFoundError, PolicyError, RemovalRefused
 from convault.installation import open_installation
@@ -27,7 +28,7 @@ from convault.retention.audited import Actor
 from convault.retention.configured import policy_of
 from convault.settings import Settings
 
-router = APIRouter(prefix=PREFIX, tags=["retention"], responses=CLOSED)
+router = APIRouter(prefix=PREFIX, tags=["retention"], responses={**CLOSED, **STORED})
 
 
 class DecisionAnswer(BaseModel):
@@ -91,11 +92,38 @@ _RULES: dict[str, Any] = {
 }  # fmt: skip
 
 
+_CLEANED = {
+    "at": "2026-01-31T06:00:00+00:00",
+    "dryRun": True,
+    "removed": [RECORD["id"]],
+    "decisions": [
+        {
+            "id": RECORD["id"],
+            "status": "completed",
+            "taken_at": "2025-10-01T02:00:00+00:00",
+            "group": "all of conversations",
+            "goes": True,
+            "reason": "no rule keeps it",
+        }
+    ],
+}
+_ENTRY = {
+    "at": "2026-01-31T06:00:00Z",
+    "actor": "dashboard",
+    "origin": "api 192.0.2.7",
+    "action": "delete",
+    "backup_id": RECORD["id"],
+    "result": "done",
+    "detail": "",
+}
+
+
 @router.post(
     "/cleanup",
     summary="Move what no rule keeps to the trash",
     openapi_extra=_RULES,
     responses={
+        **shown(200, _CLEANED),
         **documented(MalformedBody, "The body is not JSON in UTF-8."),
         **documented(BodyTooLarge, "The body is larger than 1048576 bytes."),
         **documented(UnsupportedMediaType, "Send `Content-Type: application/json`."),
@@ -125,7 +153,10 @@ def cleanup(
     "/audit",
     summary="Who did what, newest first",
     dependencies=[Security(caller, scopes=[Scope.ADMIN])],
-    responses={**documented(InvalidRequest, "limit: Input should be less than or equal to 1000.")},
+    responses={
+        **shown(200, [_ENTRY]),
+        **documented(InvalidRequest, "limit: Input should be less than or equal to 1000."),
+    },
 )
 def audit(
     catalog: Annotated[Catalog, Depends(catalog_of)],
@@ -139,6 +170,7 @@ def audit(
     "/{backup_id}",
     summary="Move a backup to the trash",
     responses={
+        **shown(200, {**RECORD, "status": "deleted"}),
         **documented(NotFoundError, "There is no such backup: `convault list` shows them."),
         **documented(RemovalRefused, "The backup is the last good one of its group, so it stays."),
         **documented(InvalidRequest, "backup_id: Input should be a valid UUID."),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Security
-from psycopg.conninfo import conninfo_to_dict
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
@@ -21,12 +21,15 @@ from api.problems import (
     UnsupportedMediaType,
     documented,
 )
-from api.routes.context import CLOSED, PREFIX, catalog_of, settings_of
+from api.routes.context import CLOSED, PREFIX, actor_of, catalog_of, settings_of
+from api.routes.examples import RECORD, shown
 from convault.catalog.base import BackupRecord, BackupStatus, Catalog
+from convault.doctor import address
 from convault.errors import BusyError, NotFoundError, OptionsError, PrefectUnavailable
 from convault.project import project
 from convault.restore import RestoreOptions
 from convault.restore.options import Mode
+from convault.retention.audited import Actor, audited
 from convault.settings import Settings
 from convault.verification.reading import Subset
 from deployments import cancel, start_drill, start_restore, start_verify
@@ -75,6 +78,10 @@ class Started(BaseModel):
     flow_run_id: UUID
 
 
+_STARTED = shown(
+    202,
+    Started(backup_id=UUID(RECORD["id"]), flow_run_id=UUID("5b0c7f9e-52c1-4a55-8f0e-8d4f7f3a6c21")),
+)
 _STARTS = {
     **CLOSED,
     **documented(MalformedBody, "The body is not JSON in UTF-8."),
@@ -100,18 +107,46 @@ def completed(backup_id: UUID, catalog: Annotated[Catalog, Depends(catalog_of)])
     return record
 
 
+class Starter:
+    """Starts runs of one backup, and writes down who asked for them."""
+
+    def __init__(self, record: BackupRecord, catalog: Catalog, actor: Actor) -> None:
+        self._record, self._catalog, self._actor = record, catalog, actor
+
+    def __call__(self, action: str, detail: str, start: Callable[[], UUID]) -> Started:
+        """Do it. PrefectUnavailable, CatalogUnavailable."""
+        backup_id = self._record.id
+        with audited(self._catalog, self._actor, action, backup_id) as note, impatient():
+            run = start()
+            note.detail = f"{detail}; flow run {run}"
+        return Started(backup_id=backup_id, flow_run_id=run)
+
+
+def starter(
+    record: Annotated[BackupRecord, Depends(completed)],
+    catalog: Annotated[Catalog, Depends(catalog_of)],
+    actor: Annotated[Actor, Depends(actor_of)],
+) -> Starter:
+    """For a backup that is complete; see `completed`."""
+    return Starter(record, catalog, actor)
+
+
 @router.post(
     "/restore",
     status_code=202,
     summary="Restore it into a target",
     dependencies=[Security(caller, scopes=[Scope.RESTORE])],
-    responses=documented(LiveRestoreForbidden, "This would change live tables."),
+    responses={
+        **_STARTED,
+        **documented(LiveRestoreForbidden, "This would change live tables."),
+    },
     openapi_extra=described(RestoreBody, {"target": "staging", "options": {"mode": "skip"}}),
 )
 def restore_backup(
     body: Annotated[object, Depends(json_body)],
     record: Annotated[BackupRecord, Depends(completed)],
     settings: Annotated[Settings, Depends(settings_of)],
+    start: Annotated[Starter, Depends(starter)],
 ) -> Started:
     """Start a restore of the backup. Rows of live tables change, and rows go into the source, only
     where CONVAULT_ALLOW_LIVE_RESTORE is set."""
@@ -120,11 +155,12 @@ def restore_backup(
     _require_allowed(settings, asked)
     if asked.options.files:
         project()
-    with impatient():
-        run = start_restore(
-            record.id, asked.target, asked.options, trust=asked.trust, agree=asked.agree
-        )
-    return Started(backup_id=record.id, flow_run_id=run)
+    options, trust, agree = asked.options, asked.trust, asked.agree
+    return start(
+        "restore",
+        f"into {asked.target}, mode {options.mode}{', a dry run' if options.dry_run else ''}",
+        lambda: start_restore(record.id, asked.target, options, trust=trust, agree=agree),
+    )
 
 
 @router.post(
@@ -133,17 +169,19 @@ def restore_backup(
     summary="Look its objects up, and read some of them",
     dependencies=[Security(caller, scopes=[Scope.OPERATE])],
     openapi_extra=described(VerifyBody, {"readData": "all"}),
+    responses=_STARTED,
 )
 def verify_backup(
     body: Annotated[object, Depends(json_body)],
     record: Annotated[BackupRecord, Depends(completed)],
+    start: Annotated[Starter, Depends(starter)],
 ) -> Started:
     """Start a verification of the backup."""
-    asked = parsed(VerifyBody, body)
-    if asked.read_data is not None:
-        Subset.parse(asked.read_data)
-    with impatient():
-        return Started(backup_id=record.id, flow_run_id=start_verify(record.id, asked.read_data))
+    read_data = parsed(VerifyBody, body).read_data
+    if read_data is not None:
+        Subset.parse(read_data)
+    told = f"reading {read_data or 'nothing'}"
+    return start("verify", told, lambda: start_verify(record.id, read_data))
 
 
 @router.post(
@@ -152,18 +190,20 @@ def verify_backup(
     summary="Restore it for a trial",
     dependencies=[Security(caller, scopes=[Scope.OPERATE])],
     openapi_extra=described(DrillBody, {}),
+    responses=_STARTED,
 )
 def drill_backup(
     body: Annotated[object, Depends(json_body)],
     record: Annotated[BackupRecord, Depends(completed)],
     settings: Annotated[Settings, Depends(settings_of)],
+    start: Annotated[Starter, Depends(starter)],
 ) -> Started:
     """Start a drill of the backup; its report is in the row's `drill` afterwards."""
-    asked = parsed(DrillBody, body)
-    if asked.into is not None:
-        settings.target_url(asked.into)
-    with impatient():
-        return Started(backup_id=record.id, flow_run_id=start_drill(record.id, asked.into))
+    into = parsed(DrillBody, body).into
+    if into is not None:
+        settings.target_url(into)
+    told = f"into {into or 'a Postgres of its own'}"
+    return start("drill", told, lambda: start_drill(record.id, into))
 
 
 @router.post(
@@ -171,12 +211,20 @@ def drill_backup(
     status_code=202,
     summary="Stop the run that makes it",
     dependencies=[Security(caller, scopes=[Scope.OPERATE])],
+    responses=shown(202, RECORD),
 )
 def cancel_backup(
-    backup_id: UUID, catalog: Annotated[Catalog, Depends(catalog_of)]
+    backup_id: UUID,
+    catalog: Annotated[Catalog, Depends(catalog_of)],
+    actor: Annotated[Actor, Depends(actor_of)],
 ) -> BackupRecord:
     """Tell the run of a backup that is not complete to stop. One that waits never starts; one that
     works lets go of everything and says `failed` itself, within seconds."""
+    with audited(catalog, actor, "cancel", backup_id):
+        return _cancelled(catalog, backup_id)
+
+
+def _cancelled(catalog: Catalog, backup_id: UUID) -> BackupRecord:
     record = catalog.get(backup_id)
     if record.status not in {BackupStatus.PENDING, BackupStatus.PROCESSING}:
         raise BusyError(
@@ -203,8 +251,8 @@ def cancel_backup(
 def _require_allowed(settings: Settings, asked: RestoreBody) -> None:
     """NotFoundError for a target that is not there, LiveRestoreForbidden for what may not be."""
     target = settings.target_url(asked.target)
-    into_source = settings.database_url is not None and _place(target) == _place(
-        settings.source_url()
+    into_source = settings.database_url is not None and address.parse(target).is_same_database(
+        address.parse(settings.source_url())
     )
     live = (
         asked.options.mode is not Mode.FAIL
@@ -217,10 +265,3 @@ def _require_allowed(settings: Settings, asked: RestoreBody) -> None:
             "CONVAULT_ALLOW_LIVE_RESTORE=1 for it, restore into a database of its own or another "
             "schema (intoSchema), look with dryRun first, or use `convault restore`."
         )
-
-
-def _place(url: str) -> tuple[str, str, str]:
-    """Host, port and name of the database."""
-    given = conninfo_to_dict(url)
-    host = str(given.get("host") or given.get("hostaddr") or "")
-    return host.lower(), str(given.get("port") or 5432), str(given.get("dbname") or "")

@@ -14,12 +14,14 @@ from api.caller import Scope
 from api.links import now
 from api.patience import impatient
 from api.problems import BodyTooLarge, MalformedBody, UnsupportedMediaType, documented
-from api.routes.context import CLOSED, PREFIX, catalog_of, settings_of
+from api.routes.context import CLOSED, PREFIX, actor_of, catalog_of, settings_of
+from api.routes.examples import COMPLETED, shown
 from convault.catalog.base import BackupRecord, BackupStatus, Catalog, Query
 from convault.errors import BusyError, NotFoundError, OptionsError, PrefectUnavailable
 from convault.files.wanted import files_wanted
 from convault.installation import source_of
 from convault.models import BackupOptions
+from convault.retention.audited import Actor, audited
 from convault.schedule import (
     WORDS,
     BackupSchedule,
@@ -117,7 +119,7 @@ router = APIRouter(
     dependencies=_OPERATE,
     openapi_extra=described(NewSchedule, {"schedule": "daily", "timezone": "America/Sao_Paulo"}),
     responses={
-        201: {"content": {"application/json": {"example": _EXAMPLE}}},
+        **shown(201, _EXAMPLE),
         **_CHANGES,
         **documented(BusyError, "There is a schedule of that name already."),
     },
@@ -126,6 +128,7 @@ def create_schedule(
     body: Annotated[object, Depends(json_body)],
     catalog: Annotated[Catalog, Depends(catalog_of)],
     settings: Annotated[Settings, Depends(settings_of)],
+    actor: Annotated[Actor, Depends(actor_of)],
     response: Response,
 ) -> BackupSchedule:
     """Make a schedule of backups with these options. The same again changes nothing."""
@@ -141,13 +144,27 @@ def create_schedule(
         options=_options(settings, asked.options),
         is_active=asked.is_active,
     )
-    with impatient():
+    with audited(catalog, actor, "schedule") as note, impatient():
+        note.detail = f"make {made.name}, {made.schedule} in {made.timezone}"
         schedules.create(catalog, made)
     response.headers["Location"] = f"{PREFIX}/scheduler/{made.id}"
     return _one(catalog, made.id).row
 
 
-@router.get("/status", summary="All schedules, and how backups go", responses={})
+@router.get(
+    "/status",
+    summary="All schedules, and how backups go",
+    responses=shown(
+        200,
+        Status(
+            schedules=[ScheduleState.model_validate({**_EXAMPLE, "last_result": "Completed"})],
+            totals={"completed": 1, "failed": 0, "total": 1},
+            success_rate=1.0,
+            recent=[BackupRecord.model_validate(COMPLETED)],
+            workers=Workers(online=1, last_heartbeat_at=None, paused=False, late_runs=0),
+        ),
+    ),
+)
 def status(
     _: Annotated[object, Security(caller, scopes=[Scope.LIST])],
     catalog: Annotated[Catalog, Depends(catalog_of)],
@@ -175,15 +192,17 @@ def status(
     summary="Switch a schedule on or off",
     dependencies=_OPERATE,
     openapi_extra=described(Toggle, {"id": str(id_of("nightly")), "is_active": False}),
-    responses={**_CHANGES, **_ONE},
+    responses={**shown(200, _EXAMPLE), **_CHANGES, **_ONE},
 )
 def toggle_schedule(
     body: Annotated[object, Depends(json_body)],
     catalog: Annotated[Catalog, Depends(catalog_of)],
+    actor: Annotated[Actor, Depends(actor_of)],
 ) -> BackupSchedule:
     """Switch it, wherever it was made."""
     asked = parsed(Toggle, body)
-    with impatient():
+    with audited(catalog, actor, "schedule") as note, impatient():
+        note.detail = f"switch {asked.id} {'on' if asked.is_active else 'off'}"
         schedules.switch(catalog, _one(catalog, asked.id), asked.is_active)
     return _one(catalog, asked.id).row
 
@@ -193,17 +212,19 @@ def toggle_schedule(
     summary="Change a schedule",
     dependencies=_OPERATE,
     openapi_extra=described(ChangedSchedule, {"schedule": "30 1 * * 1-5"}),
-    responses={**_CHANGES, **_ONE},
+    responses={**shown(200, _EXAMPLE), **_CHANGES, **_ONE},
 )
 def change_schedule(
     schedule_id: UUID,
     body: Annotated[object, Depends(json_body)],
     catalog: Annotated[Catalog, Depends(catalog_of)],
     settings: Annotated[Settings, Depends(settings_of)],
+    actor: Annotated[Actor, Depends(actor_of)],
 ) -> BackupSchedule:
     """Set what is given."""
     asked = parsed(ChangedSchedule, body)
-    with impatient():
+    with audited(catalog, actor, "schedule") as note, impatient():
+        note.detail = f"change {schedule_id}: {', '.join(sorted(asked.model_fields_set))}"
         seen = _one(catalog, schedule_id)
         changes: dict[str, Any] = {}
         if asked.schedule is not None:
@@ -231,9 +252,14 @@ def change_schedule(
     dependencies=_OPERATE,
     responses=_ONE,
 )
-def delete_schedule(schedule_id: UUID, catalog: Annotated[Catalog, Depends(catalog_of)]) -> None:
+def delete_schedule(
+    schedule_id: UUID,
+    catalog: Annotated[Catalog, Depends(catalog_of)],
+    actor: Annotated[Actor, Depends(actor_of)],
+) -> None:
     """Its backups stay. One of prefect.yaml comes back with the next `prefect deploy`."""
-    with impatient():
+    with audited(catalog, actor, "schedule") as note, impatient():
+        note.detail = f"remove {schedule_id}"
         schedules.delete(catalog, _one(catalog, schedule_id))
 
 

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
+from convault.incidents import Incident, Notice
 from convault.schedule import BackupSchedule
 
 
@@ -127,9 +128,10 @@ class AuditEntry(BaseModel):
     actor: str
     """a user of the machine, the name of a key, `user:` and an id, or `schedule`"""
     origin: str
-    """`cli`, `api` or `flow`"""
+    """`cli`, `flow`, or `api` and the address of who called it"""
     action: str
-    """delete, undelete, purge, pin, unpin, acknowledge, retain, sweep, adopt"""
+    """delete, undelete, purge, pin, unpin, acknowledge, retain, sweep, adopt; over the API also
+    backup, link, restore, verify, drill, cancel, schedule, init"""
     backup_id: UUID | None = None
     result: str
     """`done`, or the code of an error"""
@@ -247,6 +249,28 @@ class Catalog(Protocol):
 
     def set_turn(self, repository_id: UUID, scope: str, slices: int, next_slice: int) -> None:
         """Let `next_slice` be the next."""
+
+    def incidents(self, limit: int = 200) -> Sequence[Incident]:
+        """The rows of `backup_incidents`: open ones, then those that ended last."""
+
+    def open_incident(self, notice: Notice, seen_at: datetime) -> bool:
+        """Let an incident begin; False, and nothing changed, where one of that kind and subject is
+        open, or ended after `seen_at`, the catalog's time when the caller looked."""
+
+    def close_incident(self, incident_id: UUID, seen_at: datetime) -> bool:
+        """Let it end; False, and nothing changed, when it has, or began after `seen_at`."""
+
+    def claim_incident(self, incident_id: UUID, *, recovery: bool, seconds: float) -> bool:
+        """Whether the caller is, for so many seconds, the one to tell somebody of it: that it
+        began, or (`recovery`) that it is over. False when somebody else is, or has, or it is
+        too early to try again. Where an answer was lost, nobody is until the seconds are over."""
+
+    def told_incident(
+        self, incident_id: UUID, *, recovery: bool, told_to: tuple[str, ...], done: bool,
+        problem: str = "", seconds: float = 0.0,
+    ) -> None:  # fmt: skip
+        """Write down how telling ended: which channels know now, and whether these are all
+        (`done`); otherwise it may be claimed again after `seconds`."""
 
     def schedules(self) -> Sequence[BackupSchedule]:
         """The rows of `backup_schedules`, by name."""

@@ -13,6 +13,8 @@ from typing import Any
 
 import psycopg
 from psycopg.rows import TupleRow
+from psycopg.types.json import set_json_loads
+from pydantic_core import from_json
 
 from convault.errors import CatalogError, CatalogUnavailable, ConfigurationError
 
@@ -97,6 +99,7 @@ def connect(url: str) -> Connection:
         )
     except psycopg.Error as error:
         raise _refused(error) from None
+    set_json_loads(from_json, connection)  # takes a third of the time that json.loads does
     try:
         with translated():
             connection.execute(

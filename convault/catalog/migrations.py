@@ -14,7 +14,7 @@ import psycopg
 
 from convault.catalog.connection import Connection, connected
 from convault.catalog.locks import one_at_a_time
-from convault.errors import CatalogError, ConfigurationError
+from convault.errors import CatalogError, CatalogTooNew, ConfigurationError
 
 FOLDER = Path(__file__).resolve().parents[2] / "supabase" / "migrations"
 """Convault runs from its checkout (`pip install -e .`), and they lie beside the package there."""
@@ -54,7 +54,17 @@ def missing(connection: Connection, folder: Path = FOLDER) -> list[Migration]:
 
 
 def names_missing(applied: Mapping[str, str], folder: Path = FOLDER) -> list[str]:
-    """Names of the files that are not among `applied` (SHA-256 by name), oldest first."""
+    """Names of the files that are not among `applied` (SHA-256 by name), oldest first.
+    CatalogTooNew when others than these were applied: the catalog is a newer version's."""
+    known = {m.name for m in migrations(folder)}
+    newer = sorted(name for name in applied if name not in known)
+    if newer:
+        raise CatalogTooNew(
+            f"The catalog was made by a newer version of Convault ({', '.join(newer)}); this one "
+            "might write what the newer one misreads. Nothing was changed. Use that version again, "
+            "or put back the copy of the database that you made before it.",
+            migration=newer[-1],
+        )
     return [m.name for m in migrations(folder) if applied.get(m.name) != m.sha256]
 
 

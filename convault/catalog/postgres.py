@@ -1,4 +1,4 @@
-"""The catalog on SQL: `public.backups` and its neighbours, each call on a session of its own."""
+"""The catalog on SQL: `public.backups` and its neighbours, each call a transaction of its own."""
 
 from __future__ import annotations
 
@@ -13,7 +13,16 @@ from uuid import UUID
 from psycopg.sql import SQL
 from psycopg.types.json import Jsonb
 
-from convault.catalog import audit, leases, migrations, objects, recipients, rows, schedules
+from convault.catalog import (
+    audit,
+    incidents,
+    leases,
+    migrations,
+    objects,
+    recipients,
+    rows,
+    schedules,
+)
 from convault.catalog.base import (
     AuditEntry,
     BackupRecord,
@@ -23,11 +32,13 @@ from convault.catalog.base import (
     Query,
     Recipient,
 )
-from convault.catalog.connection import Connection, check_url, connect, connected, translated
+from convault.catalog.connection import Connection, check_url, connect, translated
 from convault.catalog.guard import PostgresGuard, guard_key, share
+from convault.catalog.idle import IdleConnections
 from convault.catalog.lease import PostgresLease
 from convault.catalog.locks import backup_key, one_at_a_time, try_lock, unlock
 from convault.errors import BusyError, CatalogError, CatalogUnavailable
+from convault.incidents import Incident, Notice
 from convault.schedule import BackupSchedule
 
 _Result = TypeVar("_Result")
@@ -36,7 +47,7 @@ _OVER = (BackupStatus.COMPLETED.value, BackupStatus.FAILED.value, BackupStatus.D
 
 
 class PostgresCatalog:
-    """Implements `convault.catalog.base.Catalog`. Holds no connection, may be shared by threads."""
+    """Implements `convault.catalog.base.Catalog`. May be shared by threads."""
 
     def __init__(
         self,
@@ -47,11 +58,13 @@ class PostgresCatalog:
         patience: float = 2.0,
         guard_patience: float = 600.0,
         attempts: int = 3,
+        kept: int = 0,
     ) -> None:
         """`patience`: seconds that `begin` waits for a lock before it is a BusyError, since a
         session that was just closed may still be letting it go; `guard_patience`: seconds that who
         writes objects waits for a sweep to end its phase. A call is tried `attempts` times
-        while the database is unavailable; every call may be repeated.
+        while the database is unavailable; every call may be repeated. So many sessions are `kept`
+        for later calls.
         """
         check_url(url)
         self._url = url
@@ -60,6 +73,7 @@ class PostgresCatalog:
         self._patience = patience
         self._guard_patience = guard_patience
         self._attempts = attempts
+        self._idle = IdleConnections(url, kept)
 
     # Migrations and repositories
 
@@ -180,7 +194,7 @@ class PostgresCatalog:
 
     def page(self, query: Query) -> Page:
         """Some of the rows, newest first, from one snapshot with their number."""
-        return self._do(lambda connection: rows.page(connection, query))
+        return self._do(lambda connection: rows.page(connection, query), transaction=False)
 
     def update(self, backup_id: UUID, **columns: Any) -> BackupRecord:
         """Set columns. CatalogError when this would take the row out of `completed` (or out of
@@ -227,6 +241,35 @@ class PostgresCatalog:
     def delete_schedule(self, schedule_id: UUID) -> None:
         """Gone afterwards."""
         self._do(lambda c: schedules.delete(c, schedule_id))
+
+    # Incidents
+
+    def incidents(self, limit: int = 200) -> Sequence[Incident]:
+        """Open ones, then those that ended last."""
+        return self._do(lambda c: incidents.select(c, limit))
+
+    def open_incident(self, notice: Notice, seen_at: datetime) -> bool:
+        """Whether it is new."""
+        given = incidents.opening(notice, seen_at)
+        return self._do(lambda c: incidents.call(c, "convault_open_incident", given))
+
+    def close_incident(self, incident_id: UUID, seen_at: datetime) -> bool:
+        """Whether it is over now."""
+        given = {"incident": incident_id, "seen_at": seen_at}
+        return self._do(lambda c: incidents.call(c, "convault_close_incident", given))
+
+    def claim_incident(self, incident_id: UUID, *, recovery: bool, seconds: float) -> bool:
+        """Whether the caller is the one to tell."""
+        given = {"incident": incident_id, "recovery": recovery, "seconds": seconds}
+        return self._do(lambda c: incidents.call(c, "convault_claim_incident", given))
+
+    def told_incident(
+        self, incident_id: UUID, *, recovery: bool, told_to: tuple[str, ...], done: bool,
+        problem: str = "", seconds: float = 0.0,
+    ) -> None:  # fmt: skip
+        """How telling ended."""
+        given = incidents.telling(incident_id, recovery, told_to, done, problem, seconds)
+        self._do(lambda c: incidents.call(c, "convault_told_incident", given))
 
     # Recipients
 
@@ -382,7 +425,7 @@ class PostgresCatalog:
     def _do(self, work: Callable[[Connection], _Result], *, transaction: bool = True) -> _Result:
         for attempt in range(1, self._attempts + 1):
             try:
-                with connected(self._url) as connection:
+                with self._idle.connected() as connection:
                     if not transaction:
                         return work(connection)
                     with connection.transaction():

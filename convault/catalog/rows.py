@@ -43,7 +43,8 @@ def select_one(connection: Connection, backup_id: UUID) -> BackupRecord:
 
 
 def page(connection: Connection, query: Query) -> Page:
-    """Rows, newest first, and how many there are behind all cursors; in one snapshot."""
+    """Rows, newest first, and how many there are behind all cursors; in one snapshot, because it is
+    one statement."""
     asked = {
         "status": query.status.value if query.status else None,
         "format": query.format,
@@ -71,14 +72,19 @@ def page(connection: Connection, query: Query) -> Page:
     behind = SQL(
         " AND (created_at < %(at)s OR created_at = %(at)s AND id > %(id)s)" if query.after else ""
     )
-    connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-    total = connection.execute(
-        SQL("SELECT count(*) FROM public.backups ") + where, asked
-    ).fetchone()
-    assert total is not None
-    order = SQL(" ORDER BY created_at DESC, id LIMIT %(limit)s")
-    found = select(connection, where + behind + order, asked)
-    return Page(records=tuple(found[: query.limit]), total=total[0], more=len(found) > query.limit)
+    statement = SQL(
+        "SELECT counted.total, found.* FROM (SELECT count(*) total FROM public.backups {where})"
+        " counted LEFT JOIN (SELECT {columns} FROM public.backups {where} {behind} {order}"
+        " LIMIT %(limit)s) found ON true {order}"
+    ).format(where=where, columns=_SELECT, behind=behind, order=SQL("ORDER BY created_at DESC, id"))
+    with connection.cursor(row_factory=dict_row) as cursor:
+        told = cursor.execute(statement, asked).fetchall()
+    found = [record_of(row) for row in told if row["id"] is not None]
+    return Page(
+        records=tuple(found[: query.limit]),
+        total=told[0]["total"],
+        more=len(found) > query.limit,
+    )
 
 
 def insert(connection: Connection, record: BackupRecord, *, keep_times: bool) -> None:

@@ -12,6 +12,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from convault.doctor.finding import Finding, amber, not_checked, ok, red
 from convault.sources.session import connection_string
+from convault.stores.buckets import is_loopback
 
 _DIRECT = re.compile(r"db\.([a-z0-9]{16,24})\.supabase\.(?:co|in|net|red|com)")
 _POOLER = re.compile(r"(?P<host>[a-z0-9-]+\.pooler)\.supabase\.(?:co|in|net|red|com)")
@@ -29,6 +30,8 @@ class Address:
     """a name, an address, or the folder of a socket; '' for libpq's own default"""
     port: int
     user: str
+    database: str = ""
+    """as libpq takes it: the user's name where the URL names none"""
 
     @property
     def project(self) -> str | None:
@@ -37,6 +40,14 @@ class Address:
             return direct[1]
         ref = _REF.fullmatch(self.user)
         return ref[1] if ref and _POOLER.fullmatch(self.host) else None
+
+    def is_same_database(self, other: Address) -> bool:
+        """Whether both lead to one database, as far as addresses tell: a project has one, whichever
+        way leads to it, and this machine goes by several names."""
+        if self.project or other.project:
+            return (self.project, self.database) == (other.project, other.database)
+        here = (machine(self.host), self.port, self.database)
+        return here == (machine(other.host), other.port, other.database)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +67,15 @@ def parse(url: str) -> Address:
     given = conninfo_to_dict(connection_string(url))
     host = str(given.get("host") or given.get("hostaddr") or "").split(",")[0]
     port = str(given.get("port") or "").split(",")[0]
-    return Address(host.lower(), int(port or _SESSION_PORT), str(given.get("user") or ""))
+    user = str(given.get("user") or "")
+    database = str(given.get("dbname") or "") or user
+    return Address(host.lower(), int(port or _SESSION_PORT), user, database)
+
+
+def machine(host: str) -> str:
+    """This machine has one name, whatever it is called; so it has behind a socket."""
+    here = not host or host.startswith(("/", "@")) or is_loopback(host)
+    return "localhost" if here else host.lower()
 
 
 def project_of(host: str | None) -> str | None:

@@ -9,9 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlsplit
 
-from convault.doctor.address import parse, project_of
+from convault.doctor.address import machine, parse, project_of
 from convault.doctor.finding import Finding, amber, ok
-from convault.stores.buckets import is_loopback
 
 NAME = "another place"
 
@@ -44,13 +43,13 @@ class Copy:
 def home_of_database(url: str) -> Home:
     """Of a database URL. ConfigurationError."""
     address = parse(url)
-    return Home(address.project, _host(address.host))
+    return Home(address.project, machine(address.host))
 
 
 def home_of_project(supabase_url: str | None) -> Home:
     """Of SUPABASE_URL."""
     host = urlsplit(supabase_url or "").hostname or "?"
-    return Home(project_of(host), _host(host))
+    return Home(project_of(host), machine(host))
 
 
 def home_of_store(url: str, supabase_url: str | None, endpoint: str | None) -> Home | None:
@@ -63,14 +62,8 @@ def home_of_store(url: str, supabase_url: str | None, endpoint: str | None) -> H
         given = dict(parse_qsl(parts.query)).get("endpoint") or endpoint or ""
         host = urlsplit(given).hostname or "?"
         if project_of(host) or urlsplit(given).path.rstrip("/").endswith("/storage/v1/s3"):
-            return Home(project_of(host), _host(host))
+            return Home(project_of(host), machine(host))
     return None
-
-
-def _host(host: str) -> str:
-    """This machine has one name, whatever it is called; so it has behind a socket."""
-    here = not host or host.startswith(("/", "@")) or is_loopback(host)
-    return "localhost" if here else host.lower()
 
 
 def judge(sources: Iterable[Home], store: Home | None, copies: Iterable[Copy]) -> Finding:

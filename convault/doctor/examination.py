@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from convault import settings as settings_module
 from convault.catalog import Catalog, open_catalog
-from convault.doctor import address, keys, pooling, project, repository, runs, source, store
+from convault.doctor import (
+    address,
+    keys,
+    pooling,
+    project,
+    repository,
+    runs,
+    source,
+    store,
+    telling,
+)
 from convault.doctor.finding import Finding, State, not_checked, of_error, ok, reported
 from convault.errors import ConfigurationError
 from convault.settings import Settings, load_settings
@@ -26,10 +36,12 @@ def examine(prefect: runs.Server | None = None, *, probe: bool = False) -> list[
     findings += of_project
     size = None if server is None else server.database_bytes
     if _usable(settings, of_project):
-        findings += store.examine(settings, catalog, size, probe=probe)
+        findings += store.examine(settings, catalog, size, repository.probe if probe else None)
+        findings += store.examine_copies(settings, catalog)
     else:
         findings.append(not_checked("repository", "the project or its bucket cannot be used"))
     findings += keys.examine(settings, catalog)
+    findings += telling.examine(settings, catalog)
     findings.append(runs.judge(prefect, None if prefect is None else runs.ask(prefect)))
     return findings
 

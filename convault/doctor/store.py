@@ -2,35 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from urllib.parse import parse_qsl, urlsplit
 from uuid import UUID
 
 from convault.catalog import Catalog
-from convault.catalog.base import BackupRecord, BackupStatus
+from convault.catalog.base import BackupRecord
 from convault.doctor import api, clocks, elsewhere, repository, space
 from convault.doctor.elsewhere import Copy, Home
 from convault.doctor.finding import Finding, not_checked, reported
+from convault.doctor.lately import last_good
 from convault.errors import ConvaultError
 from convault.repository import Repository
 from convault.settings import Settings, environment, named_stores
 from convault.stores import open_store
+from convault.stores.base import Store
 from convault.stores.services import S3
 
 
 def examine(
-    settings: Settings, catalog: Catalog | None, database_bytes: int | None, *, probe: bool
+    settings: Settings,
+    catalog: Catalog | None,
+    database_bytes: int | None,
+    probe: Callable[[Store], Finding] | None = None,
 ) -> list[Finding]:
-    """Look at CONVAULT_STORE_URL and at the places for copies. `catalog` is None where it cannot be
-    asked; with `probe` a small object is written, and deleted again."""
+    """Look at CONVAULT_STORE_URL. `catalog` is None where it cannot be asked; `probe` writes a
+    small object and deletes it again."""
     findings: list[Finding] = []
-    newest = None
     with reported("repository", findings):
         url = settings.store_url()
         store = open_store(url)
-        newest = None if catalog is None else _newest(catalog)
+        newest = None if catalog is None else last_good(catalog)
         findings += repository.examine_repository(catalog, store)
-        if probe:
-            findings.append(repository.probe(store))
+        if probe is not None:
+            findings.append(probe(store))
         else:
             findings.append(not_checked("store", "nothing is written to it without --probe"))
         needed = newest.stored_bytes if newest else None
@@ -40,13 +45,16 @@ def examine(
         endpoint = _endpoint(url)
         if endpoint:
             findings.append(clocks.judge("clock of the store", "the store", clocks.ask(endpoint)))
-    with reported(elsewhere.NAME, findings):
-        findings.append(_elsewhere(settings, newest))
     return findings
 
 
-def _newest(catalog: Catalog) -> BackupRecord | None:
-    return next(iter(catalog.list(status=BackupStatus.COMPLETED, limit=1)), None)
+def examine_copies(settings: Settings, catalog: Catalog | None) -> list[Finding]:
+    """Whether a copy of the backups lies apart from what they are of."""
+    findings: list[Finding] = []
+    with reported(elsewhere.NAME, findings):
+        newest = None if catalog is None else last_good(catalog)
+        findings.append(_elsewhere(settings, newest))
+    return findings
 
 
 def _elsewhere(settings: Settings, newest: BackupRecord | None) -> Finding:

@@ -17,7 +17,7 @@ class Actor:
 
     name: str
     origin: str
-    """`cli`, `api` or `flow`"""
+    """`cli`, `flow`, or `api` and the address of who called it"""
 
 
 class Note:

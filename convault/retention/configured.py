@@ -28,6 +28,11 @@ def policy_of(settings: Settings, given: Mapping[str, Any] | None = None) -> Pol
     return Policy.parse(values)
 
 
+def has_rules(settings: Settings) -> bool:
+    """Whether CONVAULT_KEEP_* hold a rule."""
+    return any(getattr(settings, f"convault_keep_{name}") is not None for name in _NAMES)
+
+
 def trash_of(settings: Settings) -> timedelta:
     """How long a deleted backup can be taken back."""
     return timedelta(days=settings.convault_trash_days)

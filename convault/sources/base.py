@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
 import pyarrow as pa
@@ -12,6 +13,32 @@ from convault.models import Dataset, Range, Selection, SourceFacts, Statement, T
 from convault.per_page import Reading
 from convault.range_keys import Fingerprint, Provenance
 from convault.row_digest import Counted
+
+
+class Rows(Protocol):
+    """What a reader of ranges needs of a snapshot; see there."""
+
+    dataset: Dataset
+
+    def read(self, range_: Range, *, skip_rows: int = 0) -> Iterator[pa.RecordBatch]:
+        """The range's rows; see `Snapshot.read`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What another process needs to read some ranges in a snapshot, beside its own settings. Holds
+    no secret and no row."""
+
+    facts: SourceFacts
+    dataset: Dataset
+    server_version: int
+    """as libpq counts it"""
+    options: str
+    """of the server's command line (`session.reader_options`)"""
+    mask_key: str | None = None
+    """fingerprint of the key that columns are hashed with"""
+    selected: Mapping[Range, bytes] | None = None
+    """places of the selected rows (8 bytes each, as `convault.tids` counts them); None for all"""
 
 
 class Snapshot(Protocol):
@@ -102,6 +129,10 @@ class Snapshot(Protocol):
     def range_digest(self, range_: Range) -> Counted:
         """The rows of a range of a backup that is not filtered, counted, and their digest: those of
         a table's ranges add up to its own. Any thread may call it; errors as of `fingerprint`."""
+
+    def share(self, ranges: Sequence[Range]) -> Shared | None:
+        """What another process needs to read these ranges (`sources.shared`); None where none can,
+        because there is no snapshot."""
 
     def unsettled(self) -> str:
         """Why what the snapshot shows may not outlive a crash of the server, for people; '' when it

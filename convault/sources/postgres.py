@@ -32,6 +32,7 @@ from convault.per_page import Reading
 from convault.range_keys import Fingerprint, Provenance
 from convault.row_digest import Counted
 from convault.scope import Scope
+from convault.sources.base import Shared
 from convault.sources.columns import fitting, read_consequences
 from convault.sources.failures import translated
 from convault.sources.filtering import root_conditions
@@ -454,6 +455,21 @@ class PostgresSnapshot:
     def range_digest(self, range_: Range) -> Counted:
         """See `sources.base.Snapshot`."""
         return self._readers.counted(self.dataset.table(range_.table), range_)
+
+    def share(self, ranges: Sequence[Range]) -> Shared:
+        """See `sources.base.Snapshot`."""
+        selected = None
+        if self._selected is not None:
+            within = self._selected.within
+            selected = {r: tids.to_bytes(within(self.dataset.table(r.table), r)) for r in ranges}
+        return Shared(
+            self.facts,
+            self.dataset,
+            self._exporter.info.server_version,
+            reader_options(self._exporter),
+            self._readers.mask_fingerprint,
+            selected,
+        )
 
     def unsettled(self) -> str:
         """See `sources.base.Snapshot`."""

@@ -59,6 +59,11 @@ class Readers:
         self._closed = False
         self._guard = Lock()
 
+    @property
+    def mask_fingerprint(self) -> str | None:
+        """Of the key that columns are hashed with; None where none are."""
+        return None if self._mask_key is None else self._mask_key.fingerprint()
+
     def open(self, number: int) -> None:
         """Have so many connections ready. LockNotAvailable when somebody already waits for one of
         the tables; SourceUnavailable."""

@@ -16,7 +16,7 @@ from convault.stores.failures import translated
 from convault.stores.keys import check_key, check_prefix, is_key
 from convault.stores.payload import Payload
 
-PIECE_BYTES = 4 * 1024 * 1024
+PIECE_BYTES = 1024 * 1024
 """What `stream` holds of an object at a time."""
 
 

@@ -55,7 +55,7 @@ def open_store(url: str, *, create: bool = False) -> Store:
         return open_supabase(url, create=create)
     if scheme == "memory":
         return _memory(url)
-    root = _folder(url)
+    root = folder_of(url)
     canonical = f"file://{quote(str(root))}"
     return FolderStore.create(root, canonical) if create else FolderStore(root, canonical)
 
@@ -66,7 +66,8 @@ def _no_url(text: str) -> str:
     return f"{_WANTED}; relative paths are refused, because they mean another folder tomorrow."
 
 
-def _folder(url: str) -> Path:
+def folder_of(url: str) -> Path:
+    """The folder of a `file:///` URL, whether it is there or not. ConfigurationError."""
     # By hand, so that nothing after a `?` or `#` is silently cut off from the folder's name.
     host, slash, rest = url.removeprefix("file://").partition("/")
     if host or not slash:

@@ -77,6 +77,8 @@ def prefect_server(
         "filesystem",
         # and one that waits for its turn asks every so many seconds.
         "PREFECT_SERVER_CONCURRENCY_MAXIMUM_CONCURRENCY_SLOT_WAIT_SECONDS": "5",
+        # A file takes one writer at a time, and a busy machine lets the others wait.
+        "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
     }
     if database is not None:
         settings["PREFECT_API_DATABASE_CONNECTION_URL"] = asyncpg_url(database)

@@ -67,6 +67,10 @@ class Running:
         """SIGKILL to the whole group."""
         self._send(os.killpg, signal.SIGKILL)
 
+    def collect(self) -> None:
+        """Wait for what a process that is gone said last."""
+        self._thread.join(5)
+
     def group_lives(self) -> bool:
         """Whether anything that it started, or it itself, still runs."""
         for process in psutil.process_iter(["status"]):
@@ -84,6 +88,9 @@ class Running:
         except OSError as error:
             self._failure = error
             self._ready.set()
+            return
+        if self._child is not None and self._child.stdin is not None:
+            self._child.stdin.close()
 
     def _started(self, command: Sequence[str], **given: Any) -> subprocess.Popen[bytes]:
         self._child = subprocess.Popen(

@@ -20,6 +20,8 @@ START_SECONDS = 120.0
 DEATHS = 5
 """in `DEATHS_SECONDS`, after which a part is given up"""
 DEATHS_SECONDS = 60.0
+AGAIN_SECONDS = 10.0
+"""at most, before a part that died is started again; the first time it is at once"""
 _TAIL = 12
 """lines that are shown of a part that failed"""
 _COLOURS = ("36", "33", "32", "35")
@@ -95,6 +97,7 @@ class Supervision:
         for kept in self._kept.values():
             for run in kept.runs:
                 run.kill()
+                run.collect()
 
     def say(self, text: str) -> None:
         """A line of our own among those of the parts."""
@@ -118,26 +121,33 @@ class Supervision:
         if len(deaths) == DEATHS and now - deaths[0] < DEATHS_SECONDS:
             raise self._failure(name, f"ended {DEATHS} times in {now - deaths[0]:.0f} s")
         self.say(f"{name} ended {_ending(status)}; it is started again.")
-        self._again[name] = now + min(2.0 ** (len(deaths) - 1) - 1, 10.0)
+        self._again[name] = now + min(2.0 ** (len(deaths) - 1) - 1, AGAIN_SECONDS)
 
     def _stop(self, kept: _Kept) -> None:
         runs = [run for run in kept.runs if run.group_lives()]
         for run in runs:
-            run.tell_to_stop()
-        deadline = time.monotonic() + kept.part.stop_seconds
+            if run.ended is None:
+                run.tell_to_stop()
+            else:
+                run.tell_all_to_stop()  # it was killed, and left something
+        begun = time.monotonic()
+        patience = kept.part.stop_seconds
         passed_on = False
         while any(run.group_lives() for run in runs):
             self._pass(0.2)
-            if not passed_on and all(run.ended is not None for run in runs):
-                # The process is gone, and left something: its own children hear it now.
+            gone = all(run.ended is not None for run in runs)
+            if not passed_on and gone and time.monotonic() - begun > patience / 2:
+                # Whatever was not told by the process that started it.
                 passed_on = True
                 for run in runs:
                     run.tell_all_to_stop()
-            if time.monotonic() > deadline:
-                self.say(f"{kept.part.name} did not stop in {kept.part.stop_seconds:.0f} s.")
+            if time.monotonic() - begun > patience:
+                self.say(f"{kept.part.name} did not stop in {patience:.0f} s.")
                 for run in runs:
                     run.kill()
-                return
+                break
+        for run in kept.runs:
+            run.collect()
 
     def _pass(self, seconds: float) -> None:
         """Let that time pass, and show what is said meanwhile."""

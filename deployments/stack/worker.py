@@ -8,7 +8,9 @@ when its stdin does.
 from __future__ import annotations
 
 import asyncio
-import os
+import contextlib
+import logging
+import signal
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -19,6 +21,7 @@ import tasks  # noqa: F401  sets what Prefect must find in the environment when 
 from convault.lifeline import end_with_stdin
 
 # isort: split
+import psutil
 from prefect.client.schemas.filters import (
     FlowRunFilter,
     FlowRunFilterState,
@@ -27,7 +30,6 @@ from prefect.client.schemas.filters import (
     WorkPoolFilterName,
 )
 from prefect.client.schemas.objects import FlowRun
-from prefect.utilities.processutils import setup_signal_handlers_worker
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
 
 from deployments.queues import MANUAL
@@ -38,10 +40,14 @@ if TYPE_CHECKING:
     from prefect.client.schemas.responses import WorkerFlowRunResponse
 
 WAITING = ("Late", "AwaitingConcurrencySlot")
+PATIENCE = 50.0
+"""seconds that runs may take to stop, a commit included; the stack waits ten more"""
 
 
 class Worker(ProcessWorker):
     """Of the work pool that prefect.yaml names."""
+
+    takes_no_more = False
 
     @classmethod
     def __dispatch_key__(cls) -> str:
@@ -62,7 +68,7 @@ class Worker(ProcessWorker):
         return await super().run(flow_run, configuration, task_status)
 
     async def _get_scheduled_flow_runs(self) -> list[WorkerFlowRunResponse]:
-        found = await super()._get_scheduled_flow_runs()
+        found = [] if self.takes_no_more else await super()._get_scheduled_flow_runs()
         if not any(entry.flow_run.work_queue_name == MANUAL for entry in found):
             return found
         waiting = await self.client.read_flow_runs(
@@ -90,11 +96,47 @@ def scheduled_first(found: Sequence[FlowRun], waiting: Iterable[FlowRun]) -> lis
 def main(name: str) -> None:
     """Work until SIGTERM, which stops the runs, too."""
     end_with_stdin()
-    setup_signal_handlers_worker(os.getpid(), "the worker", _said)
     try:
-        asyncio.run(Worker(work_pool_name=POOL, name=name).start(printer=_said))
-    except (KeyboardInterrupt, asyncio.CancelledError):
+        asyncio.run(_work(name))
+    except asyncio.CancelledError:
         _said("The worker has stopped.")
+
+
+async def _work(name: str) -> None:
+    worker = Worker(work_pool_name=POOL, name=name)
+    working = asyncio.create_task(worker.start(printer=_said))
+    told = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, told.set)
+    waiting = asyncio.create_task(told.wait())
+    await asyncio.wait({working, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    if not working.done():
+        worker.takes_no_more = True
+        await _runs_ended()
+        # asyncio logs each connection of a run that is gone.
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+        working.cancel()
+    await working
+
+
+async def _runs_ended() -> None:
+    """Tell the runs to stop, and wait until they have: one that commits finishes first. Were the
+    worker cancelled before, it would kill them."""
+    for run in (runs := psutil.Process().children()):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            run.terminate()
+    deadline = asyncio.get_running_loop().time() + PATIENCE
+    while asyncio.get_running_loop().time() < deadline:
+        if not any(_lives(run) for run in runs):
+            return
+        await asyncio.sleep(0.2)
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _said(message: object = "", *_: Any, **__: Any) -> None:

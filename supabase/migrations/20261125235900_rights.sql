@@ -9,7 +9,8 @@ DO $$
 DECLARE
     tables CONSTANT text[] := ARRAY[
         'backups', 'backup_audit', 'backup_leases', 'backup_objects', 'backup_recipients', 'backup_repositories',
-        'backup_schedules', 'backup_verify_turns', 'convault_migrations'
+        'backup_schedules', 'backup_verify_turns', 'convault_migrations',
+        'backup_incidents'
     ];
     hidden CONSTANT text[] := ARRAY['backup_audit', 'backup_leases', 'convault_migrations'];
     operator CONSTANT text := $condition$
@@ -62,7 +63,9 @@ BEGIN
             'convault_begin', 'convault_renew_backup', 'convault_end_backup', 'convault_abandoned',
             'convault_register', 'convault_record_read', 'convault_add_recipient',
             'convault_retire_recipient', 'convault_remember_recipients', 'convault_share_objects',
-            'convault_now'
+            'convault_now',
+            'convault_open_incident', 'convault_close_incident', 'convault_claim_incident',
+            'convault_told_incident'
         )
     LOOP
         EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', one);

@@ -8,12 +8,15 @@ from __future__ import annotations
 import secrets
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
 import psycopg
 import pytest
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.exceptions import ObjectNotFound
+from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
 from api.app import create_app
 from convault.catalog import open_catalog
@@ -21,7 +24,10 @@ from convault.catalog.base import Catalog
 from convault.embedded.server import EmbeddedPostgres
 from convault.installation import initialise
 from convault.settings import Settings
+from deployments.start import DEPLOYMENT
 from tests.flows.application import SCHEMA
+from tests.prefect_server import PrefectServer
+from tests.prefect_worker import deploy
 from tests.serving import KEY, client_of, served
 
 
@@ -78,3 +84,26 @@ def client(url: str) -> Iterator[httpx.Client]:
     """A client with the key."""
     with client_of(url) as client:
         yield client
+
+
+@pytest.fixture(scope="module")
+def prefect_client(prefect_server: PrefectServer) -> Iterator[SyncPrefectClient]:
+    """Of the tests' server; what was started or scheduled on it meanwhile is taken off again."""
+    deploy(prefect_server)
+    with (
+        temporary_settings(
+            {PREFECT_API_URL: prefect_server.url, PREFECT_HOME: prefect_server.home}
+        ),
+        get_client(sync_client=True) as client,
+    ):
+        deployment = client.read_deployment_by_name(DEPLOYMENT).id
+        runs = {run.id for run in client.read_flow_runs()}
+        schedules = {each.id for each in client.read_deployment_schedules(deployment)}
+        yield client
+        for each in client.read_deployment_schedules(deployment):
+            if each.id not in schedules:
+                client.delete_deployment_schedule(deployment, each.id)
+        while started := [run for run in client.read_flow_runs() if run.id not in runs]:
+            for run in started:
+                with suppress(ObjectNotFound):
+                    client.delete_flow_run(run.id)

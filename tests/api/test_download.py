@@ -75,9 +75,29 @@ def test_a_link_gives_the_tar_to_whoever_has_it(
     assert len(sums) == len(files) - 1
 
 
+def test_each_link_is_written_into_the_audit(
+    client: httpx.Client, catalog: Catalog, row: BackupRecord
+) -> None:
+    told = [client.get(f"{PATH}/{row.id}").json() for _ in range(2)]
+    assert told[0]["url"].partition("?")[0] == told[1]["url"].partition("?")[0]
+    newest, before = catalog.audited(2)
+    for entry, shown in ((before, told[0]), (newest, told[1])):
+        assert (entry.actor, entry.origin) == ("CONVAULT_API_KEY", "api 127.0.0.1")
+        assert (entry.action, entry.backup_id, entry.result) == ("link", row.id, "done")
+        until = datetime.fromisoformat(shown["expires_at"])
+        assert datetime.fromisoformat(entry.detail.removeprefix("holds until ")) == until
+        assert shown["url"].partition("token=")[2] not in str(entry)
+
+
+def test_refusals_are_not_kept_by_anybody(stranger: httpx.Client, link: str) -> None:
+    for answer in (stranger.get(link + "x"), stranger.get("/nowhere"), stranger.get(PATH)):
+        assert answer.headers["cache-control"] == "no-store"
+
+
 def test_head_says_the_same_and_sends_nothing(stranger: httpx.Client, link: str) -> None:
-    whole, head = stranger.get(link), stranger.head(link)
+    whole, head = stranger.get(link), stranger.head(link, headers={"Range": "bytes=0-9"})
     assert (head.status_code, head.content) == (200, b"")
+    assert "content-range" not in head.headers
     for name in ("content-length", "etag", "content-type", "content-disposition", "accept-ranges"):
         assert head.headers[name] == whole.headers[name]
 

@@ -24,9 +24,10 @@ def test_every_answer_says_what_may_be_done_with_it(client: httpx.Client, path: 
 def test_no_other_origin_may_read_an_answer(client: httpx.Client) -> None:
     origin = {"Origin": "https://evil.example"}
     answer = client.get(PATH, headers=origin)
+    problem(answer, 403, "cross-origin")
     assert not [name for name in answer.headers if name.startswith("access-control-")]
     asked = client.options(PATH, headers={**origin, "Access-Control-Request-Method": "POST"})
-    assert asked.status_code == 405
+    assert asked.status_code == 403
     assert not [name for name in asked.headers if name.startswith("access-control-")]
 
 
@@ -38,6 +39,16 @@ def test_a_request_for_another_host_is_refused(client: httpx.Client, host: str) 
     for path in (PATH, "/healthz"):
         body = problem(client.get(path, headers={"Host": host}), 421, "wrong-host")
         assert "CONVAULT_API_HOSTS" in str(body["detail"])
+
+
+@pytest.mark.parametrize("origin", ["null", "", "https://localhost.evil.example", "127.0.0.1"])
+def test_nor_may_it_have_anything_done(client: httpx.Client, origin: str) -> None:
+    problem(client.post(PATH, headers={"Origin": origin}), 403, "cross-origin")
+
+
+@pytest.mark.parametrize("origin", ["http://127.0.0.1:8000", "https://LocalHost", "http://[::1]:8"])
+def test_its_own_page_may_ask(client: httpx.Client, origin: str) -> None:
+    assert client.get(PATH, headers={"Origin": origin}).status_code == 200
 
 
 @pytest.mark.parametrize("host", ["localhost", "LocalHost:8000", "127.0.0.1:1", "[::1]", "[::1]:8"])

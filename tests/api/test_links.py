@@ -44,6 +44,8 @@ def test_it_ends_with_its_key() -> None:
     changed = ApiKey(KEY.caller, digest_of(b"another key by that name"))
     assert Links([b"secret"], [changed]).holder(token, ONE, now=NOW) is None
     assert Links([b"other"], [KEY]).holder(token, ONE, now=NOW) is None
+    narrowed = ApiKey(Caller("ci", frozenset({Scope.LIST})), KEY.digest)
+    assert Links([b"secret"], [narrowed]).holder(token, ONE, now=NOW) is None
     rotated = Links([b"new", b"secret"], [KEY])
     assert rotated.holder(token, ONE, now=NOW) == "ci"
     assert LINKS.holder(rotated.mint(ONE, KEY.caller, 9, now=NOW).token, ONE, now=NOW) is None

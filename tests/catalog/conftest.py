@@ -27,7 +27,7 @@ SHORT: dict[str, Any] = {
 EMPTY = """
     TRUNCATE public.backups, public.backup_audit, public.backup_leases, public.backup_objects,
         public.backup_recipients, public.backup_repositories, public.backup_schedules,
-        public.backup_verify_turns
+        public.backup_verify_turns, public.backup_incidents
 """
 
 

@@ -23,6 +23,7 @@ from convault.catalog import migrations
 from convault.catalog.base import AuditEntry, Catalog
 from convault.catalog.postgres import PostgresCatalog
 from convault.catalog.supabase import SupabaseCatalog
+from convault.incidents import Kind, Notice
 from convault.project import Project
 from tests.supabase_stack import SupabaseStack
 
@@ -32,6 +33,7 @@ HIDDEN = ("backup_audit", "backup_leases", "convault_migrations")
 SEEN = (
     "backups", "backup_objects", "backup_recipients", "backup_repositories", "backup_schedules",
     "backup_verify_turns",
+    "backup_incidents",
 )  # fmt: skip
 OPERATORS: list[dict[str, Any]] = [
     {"app_metadata": {"convault_role": "operator"}},
@@ -62,6 +64,7 @@ def fill(catalog: Catalog, url: str) -> None:
     catalog.record_read(repository_id, {"a": True})
     catalog.set_turn(repository_id, "", 3, 1)
     catalog.audit(AuditEntry(actor="me", origin="cli", action="pin", result="done"))
+    catalog.open_incident(Notice(Kind.AGED, "", "x", "x"), catalog.now())
     catalog.begin(uuid4(), {}).__exit__(None, None, None)
     with psycopg.connect(url) as connection:
         connection.execute(
@@ -231,7 +234,7 @@ def test_every_table_and_function_of_the_migrations_has_its_rights(apart: str) -
             " has_function_privilege('service_role', oid, 'EXECUTE') FROM pg_proc"
             " WHERE pronamespace = 'public'::regnamespace AND proname ~ '^(backup|convault_)'"
         ).fetchall()
-    assert len(functions) == 15
+    assert len(functions) == 19
     for name, definer, settings, anon, authenticated, service in functions:
         assert (definer, anon, authenticated, service) == (False, False, False, True), name
         assert settings == ['search_path=""'], name

@@ -19,7 +19,7 @@ from convault.catalog.base import BackupRecord, BackupStatus
 from convault.catalog.locks import one_at_a_time
 from convault.catalog.postgres import PostgresCatalog
 from convault.embedded.server import EmbeddedPostgres
-from convault.errors import BusyError, CatalogError, ConfigurationError
+from convault.errors import BusyError, CatalogError, CatalogTooNew, ConfigurationError
 
 NAMES = [path.stem for path in sorted(migrations.FOLDER.glob("*.sql"))]
 
@@ -280,3 +280,17 @@ def test_rows_that_row_security_hides_are_an_error(
     run(database, "GRANT ALL ON ALL TABLES IN SCHEMA public TO PUBLIC")
     with pytest.raises(CatalogError, match="must own"):
         PostgresCatalog(weak_role).list()
+
+
+def test_a_catalog_of_a_newer_version_is_refused_and_left_alone(database: str) -> None:
+    catalog = PostgresCatalog(database)
+    catalog.migrate()
+    run(
+        database,
+        "INSERT INTO public.convault_migrations (name, sha256) VALUES ('20990101000000_new', 'x')",
+    )
+    for use in (catalog.migrate, catalog.missing_migrations):
+        with pytest.raises(CatalogTooNew, match=r"newer version.*20990101000000_new"):
+            use()
+    run(database, "DELETE FROM public.convault_migrations WHERE name = '20990101000000_new'")
+    assert catalog.migrate() == []

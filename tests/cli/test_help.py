@@ -28,7 +28,7 @@ COMMANDS = {
 EXPECTED = {
     "init", "demo", "backup", "list", "show", "download", "extract", "restore", "verify", "drill",
     "recovery-sheet", "delete", "undelete", "pin", "unpin", "acknowledge", "cleanup", "sweep",
-    "adopt", "audit", "doctor", "migrations", "up",
+    "adopt", "audit", "doctor", "migrations", "notify", "up", "setup",
     "rekey", *(f"keys {name}" for name in ("new", "show", "add", "retire", "signing")),
 }  # fmt: skip
 

@@ -85,7 +85,7 @@ def test_the_pooler_wants_the_project_in_the_user() -> None:
 
 def test_what_a_url_says() -> None:
     address = parse(f"postgresql://postgres.{REF}:pass%40word@{POOLER.upper()}:6543/postgres")
-    assert address == Address(POOLER, 6543, f"postgres.{REF}")
+    assert address == Address(POOLER, 6543, f"postgres.{REF}", "postgres")
     assert address.project == REF
     assert "word" not in repr(address)
     assert parse(f"postgresql://postgres@{DIRECT}/postgres").project == REF
@@ -122,3 +122,21 @@ def test_the_resolver_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     assert resolve("db.example.org", 5432) == Resolved((), False)
     fails(socket.EAI_AGAIN)
     assert resolve("db.example.org", 5432) == Resolved((), False, silent=True)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        (f"postgresql://postgres@{DIRECT}/postgres",
+         f"postgresql://postgres.{REF}@{POOLER}:5432/postgres", True),
+        (f"postgresql://postgres@{DIRECT}/a", f"postgresql://postgres@{DIRECT}/b", False),
+        ("postgresql://a@localhost/app", "postgresql://b:x@127.0.0.1:5432/app", True),
+        ("postgresql://a@[::1]/app", "postgresql:///app", True),
+        ("postgresql://app@localhost", "postgresql://b@localhost/app", True),
+        ("postgresql://a@localhost/app", "postgresql://a@localhost:5433/app", False),
+        ("postgresql://a@DB.example.org/app", "postgresql://a@db.example.org/app", True),
+        ("postgresql://a@db.example.org/app", "postgresql://a@localhost/app", False),
+    ],
+)  # fmt: skip
+def test_one_database_has_several_addresses(one: str, other: str, same: bool) -> None:
+    assert parse(one).is_same_database(parse(other)) is same

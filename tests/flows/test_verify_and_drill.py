@@ -44,6 +44,7 @@ def test_the_schedules() -> None:
     assert slugs["flows/verify.py:verify"] == ["weekly"]
     assert slugs["flows/drill.py:drill"] == ["monthly"]
     assert slugs["flows/cleanup.py:cleanup"] == ["daily"]
+    assert slugs["flows/watch.py:watch"] == ["often"]
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 
 from pydantic_core import to_jsonable_python
 
-from convault.catalog import migrations
+from convault.catalog import incidents, migrations
 from convault.catalog.base import (
     AuditEntry,
     BackupRecord,
@@ -36,6 +36,7 @@ from convault.errors import (
     EncryptionError,
     NotFoundError,
 )
+from convault.incidents import Incident, Notice
 from convault.project import Project
 from convault.schedule import BackupSchedule
 
@@ -282,6 +283,50 @@ class SupabaseCatalog:
                 self._api.client.from_("backup_schedules").delete().eq("id", schedule_id).execute()
             )
         )
+
+    # Incidents
+
+    def incidents(self, limit: int = 200) -> Sequence[Incident]:
+        """Open ones, then those that ended last."""
+        columns = ",".join(incidents.COLUMNS)
+        rows = self._api.retried(
+            lambda _: tables.rows_of(
+                self._api.client.from_("backup_incidents")
+                .select(columns)
+                .order("recovered_at", desc=True, nullsfirst=True)
+                .order("opened_at", desc=True)
+                .order("id")
+                .limit(limit)
+                .execute()
+                .data
+            )
+        )
+        return [Incident.model_validate(row) for row in rows]
+
+    def open_incident(self, notice: Notice, seen_at: datetime) -> bool:
+        """Whether it is new."""
+        return self._called("convault_open_incident", incidents.opening(notice, seen_at))
+
+    def close_incident(self, incident_id: UUID, seen_at: datetime) -> bool:
+        """Whether it is over now."""
+        given = {"incident": incident_id, "seen_at": seen_at}
+        return self._called("convault_close_incident", given)
+
+    def claim_incident(self, incident_id: UUID, *, recovery: bool, seconds: float) -> bool:
+        """Whether the caller is the one to tell."""
+        given = {"incident": incident_id, "recovery": recovery, "seconds": seconds}
+        return self._called("convault_claim_incident", given)
+
+    def told_incident(
+        self, incident_id: UUID, *, recovery: bool, told_to: tuple[str, ...], done: bool,
+        problem: str = "", seconds: float = 0.0,
+    ) -> None:  # fmt: skip
+        """How telling ended."""
+        given = incidents.telling(incident_id, recovery, told_to, done, problem, seconds)
+        self._called("convault_told_incident", given)
+
+    def _called(self, function: str, parameters: Mapping[str, Any]) -> bool:
+        return self._api.function(function, to_jsonable_python(parameters)) is True
 
     # Recipients
 

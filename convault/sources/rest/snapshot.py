@@ -262,6 +262,9 @@ class RestSnapshot:
         """The same. The REST API computes no digest."""
         return Counted(self.count(table), None)
 
+    def share(self, ranges: Sequence[Range]) -> None:
+        """None: there is nothing to share."""
+
     def late(self) -> Sequence[Range]:
         """Ranges that are still to be read, when all before were; none when nothing is missing.
         IncompleteBackup when the server shows fewer rows than it counts."""

@@ -1,0 +1,158 @@
+"""Chunks carried by a Dask cluster: other processes, of which one is killed in mid-run."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from distributed import Client
+
+from convault import cluster as clusters
+from convault.embedded.server import EmbeddedPostgres
+from convault.errors import ClusterUnavailable, ConfigurationError
+from convault.models import BackupOptions
+from convault.settings import Settings
+from flows.backup import backup
+from tests.flows.application import Application, build, differences
+from tests.flows.dask_cluster import dask_cluster
+from tests.prefect_server import PrefectServer
+
+pytestmark = [pytest.mark.prefect_server, pytest.mark.xdist_group("flows")]
+
+
+@pytest.fixture
+def wide(
+    cluster: EmbeddedPostgres,
+    new_database: Callable[[EmbeddedPostgres], str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    prefect_api: PrefectServer,
+) -> Iterator[tuple[Application, Client]]:
+    """An application of some ten chunks, and a client of the cluster that carries them. Only the
+    run knows where the catalog is, and only the workers have their environment."""
+    application = build(
+        new_database(cluster),
+        new_database(cluster),
+        tmp_path / "store",
+        CONVAULT_RANGE_PAGES="16",
+        CONVAULT_PART_BYTES="131072",
+        CONVAULT_CHUNK_BYTES="100000",
+    )
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    environment = {
+        "DATABASE_URL": application.url,
+        "CONVAULT_STORE_URL": application.environment["CONVAULT_STORE_URL"],
+        "PREFECT_HOME": str(folder),
+        "PATH": os.environ["PATH"],
+    }
+    with dask_cluster(folder, environment) as address:
+        wanted = {
+            **application.environment,
+            "CONVAULT_TASK_RUNNER": "dask",
+            "CONVAULT_DASK_ADDRESS": address,
+        }
+        for name, value in wanted.items():
+            monkeypatch.setenv(name, value)
+        with Client(address, set_as_default=False, timeout=20) as client:
+            yield application, client
+
+
+def story_of(client: Client) -> list[tuple[str, str]]:
+    """Keys of chunks and the states that they came into, as the scheduler wrote them down."""
+    # A lambda, because the cluster knows nothing of the tests.
+    told = client.run_on_scheduler(
+        lambda dask_scheduler: [(str(e[0]), str(e[2])) for e in dask_scheduler.transition_log]
+    )
+    return [(key, state) for key, state in told]
+
+
+def kill_one_at_work(client: Client, after: int) -> list[int]:
+    """Kill the process of a worker while it is at work, when so many chunks are done."""
+    pids = client.run(os.getpid)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        done = [key for key, state in story_of(client) if state == "memory"]
+        for worker, keys in client.processing().items():
+            if keys and len(done) >= after:
+                os.kill(pids[worker], signal.SIGKILL)
+                return [pids[worker]]
+        time.sleep(0.01)
+    return []
+
+
+def test_a_worker_that_is_killed_costs_its_chunk_alone(
+    wide: tuple[Application, Client], empty: str
+) -> None:
+    application, client = wide
+    killed: list[int] = []
+    killer = threading.Thread(target=lambda: killed.extend(kill_one_at_work(client, 2)))
+    killer.start()
+    record = backup()
+    killer.join()
+    assert len(killed) == 1, "nobody was killed while it worked"
+    manifest = application.installation().repository.manifest(record.id)
+    assert record.metrics is not None
+    assert record.metrics["replans"] == 0, "the snapshot is the same"
+    assert record.metrics["chunks"] >= 6
+    assert record.metrics["rows"] == manifest.rows
+    assert record.metrics["stored_bytes"] == manifest.stored_bytes
+    assert {p.name for p in (application.store / "data" / "messages").iterdir()} == {
+        part.key.rpartition("/")[2]
+        for table in manifest.tables
+        if table.name.name == "messages"
+        for part in table.parts
+    }
+    begun = Counter(key for key, state in story_of(client) if state == "processing")
+    assert len(begun) == record.metrics["chunks"]
+    # What it was at, and perhaps what it had just done and not yet handed over: nobody else's.
+    assert sum(begun.values()) - len(begun) <= 2, begun
+    assert max(begun.values()) <= 2
+    assert differences(application, record.id, empty) == {
+        "public.channels": 0, "public.conversations": 0, "public.messages": 0,
+    }  # fmt: skip
+
+    # What goes to a worker, and what comes back, holds no row: places of rows, and receipts.
+    some = backup(BackupOptions(conversation_ids=("3", "4")))
+    assert some.rows == 2 + 2 + 80
+    assert pids_of(client).isdisjoint(killed)
+
+
+def pids_of(client: Client) -> set[int]:
+    return set(client.run(os.getpid).values())
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({}, "CONVAULT_DASK_ADDRESS must name its scheduler"),
+        ({"convault_dask_address": "scheduler:8786"}, "CONVAULT_DASK_ADDRESS must name"),
+        ({"convault_source": "rest"}, "rows by REST"),
+        ({"convault_store_url": "memory://"}, "a store in memory"),
+        ({"convault_store_quota": "1GB"}, "CONVAULT_STORE_QUOTA"),
+    ],
+)
+def test_what_a_cluster_cannot_do_is_refused(given: dict[str, Any], why: str) -> None:
+    address = {} if not given else {"convault_dask_address": "tcp://127.0.0.1:9"}
+    settings = Settings(convault_task_runner="dask", **{**address, **given})
+    with pytest.raises(ConfigurationError, match=why):
+        clusters.require_cluster(settings)
+    threads = {k: v for k, v in given.items() if k != "convault_dask_address"}
+    clusters.require_cluster(Settings(**threads))
+
+
+def test_a_cluster_that_is_not_there(
+    application: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flows.cluster.CONNECT", 0.5)
+    monkeypatch.setenv("CONVAULT_TASK_RUNNER", "dask")
+    monkeypatch.setenv("CONVAULT_DASK_ADDRESS", "tcp://127.0.0.1:9")
+    with pytest.raises(ClusterUnavailable, match="cannot be reached"):
+        backup()

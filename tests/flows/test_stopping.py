@@ -1,0 +1,66 @@
+"""SIGTERM in the middle of a commit."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from types import FrameType
+
+import pytest
+
+from flows.stopping import finished_first
+
+
+class Told(BaseException):
+    """What Prefect's handler raises."""
+
+
+@pytest.fixture(autouse=True)
+def handled() -> object:
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Told
+
+    before = signal.signal(signal.SIGTERM, stop)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_the_commit_is_finished() -> None:
+    steps = []
+    with finished_first():
+        os.kill(os.getpid(), signal.SIGTERM)
+        steps.append("manifest")
+        steps.append("row")
+    assert steps == ["manifest", "row"]
+    with pytest.raises(Told):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_commit_that_failed_is_not_tried_again() -> None:
+    def commit() -> None:
+        with finished_first():
+            os.kill(os.getpid(), signal.SIGTERM)
+            raise ValueError("the snapshot was lost")
+
+    with pytest.raises(Told):
+        commit()
+
+
+def test_an_error_of_its_own_passes() -> None:
+    with pytest.raises(ValueError, match="x"), finished_first():
+        raise ValueError("x")
+
+
+def test_in_a_thread_it_does_nothing() -> None:
+    done = []
+
+    def work() -> None:
+        with finished_first():
+            done.append(signal.getsignal(signal.SIGTERM))
+
+    before = signal.getsignal(signal.SIGTERM)
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert done == [before]

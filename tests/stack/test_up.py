@@ -1,0 +1,208 @@
+"""`convault up`, as one stack of real processes that is asked, killed, stopped and started again.
+
+The tests share it, and come in the order in which they stand here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import psycopg
+import pytest
+
+from convault.embedded.server import EmbeddedPostgres
+from tests.conftest import SYSTEM_VERSIONS
+from tests.curl_examples import run_examples
+from tests.flows.application import Application, build, database
+from tests.prefect_server import free_port
+from tests.serving import PATH
+from tests.stack.standing import Stack, awaited, held_back, stack
+
+pytestmark = [pytest.mark.xdist_group("up"), pytest.mark.timeout(900)]
+
+
+@pytest.fixture(scope="module")
+def application(
+    cluster: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Application]:
+    folder = tmp_path_factory.mktemp("up")
+    with database(cluster) as url, database(cluster) as catalog_url:
+        yield build(url, catalog_url, folder / "store", messages=200)
+
+
+def test_up_from_beginning_to_end(application: Application, tmp_path: Path) -> None:
+    """One test, because a stack costs seconds to start, and what follows needs what was before."""
+    ports = (free_port(), free_port())
+    home = tmp_path / "home"
+    with stack(application, home, ports) as up:
+        _nobody_gets_in(up, ports)
+        _a_backup_is_made(up)
+        _the_server_is_killed_in_mid_run(up, application)
+        _worker_and_run_are_killed_together(up, application)
+        waiting = _it_is_stopped_in_order(up, application)
+    with stack(application, home, ports) as up:
+        # What was asked for before it was stopped is done, and what it was is still known.
+        assert up.until(waiting, "completed", "failed")["status"] == "completed"
+        key = up.client.headers["Authorization"].removeprefix("Bearer ")
+        assert '"works":true' in run_examples(up.api, key, tmp_path)
+        before = up.tree()
+        up.process.kill()
+        _, alive = psutil.wait_procs(before[1:], timeout=90)
+        assert not alive, up.log.read_text()[-4000:]
+
+
+def _nobody_gets_in(up: Stack, ports: tuple[int, int]) -> None:
+    """Every port that it listens on, and every way to ask without a right to."""
+    listening = {
+        connection.laddr.port: (process.pid, connection.laddr.ip)
+        for process in up.tree()
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert {address for _, address in listening.values()} == {"127.0.0.1"}
+    assert listening.keys() >= set(ports)
+    for port in listening.keys() - set(ports):
+        # Prefect's worker: its runs hear there that they are cancelled, each with a token.
+        assert listening[port][0] == up.parts()["worker"]
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nOrigin: https://evil.example\r\n\r\n")
+            with contextlib.suppress(ConnectionResetError):
+                assert connection.recv(1) == b""
+    foreign = {"Origin": "https://evil.example"}
+    flows = f"{up.prefect}/api/flow_runs/filter"
+    with up.signed_in() as client:
+        assert client.post(flows, json={}).status_code == 200
+        assert client.post(flows, json={}, headers=foreign).status_code == 403
+        assert (
+            client.post(flows, json={}, headers={"Sec-Fetch-Site": "same-site"}).status_code == 403
+        )
+        assert client.post(flows, json={}, headers={"Host": "evil.example"}).status_code == 421
+        del client.headers["Prefect-Csrf-Token"]
+        assert client.post(flows, json={}).status_code == 403
+    with httpx.Client(timeout=30) as nobody:
+        for path in ("/api/flow_runs/count", "/api/admin/settings", "/api/deployments/filter"):
+            assert nobody.post(up.prefect + path, json={}).status_code in {401, 403}, path
+        assert nobody.get(f"{up.prefect}/api/admin/settings").status_code == 401
+        assert nobody.get(f"{up.prefect}/api/health", headers=foreign).status_code == 403
+        assert nobody.get(up.api + PATH).status_code == 401
+        assert nobody.post(up.api + PATH).status_code == 401
+        signed = {"Authorization": up.client.headers["Authorization"], **foreign}
+        assert nobody.post(up.api + PATH, headers=signed).status_code == 403
+        page = nobody.get(f"{up.prefect}/convault/sign-in")
+        assert "prefect-password" in page.text
+        assert up.credentials not in page.text
+    with up.signed_in() as client:
+        settings = client.get(f"{up.prefect}/api/admin/settings").json()["server"]
+    assert settings["api"]["csrf_protection_enabled"] is True
+    assert settings["api"]["cors_allowed_origins"] == up.prefect
+    assert "flow_runs" in settings["services"]["db_vacuum"]["enabled"]
+
+
+def _a_backup_is_made(up: Stack) -> None:
+    backup_id = up.post()
+    assert up.until(backup_id, "completed", "failed")["status"] == "completed", up.row(backup_id)
+
+
+def _the_server_is_killed_in_mid_run(up: Stack, application: Application) -> None:
+    """It is started again; the run finishes and is recorded, here and there."""
+    with held_back(application) as let_go:
+        backup_id = up.post()
+        up.until(backup_id, "processing")
+        old = up.parts()
+        os.kill(old["prefect"], signal.SIGKILL)
+        awaited(lambda: up.parts().get("prefect") not in {None, old["prefect"]}, up.log)
+        assert up.parts()["worker"] == old["worker"]
+        let_go()
+        assert up.until(backup_id, "completed", "failed")["status"] == "completed"
+    awaited(lambda: _answers(f"{up.prefect}/api/health"), up.log)
+    assert _run_ends(up, backup_id) == "COMPLETED"
+
+
+def _worker_and_run_are_killed_together(up: Stack, application: Application) -> None:
+    """The run is called crashed, the row failed, and the next backup is made."""
+    with held_back(application):
+        backup_id = up.post()
+        up.until(backup_id, "processing")
+        awaited(lambda: _beats(up), up.log)
+        for process in (up.parts()["worker"], *(run.pid for run in up.runs())):
+            os.kill(process, signal.SIGKILL)
+        assert _run_ends(up, backup_id) == "CRASHED"
+        row = up.until(backup_id, "failed")
+    assert "interrupted" in row["error"]
+    _a_backup_is_made(up)
+
+
+def _it_is_stopped_in_order(up: Stack, application: Application) -> str:
+    """One backup works and says that it was stopped; one waits; the latter's id."""
+    with held_back(application):
+        working = up.post()
+        up.until(working, "processing")
+        waiting = up.post()
+        processes = up.tree()
+        up.process.send_signal(signal.SIGTERM)
+        assert up.process.wait(120) == 0, up.log.read_text()[-4000:]
+        _, alive = psutil.wait_procs(processes, timeout=10)
+        assert not alive
+    log = up.log.read_text()
+    catalog = application.installation().catalog
+    rows = {str(row.id): row for row in catalog.list()}
+    assert rows[working].status == "failed"
+    assert "told to stop" in str(rows[working].error)
+    assert rows[waiting].status == "pending"
+    assert log.index("Finished server process") < log.index("The worker has stopped")
+    return waiting
+
+
+def _run_ends(up: Stack, backup_id: str) -> str:
+    """Type of the state that the backup's run ends in."""
+    wanted = {"flow_runs": {"name": {"any_": [f"backup-{backup_id}"]}}}
+
+    def ended() -> str | None:
+        [run] = up.ask_prefect("/flow_runs/filter", wanted)
+        state = str(run["state_type"])
+        return state if state in {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"} else None
+
+    return str(awaited(ended, up.log))
+
+
+def _beats(up: Stack) -> bool:
+    """Whether a run said that it lives, and the server has it."""
+    found = up.ask_prefect(
+        "/events/filter",
+        {"filter": {"event": {"name": ["prefect.flow-run.heartbeat"]}}, "limit": 5},
+    )
+    ids = {run.environ().get("PREFECT__FLOW_RUN_ID") for run in up.runs()}
+    return any(
+        event["resource"]["prefect.resource.id"].removeprefix("prefect.flow-run.") in ids
+        for event in found["events"]
+    )
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=5).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+@pytest.mark.matrix
+def test_prefects_data_are_in_postgres_when_one_is_configured(
+    application: Application, cluster_of: Callable[[int], EmbeddedPostgres], tmp_path: Path
+) -> None:
+    """The system's Postgres: Prefect needs pg_trgm, which the wheel's lacks."""
+    system = min(SYSTEM_VERSIONS)
+    with database(cluster_of(system)) as url:
+        application.environment["CONVAULT_PREFECT_DATABASE_URL"] = url
+        with stack(application, tmp_path / "home", (free_port(), free_port())) as up:
+            _a_backup_is_made(up)
+            with psycopg.connect(url) as connection:
+                row = connection.execute("SELECT count(*) FROM flow_run").fetchone()
+        assert row == (1,)
+        assert not list((tmp_path / "home").rglob("prefect.db"))
