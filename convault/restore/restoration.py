@@ -26,7 +26,7 @@ from convault.restore.created import CreatedTables
 from convault.restore.lacking import Lack
 from convault.restore.live import LiveTables
 from convault.restore.options import MissingUsers, Mode, RestoreOptions
-from convault.restore.pieces import Piece, Role, decompress, deserialize, download
+from convault.restore.pieces import Piece, Role, Stored, decompress, deserialize, download
 from convault.restore.result import Changes, RestoreResult
 from convault.restore.script import script_of
 from convault.restore.selection import Selection
@@ -308,12 +308,12 @@ def _carry(restoration: Restoration) -> None:
     """Every piece into the target. While the server takes some rows, the next ones are made of
     their bytes, and while it takes a part, the next one is read, where it is known which that is.
     """
+    store, opener = restoration.store, restoration.opener
 
-    def opened(piece: Piece) -> bytes:
-        return decompress(piece, download(restoration.store, piece, opener), opener)
+    def rows(piece: Piece, stored: Stored) -> Iterator[Rows]:
+        yield from deserialize(piece, decompress(piece, stored, opener))
 
-    opener = restoration.opener
-    parts = ((piece, opened(piece)) for piece in restoration.pieces())
-    for piece, plain in ahead(parts, "read") if restoration.known_before else parts:
-        with closing(ahead(deserialize(piece, plain), "deserialize")) as rows:
-            restoration.load(piece, rows)
+    parts = ((piece, download(store, piece, opener)) for piece in restoration.pieces())
+    for piece, stored in ahead(parts, "download") if restoration.known_before else parts:
+        with closing(ahead(rows(piece, stored), "deserialize")) as found:
+            restoration.load(piece, found)
