@@ -14,6 +14,7 @@ from convault.doctor.facts import Check, Fact, ask_all
 from convault.doctor.finding import Finding
 from convault.doctor.lately import examine_clock, judge_age, last_good
 from convault.errors import CatalogError
+from convault.notify.telling import limits_of
 from convault.settings import Settings
 from convault.stores.base import Store
 from deployments.facts import examine_schedules, examine_server, examine_workers
@@ -67,7 +68,9 @@ class Facts:
         ]
 
     def _last_good(self) -> Iterable[Finding]:
-        yield judge_age(last_good(self._catalog), self._catalog.now(), None)
+        limits, now = limits_of(self._settings), self._catalog.now()
+        age = None if limits.max_age is None else now - limits.max_age.before(now, limits.zone)
+        yield judge_age(last_good(self._catalog), now, age)
 
     def _store(self) -> Iterable[Finding]:
         known: Catalog | None = self._catalog

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from convault.belonging import Belonging
 from convault.errors import IntegrityError
@@ -43,6 +44,10 @@ _ROWS_PER_DESCRIPTION = 180
 """Rows of the index that take as many bytes as the footer's description of a row group, about: who
 looks for one conversation reads one group and all descriptions, so that as many rows in a group as
 this makes of the whole cost least"""
+ROWS_AT_ONCE = 500_000
+"""entries that are sorted at a time, in some 300 bytes each"""
+_SAMPLED = 97
+"""One of so many conversations of a part tells where stretches of them begin"""
 _DIGEST_BYTES = 16
 """of a frame's SHA-256: as hard to hit as to guess a key of 128 bits"""
 BLOCK_BYTES = 1 << 14
@@ -210,18 +215,128 @@ def _conversations(found: pl.DataFrame, frames: Sequence[Frame]) -> pl.DataFrame
     return made.select(_ENTRIES.names()).cast(_ENTRIES)
 
 
-def build(parts: Iterable[Part]) -> bytes:
+def build(parts: Iterable[Part], *, at_once: int = ROWS_AT_ONCE) -> bytes:
     """The index of a backup, as Parquet: the entries of all parts, by conversation, then by key;
-    the frames, which have no conversation, come last."""
+    the frames, which have no conversation, come last. Of many entries `at_once` are in memory."""
     packed = {part.key: part.conversations for part in parts if part.conversations}
-    whole = pl.concat(
+    spans = {key: _span(_unpacked(data)) for key, data in packed.items()}
+    rows = sum(span.rows for span in spans.values())
+    if rows <= at_once:
+        return _as_parquet(_sorted(_entries_of(packed)))
+    return _in_stretches(packed, spans, _group_rows(rows), at_once)
+
+
+def _in_stretches(
+    packed: Mapping[str, bytes], spans: Mapping[str, _Span], group_rows: int, at_once: int
+) -> bytes:
+    """The same index, sorted stretch by stretch of the conversations; each is looked for in the
+    parts that may hold some of it."""
+    keys = sorted(packed)
+    empty = _sorted(_entries_of({}))
+    buffer = io.BytesIO()
+    with pq.ParquetWriter(
+        buffer, empty.to_arrow().schema, compression="zstd", compression_level=3
+    ) as writer:
+        for begin, end in _stretches(spans.values(), at_once):
+            # As few bytes of a row as can be: what is the same for all of them comes afterwards.
+            found = pl.concat(
+                [
+                    _between(packed[key], begin, end).with_columns(number=pl.lit(n, pl.UInt32()))
+                    for n, key in enumerate(keys)
+                    if spans[key].meets(begin, end)
+                ]
+            ).sort("conversation", "number", "first_frame", "offset")
+            for rows in found.iter_slices(group_rows):
+                named = rows.with_columns(part=pl.Series(keys).gather(rows["number"]))
+                whole = pl.concat([empty, named.drop("number")], how="diagonal")
+                writer.write_table(whole.to_arrow(), row_group_size=group_rows)
+        for some in _batches(spans, at_once):
+            frames = _entries_of({key: packed[key] for key in some})
+            frames = _sorted(frames.filter(pl.col("conversation").is_null()))
+            writer.write_table(frames.to_arrow(), row_group_size=group_rows)
+    return buffer.getvalue()
+
+
+def _between(data: bytes, begin: str | None, end: str | None) -> pl.DataFrame:
+    """Of the entries of one part those of conversations from `begin` on and before `end`, without
+    the columns that only frames have."""
+    columns = ["conversation", "first_frame", "frames", "offset", "length", "rows"]
+    found = pl.read_ipc_stream(io.BytesIO(data), columns=columns)
+    wanted = pl.col("conversation").is_not_null()
+    if begin is not None:
+        wanted &= pl.col("conversation") >= begin
+    if end is not None:
+        wanted &= pl.col("conversation") < end
+    # Through Arrow's older texts, which are copied: those of a filter keep all others alive.
+    compact = pl.from_arrow(found.filter(wanted).to_arrow(compat_level=pl.CompatLevel.oldest()))
+    assert isinstance(compact, pl.DataFrame)
+    return compact
+
+
+class _Span(NamedTuple):
+    """What the entries of one part are between."""
+
+    rows: int
+    frames: int
+    """of the rows, those of frames"""
+    least: str | None
+    greatest: str | None
+    sample: pl.Series
+    """some of its conversations"""
+
+    def meets(self, begin: str | None, end: str | None) -> bool:
+        """Whether a conversation from `begin` on and before `end` may be among them."""
+        if self.least is None or self.greatest is None:
+            return False
+        return (begin is None or self.greatest >= begin) and (end is None or self.least < end)
+
+
+def _span(entries_: pl.DataFrame) -> _Span:
+    known = entries_["conversation"].drop_nulls()
+    least, greatest = known.min(), known.max()
+    return _Span(
+        entries_.height, entries_.height - len(known),
+        None if least is None else str(least), None if greatest is None else str(greatest),
+        known.gather_every(_SAMPLED),
+    )  # fmt: skip
+
+
+def _stretches(spans: Iterable[_Span], at_once: int) -> list[tuple[str | None, str | None]]:
+    """Stretches of conversations, in order, each of about so many entries at most."""
+    listed = list(spans)
+    known = sum(span.rows - span.frames for span in listed)
+    sample = pl.concat([pl.Series([], dtype=pl.String()), *(s.sample for s in listed)]).sort()
+    number = min(-(-known // at_once), max(1, len(sample)))
+    places = [len(sample) * n // number for n in range(1, number)]
+    borders = sorted({str(sample[place]) for place in places})
+    return list(zip([None, *borders], [*borders, None], strict=True)) if known else []
+
+
+def _batches(spans: Mapping[str, _Span], at_once: int) -> list[list[str]]:
+    """Keys of parts in order, so that each list has about so many entries at most."""
+    found: list[list[str]] = [[]]
+    rows = 0
+    for key in sorted(spans):
+        if found[-1] and rows + spans[key].rows > at_once:
+            found.append([])
+            rows = 0
+        found[-1].append(key)
+        rows += spans[key].rows
+    return found
+
+
+def _entries_of(packed: Mapping[str, bytes]) -> pl.DataFrame:
+    return pl.concat(
         [
             _ENTRIES.to_frame().with_columns(part=pl.lit("")),
             *(_unpacked(data).with_columns(part=pl.lit(key)) for key, data in packed.items()),
         ]
     )
+
+
+def _sorted(whole: pl.DataFrame) -> pl.DataFrame:
     ordered = whole.sort("conversation", "part", "first_frame", "offset", nulls_last=True)
-    return _as_parquet(ordered.select("conversation", "part", *_ENTRIES.names()[1:]))
+    return ordered.select("conversation", "part", *_ENTRIES.names()[1:])
 
 
 def renamed(pieces: Sequence[bytes], keys: Mapping[str, str]) -> bytes:
@@ -253,8 +368,12 @@ def _unpacked(data: bytes) -> pl.DataFrame:
 
 def _as_parquet(frame: pl.DataFrame) -> bytes:
     buffer = io.BytesIO()
-    rows = max(1024, isqrt(_ROWS_PER_DESCRIPTION * frame.height))
     frame.write_parquet(
-        buffer, compression="zstd", compression_level=3, row_group_size=rows, statistics=True
-    )
+        buffer, compression="zstd", compression_level=3, row_group_size=_group_rows(frame.height),
+        statistics=True,
+    )  # fmt: skip
     return buffer.getvalue()
+
+
+def _group_rows(rows: int) -> int:
+    return max(1024, isqrt(_ROWS_PER_DESCRIPTION * rows))

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from convault.cluster import order
 from convault.errors import ClusterUnavailable, ConfigurationError, ConvaultError
 from convault.models import Chunk, Part
+from convault.orders import order
 from convault.settings import Settings
 from convault.sources.base import Snapshot
 from tasks.carry import Work

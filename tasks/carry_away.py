@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 from prefect import task
 
-from convault import cluster
 from convault.carrying import Uploaded
-from convault.cluster import Order
 from convault.models import Chunk, ChunkReceipt
+from convault.orders import Order, place
 from convault.settings import load_settings
 from tasks.boundary import contained
 from tasks.carry import NAME, Work, carried
@@ -45,9 +44,9 @@ def carry_away(chunk: Chunk, order: Load[Order]) -> Delivered:
     """Every row of the chunk's ranges into the store, by this process's own settings. May be done
     again from the beginning: the same parts are found there."""
     told, tally = order.content, _Recorded()
-    with cluster.place(told, load_settings()) as place:
+    with place(told, load_settings()) as here:
         work = Work(
-            place.rows, place.repository, told.options, told.part_bytes, tally, place.encryptor
+            here.rows, here.repository, told.options, told.part_bytes, tally, here.encryptor
         )
         receipt = carried(chunk, work)
     return Delivered(receipt, tuple(tally.uploads))

@@ -9,6 +9,12 @@ from dataclasses import dataclass
 from convault.incidents import Incident
 from convault.settings import Settings
 
+_SHOWN = 8
+"""incidents in one message: Telegram takes 4,096 characters, and a message that is refused tells
+nothing"""
+_LONGEST = 400
+"""characters of one; names of tables may be long"""
+
 
 @dataclass(frozen=True, slots=True)
 class Message:
@@ -30,12 +36,16 @@ def of_incidents(incidents: Sequence[Incident], name: str) -> Message:
     ordered = sorted(incidents, key=lambda i: (not i.is_open, i.opened_at))
     begun = sum(i.is_open for i in ordered)
     if len(ordered) == 1:
-        title = ordered[0].title if begun else f"Over: {ordered[0].title}"
+        title = ("" if begun else "Over: ") + ordered[0].title[: _LONGEST // 2]
     else:
         over = len(ordered) - begun
-        parts = [f"{begun} things are wrong"] * bool(begun) + [f"{over} are over"] * bool(over)
-        title = ", ".join(parts)
-    return Message(f"Convault ({name}): {title}", "\n\n".join(map(_told, ordered)), begun > 0)
+        wrong = f"{begun} things are wrong" if begun > 1 else "one thing is wrong"
+        past = f"{over} are over" if over > 1 else "one is over"
+        title = ", ".join([wrong] * bool(begun) + [past] * bool(over))
+    texts = [_told(incident) for incident in ordered[:_SHOWN]]
+    if len(ordered) > _SHOWN:
+        texts.append(f"And {len(ordered) - _SHOWN} more: `convault notify` shows those that last.")
+    return Message(f"Convault ({name}): {title}", "\n\n".join(texts), begun > 0)
 
 
 def of_test(name: str) -> Message:
@@ -48,7 +58,8 @@ def of_test(name: str) -> Message:
 
 
 def _told(incident: Incident) -> str:
+    title, detail = incident.title[: _LONGEST // 2], incident.detail[:_LONGEST]
     since = f"{incident.opened_at:%Y-%m-%d %H:%M} UTC"
     if incident.recovered_at is None:
-        return f"{incident.title}.\n{incident.detail}\nNoticed {since}."
-    return f"Over: {incident.title}.\nFrom {since} to {incident.recovered_at:%Y-%m-%d %H:%M} UTC."
+        return f"{title}.\n{detail}\nNoticed {since}."
+    return f"Over: {title}.\nFrom {since} to {incident.recovered_at:%Y-%m-%d %H:%M} UTC."

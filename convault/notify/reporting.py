@@ -50,12 +50,23 @@ def look(
             catalog, settings, through, name, others=others, looked_at=looked_at, ended=ended
         )
     except CatalogError as error:
-        tell_unreachable(settings, error, through, name)
+        with _writable():
+            tell_unreachable(settings, error, through, name)
         raise
-    return Watched(
-        found.begun, found.over, found.incidents,
-        {**tell_reachable(settings, through, name), **found.failures},
-    )  # fmt: skip
+    with _writable():
+        failures = {**tell_reachable(settings, through, name), **found.failures}
+    return Watched(found.begun, found.over, found.incidents, failures)
+
+
+@contextmanager
+def _writable() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ConfigurationError(
+            f"Whether somebody was told that the catalog cannot be asked is kept in CONVAULT_HOME, "
+            f"which cannot be used ({type(error).__name__}). Set it to a folder of this user's."
+        ) from None
 
 
 def look_beside(

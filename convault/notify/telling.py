@@ -52,10 +52,15 @@ def limits_of(settings: Settings) -> Limits:
 def facts_of(catalog: Catalog, others: Sequence[Notice], looked_at: Sequence[Kind]) -> Facts:
     """What the catalog tells now. CatalogError."""
     now = catalog.now()
+    current = {catalog.repository_id(), None}
     listed = catalog.list(limit=_ROWS)
     return Facts(
         now,
-        [row for row in listed if row.status is not BackupStatus.DELETED],
+        [
+            row
+            for row in listed
+            if row.status is not BackupStatus.DELETED and row.repository_id in current
+        ],
         catalog.abandoned(),
         catalog.schedules(),
         all_rows=len(listed) < _ROWS,

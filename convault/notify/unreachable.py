@@ -50,7 +50,7 @@ def tell_reachable(settings: Settings, through: Sequence[Channel], name: str) ->
     mine = file.with_name(f"{file.name}.{uuid4()}")
     try:
         file.rename(mine)  # of several processes one does it
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     since = datetime.now(UTC)
     with suppress(ValueError, KeyError, TypeError):  # killed while it was written

@@ -16,7 +16,6 @@ from types import FrameType
 
 from honcho.printer import Printer
 
-from convault.catalog import open_catalog
 from convault.settings import Settings
 from convault.settings import environment as environment_variable
 from deployments.stack import parts
@@ -80,8 +79,7 @@ def stand(
     api = parts.api(environment, wanted.api_port, key)
     with _told_to_stop() as told, _as_client(environment):
         # Prefect reads its settings when it is imported: these import it.
-        from deployments.provision import provision
-        from deployments.schedules import rebuild
+        from deployments.initialising import in_words, on_the_server
         from deployments.stack.health import answers, before_now, works
 
         stack = Supervision(Printer(sys.stderr), told)
@@ -89,10 +87,8 @@ def stand(
             if wanted.own_server:
                 kept.prefect.mkdir(mode=0o700, exist_ok=True)
                 stack.start(server, lambda: answers(f"{server_address}/api/health"))
-            for made in provision():
-                stack.say(f"made on the Prefect server: {made}")
-            for made in rebuild(open_catalog(settings.catalog_url())):
-                stack.say(f"made again on the Prefect server: schedule {made}")
+            for line in in_words(*on_the_server(settings)):
+                stack.say(line)
             since = before_now()
             stack.start(worker, lambda: works(name, since))
             stack.start(api, lambda: answers(f"{api_address}/healthz"))

@@ -144,6 +144,16 @@ def test_what_is_down_says_so_and_what_to_do(settings: Settings, closed_port: in
     assert "hunter2" not in str(found)
 
 
+def test_what_counts_as_old_is_a_setting(settings: Settings, catalog: Catalog) -> None:
+    two_days = datetime.now(UTC) - timedelta(days=2)
+    old = record(timedelta()).model_copy(update={"id": uuid4(), "created_at": two_days})
+    catalog.add(old, keep_times=True)
+    for age, state in (("1d", State.AMBER), ("3d", State.OK), ("0", State.OK)):
+        changed = settings.model_copy(update={"convault_notify_max_age": age})
+        [finding] = looking.Facts(changed, catalog)._last_good()
+        assert (finding.state, "2 d 0 h" in finding.found) == (state, True)
+
+
 def test_it_is_closed(url: str) -> None:
     with client_of(url, key=None) as stranger:
         problem(stranger.get(f"{PATH}/verify"), 401, "unauthorized")

@@ -7,6 +7,9 @@ from pathlib import Path
 import psycopg
 import pytest
 from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.actions import DeploymentScheduleCreate
+from prefect.client.schemas.objects import DeploymentSchedule
+from prefect.client.schemas.schedules import CronSchedule
 
 from api.app import create_app
 from convault.catalog import open_catalog
@@ -43,7 +46,9 @@ def test_everything_is_made_once(
     made = first.json()
     assert made["created"] is True
     assert len(made["migrations"]) > 5
-    assert made["made"] == ["deployment cleanup/daily"]
+    # Queue and automation are also missing where `prefect deploy` made the deployments.
+    assert "deployment cleanup/daily" in made["made"]
+    assert not [name for name in made["made"] if name.startswith("work pool")]
     assert (store / "convault.json").is_file()
     assert any("Created repository" in line for line in made["done"])
     assert (second["created"], second["migrations"], second["made"]) == (False, [], [])
@@ -52,9 +57,26 @@ def test_everything_is_made_once(
     assert third["done"][-1] == "The Prefect server has everything that is needed."
     assert third["repository_id"] == made["repository_id"]
     assert [(e["action"], e["origin"]) for e in entries] == [("init", "api 127.0.0.1")] * 3
+    assert "lost" in [schedule.slug for schedule in schedules_of(prefect_client)]
+
+
+def test_schedules_are_left_as_they_are(
+    settings: Settings, prefect_client: SyncPrefectClient
+) -> None:
+    """Those of prefect.yaml, of Prefect's UI and of the API: who switched one on wants it on."""
     deployment = prefect_client.read_deployment_by_name(DEPLOYMENT).id
-    there = prefect_client.read_deployment_schedules(deployment)
-    assert "lost" in [schedule.slug for schedule in there]
+    new = DeploymentScheduleCreate(schedule=CronSchedule(cron="0 5 1 1 *"), active=False)
+    prefect_client.create_deployment_schedules(deployment, [new])
+    before = schedules_of(prefect_client)
+    assert {schedule.slug for schedule in before} >= {"daily", None}
+    with served(create_app(settings)) as url, client_of(url) as client:
+        assert client.post(f"{PATH}/init").json()["made"] == []
+    assert schedules_of(prefect_client) == before
+
+
+def schedules_of(client: SyncPrefectClient) -> list[DeploymentSchedule]:
+    found = client.read_deployment_schedules(client.read_deployment_by_name(DEPLOYMENT).id)
+    return sorted(found, key=lambda schedule: str(schedule.id))
 
 
 def test_it_refuses_to_turn_to_another_store(

@@ -93,3 +93,6 @@ def test_a_channel_that_fails_shows_in_the_exit_status(
     ended = run("notify", DATABASE_URL="postgresql://127.0.0.1:9/x", CONVAULT_CATALOG_URL=gone)
     assert ended.status in {CatalogUnavailable.exit_code, 40}
     assert SECRET not in ended.err
+    ended = run("notify", CONVAULT_HOME="/dev/null/home")
+    assert ended.status == ConfigurationError.exit_code
+    assert "CONVAULT_HOME, which cannot be used" in ended.err

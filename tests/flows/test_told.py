@@ -73,7 +73,7 @@ def test_each_incident_is_told_once_and_so_is_its_end(
         assert runs[0::2] == runs[1::2]
     assert shrunken.metrics is not None
     assert any("messages shrank to 300 rows" in w for w in shrunken.metrics["warnings"])
-    assert receiver.titles[1:] == ["1 things are wrong, 1 are over"]
+    assert receiver.titles[1:] == ["one thing is wrong, one is over"]
     assert "convault acknowledge" in receiver.messages[1]
     assert "Over: A backup failed: missing-table" in receiver.messages[1]
     look()

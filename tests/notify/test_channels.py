@@ -144,8 +144,11 @@ def test_one_message_tells_of_all() -> None:
     assert (end.title, end.bad) == ("Convault (school): Over: nightly is overdue", False)
     assert end.body.endswith("From 2026-03-10 12:00 UTC to 2026-03-10 13:00 UTC.")
     both = of_incidents([over, failed, failed], "school")
-    assert (both.title, both.bad) == ("Convault (school): 2 things are wrong, 1 are over", True)
+    assert (both.title, both.bad) == ("Convault (school): 2 things are wrong, one is over", True)
     assert both.body.startswith("A backup failed.")
+    many = of_incidents([incident(Kind.SHRUNK, "t" * 900, over=n > 20) for n in range(40)], "x")
+    assert len(many.body) < 4096
+    assert "And 32 more" in many.body
 
 
 def test_signals_of_the_dead_mans_switch(receiver: Receiver) -> None:
