@@ -10,6 +10,7 @@ from tests.cli.conftest import Convault
 
 NEED_SETTINGS = [
     ["init"],
+    ["up"],
     ["backup"],
     ["list"],
     ["show", "latest"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import stat
@@ -10,12 +11,13 @@ from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
+from starlette.types import Message, Receive, Scope, Send
 
 from api.serving import is_loopback, with_key
 from convault.errors import BusyError, ConfigurationError, PortTaken
 from convault.settings import Settings
 from deployments.stack import parts
-from deployments.stack.guard import sign_in_link
+from deployments.stack.guard import SameSiteOnly, sign_in_link
 from deployments.stack.kept import held
 from deployments.stack.ports import require_free
 
@@ -103,3 +105,37 @@ def test_without_a_key_it_does_not_start_where_others_reach_it(host: str) -> Non
         with_key(Settings(), host)
     configured = Settings(convault_api_key=SecretStr("k"))
     assert with_key(configured, host) == (configured, None)
+
+
+@pytest.mark.parametrize(
+    ("headers", "answered"),
+    [
+        ({"host": "127.0.0.1:4200"}, True),
+        ({"host": "127.0.0.1:4200", "origin": "http://127.0.0.1:4200"}, True),
+        ({"host": "127.0.0.1:4200", "origin": "https://evil.example"}, False),
+        ({"host": "127.0.0.1:4200", "origin": "http://127.0.0.1:8000"}, False),
+        ({"host": "evil.example:4200"}, False),
+        ({"host": "127.0.0.1:4200", "sec-fetch-site": "cross-site"}, False),
+        ({}, False),
+    ],
+)
+def test_events_are_heard_and_sent_by_no_page_of_another_site(
+    headers: dict[str, str], answered: bool
+) -> None:
+    """Over WebSockets, which CORS does not cover."""
+    sent: list[Message] = []
+
+    async def server(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "websocket.accept"})
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def receive() -> Message:
+        raise AssertionError("nothing is read")
+
+    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+    scope = {"type": "websocket", "path": "/api/events/out", "headers": raw}
+    asyncio.run(SameSiteOnly(server, ["127.0.0.1:4200"])(scope, receive, send))
+    expected = "websocket.accept" if answered else "websocket.close"
+    assert [message["type"] for message in sent] == [expected]
