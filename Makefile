@@ -9,7 +9,7 @@ BIN := .venv/bin
 WORKERS ?= 3
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
-.PHONY: up demo test soak lint format clean help
+.PHONY: up demo test soak bench lint format clean help
 
 help:  ## what can be made
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -25,6 +25,9 @@ test: .venv/.dev  ## every test, with small counts, on Postgres 16 and 18
 
 soak: .venv/.dev  ## what has counts (kills, faults, random histories), with large ones; more versions
 	CONVAULT_SOAK=1 $(PYTEST) -m "soak or matrix"
+
+bench: .venv/.dev  ## measure it beside others: BENCH="--messages 3000000"; see benchmarks/README.md
+	$(BIN)/python -m benchmarks.run --json benchmarks/results.json --svg benchmarks/results.svg $(BENCH)
 
 lint: .venv/.dev  ## style, types, and the direction of imports
 	$(BIN)/ruff check .

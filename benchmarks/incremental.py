@@ -12,55 +12,30 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psycopg
-
+from benchmarks.databases import (
+    NEW,
+    NEWEST,
+    SCATTERED,
+    cluster,
+    execute,
+    filled,
+    heap_bytes,
+    installed,
+    new_database,
+    stored,
+    workplace,
+)
 from cli.prefect_server import ensure_server
 from convault.embedded.server import EmbeddedPostgres, wheel_binaries
-from convault.installation import initialise
 from convault.models import BackupOptions
-from convault.settings import Settings
-
-SCHEMA = """
-CREATE TABLE contacts (id bigint PRIMARY KEY, name text NOT NULL, email text);
-CREATE TABLE conversations (id uuid PRIMARY KEY, contact_id bigint REFERENCES contacts,
-    subject text, status text NOT NULL, created_at timestamptz NOT NULL);
-CREATE TABLE messages (id bigint PRIMARY KEY,
-    conversation_id uuid NOT NULL REFERENCES conversations, sender text NOT NULL, body text,
-    metadata jsonb, created_at timestamptz NOT NULL, read_at timestamptz);
-"""
-FILL = """
-CREATE TEMP TABLE sentences AS SELECT s AS n,
-    (SELECT string_agg(substr(md5((hashint8extended(s, k) & 2047)::text), 1, 2 + k % 7), ' ')
-     FROM generate_series(1, 12) k) AS sentence FROM generate_series(0, 19999) s;
-CREATE UNIQUE INDEX ON sentences (n);
-INSERT INTO contacts SELECT n, 'contact ' || n, md5(n::text) || '@example.org'
-    FROM generate_series(0, {conversations} / 3) n;
-INSERT INTO conversations SELECT md5('c' || n)::uuid, n / 3, 'subject ' || n,
-    (ARRAY['open', 'closed'])[1 + n % 2], '2024-01-01'::timestamptz + n * interval '8 minutes'
-    FROM generate_series(0, {conversations} - 1) n;
-INSERT INTO messages SELECT i, md5('c' || greatest(0, least({conversations} - 1,
-        (i / 30 + (random() - 0.5) * 200)::int)))::uuid,
-    (ARRAY['agent', 'contact'])[1 + i % 2], concat_ws(' ', a.sentence, md5(i::text),
-        md5('b' || i), b.sentence, md5('c' || i), md5('d' || i)),
-    jsonb_build_object('channel', i % 5, 'id', md5(i::text)),
-    '2024-01-01'::timestamptz + i * interval '16 seconds', NULL
-    FROM generate_series(0, {messages} - 1) i
-    JOIN sentences a ON a.n = (i::bigint * 7919) % 20000
-    JOIN sentences b ON b.n = (i::bigint * 104729 + i / 20000) % 20000 ORDER BY i;
-"""
-"""A message belongs to one of the conversations of its days: `30` messages each."""
 
 
 @dataclass(frozen=True)
@@ -100,26 +75,18 @@ def measure(
 ) -> None:
     """One range size: full, nothing changed, the newest 1 % changed, 1 % scattered changed."""
     catalog = new_database(server, f"catalog_{pages}")
-    names = {"DATABASE_URL": url, "CONVAULT_CATALOG_URL": catalog,
-             "CONVAULT_STORE_URL": store.as_uri(), "CONVAULT_RANGE_PAGES": str(pages),
-             "CONVAULT_SIGNING_KEY": "5d" * 4 + os.urandom(28).hex()}  # fmt: skip
-    os.environ.update(names)
-    store.mkdir(mode=0o700)
-    initialise(Settings(**{name.lower(): value for name, value in names.items()}))
+    installed(url, catalog, store, CONVAULT_RANGE_PAGES=str(pages))
     program = (given.binaries or wheel_binaries()) / "pg_dump"
     dump = [dumped(program, url, store) for _ in range(given.repeat)]
     cases = [run("full", store)]
     cases += [run("nothing changed", store) for _ in range(given.repeat)]
     dump.append(dumped(program, url, store))
-    share = given.messages // 100
-    execute(url, f"UPDATE messages SET read_at = now() WHERE id >= {given.messages - share}")
+    execute(url, NEWEST.format(messages=given.messages))
     cases.append(run("newest 1 % changed", store))
-    newest = f"SELECT n.id + {given.messages}, conversation_id, sender, body, metadata, created_at"
-    execute(url, f"INSERT INTO messages {newest} FROM messages n WHERE id >= (SELECT max(id) FROM"
-                 f" messages) - {share}")  # fmt: skip
+    execute(url, NEW.format(messages=given.messages))
     cases.append(run("1 % new", store))
     # Others for each size: rows that were updated before lie together at the end.
-    execute(url, f"UPDATE messages SET read_at = now() WHERE id % 100 = {pages.bit_length()}")
+    execute(url, SCATTERED.format(number=pages.bit_length()))
     cases.append(run("1 % scattered", store))
     cases.append(run("full again", store, BackupOptions(full=True)))
     told(pages, statistics.median(dump), cases)
@@ -155,11 +122,6 @@ def run(name: str, store: Path, options: BackupOptions | None = None) -> Case:
                 record.metrics.get("reused", {}))  # fmt: skip
 
 
-def stored(store: Path) -> int:
-    """Bytes of all that lies in the store."""
-    return sum(path.stat().st_size for path in store.rglob("*") if path.is_file())
-
-
 def dumped(program: Path, url: str, folder: Path) -> float:
     """Seconds of `pg_dump | zstd -5 -T2` into a file."""
     target = folder.parent / "dump.zst"
@@ -172,60 +134,6 @@ def dumped(program: Path, url: str, folder: Path) -> float:
     seconds = time.monotonic() - started
     target.unlink()
     return seconds
-
-
-def filled(server: EmbeddedPostgres, messages: int) -> str:
-    """URL of a database with so many messages, vacuumed."""
-    url = new_database(server, "app")
-    execute(url, SCHEMA)
-    execute(url, FILL.replace("{messages}", str(messages))
-            .replace("{conversations}", str(max(1, messages // 30))))  # fmt: skip
-    execute(url, "VACUUM ANALYZE")
-    execute(url, "CHECKPOINT")
-    return url
-
-
-def heap_bytes(url: str) -> int:
-    """Of the messages."""
-    with psycopg.connect(url) as connection:
-        row = connection.execute("SELECT pg_relation_size('messages')").fetchone()
-    assert row is not None
-    return int(row[0])
-
-
-def new_database(server: EmbeddedPostgres, name: str) -> str:
-    """An empty database's URL."""
-    execute(server.url(), f"CREATE DATABASE {name} TEMPLATE template0")
-    return server.url(name)
-
-
-def execute(url: str, sql: str) -> None:
-    """Run statements, each in a transaction of its own where one has to be."""
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(sql.encode())
-
-
-@contextmanager
-def cluster(folder: Path, binaries: Path | None) -> Iterator[EmbeddedPostgres]:
-    """A server of its own, stopped afterwards."""
-    options = {"shared_buffers": "512MB", "max_wal_size": "4GB", "autovacuum": "off"}
-    server = EmbeddedPostgres(folder / "cluster", binaries=binaries, options=options)
-    server.start()
-    try:
-        yield server
-    finally:
-        server.destroy()
-
-
-@contextmanager
-def workplace(folder: Path | None) -> Iterator[Path]:
-    """A folder that is removed afterwards, which every user may pass through."""
-    made = Path(tempfile.mkdtemp(prefix="convault-bench-", dir=folder))
-    made.chmod(0o711)
-    try:
-        yield made
-    finally:
-        shutil.rmtree(made)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from cli import progress
 from cli.listing import as_object, omissions, selection, summary, taken_over
 from cli.opening import opened
 from cli.output import AsJson, print_json, say
-from cli.prefect_server import ensure_server
+from cli.prefect_server import ensure_server, unwatched
 from cli.refusals import refusals_told
 from convault.catalog.base import BackupRecord, BackupStatus
 from convault.errors import BusyError, ConvaultError, OptionsError, PrefectUnavailable
@@ -249,7 +249,8 @@ def load_flow() -> BackupFlow:
 def run_flow(flow: BackupFlow, options: BackupOptions) -> BackupRecord:
     """Run it in this process; returns the completed row. ConvaultError in any other case."""
     try:
-        record = flow(options)
+        with unwatched():
+            record = flow(options)
     except ConvaultError:
         raise
     except Exception as error:

@@ -15,6 +15,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import IO
 
@@ -23,6 +25,8 @@ from convault.errors import PrefectUnavailable
 _START_SECONDS = 180
 """It takes 5 to 9; a busy machine may take much longer."""
 _STOP_SECONDS = 5
+_OWN: dict[str, str] = {}
+"""the `url` of the server that this process has started"""
 
 
 def ensure_server() -> None:
@@ -42,8 +46,19 @@ def ensure_server() -> None:
     # Registered before Prefect registers what sends its last logs, and so run after it.
     atexit.register(_stop, process)
     _wait(process, url, log)
-    os.environ["PREFECT_API_URL"] = url
+    os.environ["PREFECT_API_URL"] = _OWN["url"] = url
     refresh_global_settings_context()
+
+
+@contextmanager
+def unwatched() -> Iterator[None]:
+    """On a server of this command's own nobody is told that a run has no heartbeat any more, and
+    the heart, which looks once in a second whether it may stop, would hold up the run's end."""
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+    own = os.environ.get("PREFECT_API_URL") == _OWN.get("url", "none")
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}) if own else nullcontext():
+        yield
 
 
 def _start(

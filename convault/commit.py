@@ -280,9 +280,10 @@ def commit(
     be called failed (`record_failure` sees to that). May be repeated with the same manifest, also
     when a reconcile has completed the row meanwhile.
     """
-    stored = keys.sign(manifest.to_bytes())
+    data = manifest.to_bytes()  # once: of many parts it takes a while
+    stored = keys.sign(data)
     if not _is_committed(repository, manifest, stored):
-        require_readable(manifest)
+        require_readable(manifest, data)
         _begin(Step.LOOK_UP)
         look_up_objects(repository, manifest)
         _begin(Step.FLUSH)
@@ -291,7 +292,7 @@ def commit(
         repository.require_same_writer()
         lease.check()
         _begin(Step.PUT_MANIFEST)
-        repository.put_manifest(manifest, keys)
+        repository.put_manifest(manifest, keys, data)
     _begin(Step.RECORD)
     columns = completed_columns(
         manifest,
@@ -309,11 +310,11 @@ def commit(
         ) from None
 
 
-def require_readable(manifest: Manifest) -> None:
-    """IncompleteBackup unless the manifest, read as it will be stored, says the same: one that a
-    reader refuses would be no backup."""
+def require_readable(manifest: Manifest, data: bytes) -> None:
+    """IncompleteBackup unless the manifest, read from the `data` that will be stored, says the
+    same: one that a reader refuses would be no backup."""
     try:
-        same = Manifest.from_bytes(manifest.to_bytes(), where="the manifest") == manifest
+        same = Manifest.from_bytes(data, where="the manifest") == manifest
         why = "" if same else "it reads otherwise than it was written"
     except RepositoryError as error:
         why = error.message

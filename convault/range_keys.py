@@ -54,6 +54,8 @@ class Fingerprint:
     rows: int
     sums: tuple[str, ...]
     """of 64-bit hashes, in decimal"""
+    digest: str | None = None
+    """of the rows (`convault.row_digest`), where the same scan was to tell it"""
 
 
 def writing(

@@ -405,15 +405,19 @@ class Repository:
         self.store.put_file(key, file)
         return Stored.REPAIRED
 
-    def put_manifest(self, manifest: Manifest, keys: SigningKeys = _NO_KEYS) -> None:
+    def put_manifest(
+        self, manifest: Manifest, keys: SigningKeys = _NO_KEYS, unsigned: bytes | None = None
+    ) -> None:
         """Make the backup exist, or supersede its manifest by a later revision: store it, signed
-        with `keys`, durably, after everything it names.
+        with `keys`, durably, after everything it names. `unsigned` are its bytes, where they have
+        been made and read already.
 
         May be repeated with the same manifest; ObjectConflict when another one is there.
         RepositoryError when this repository could not read the manifest again.
         """
-        data = keys.sign(manifest.to_bytes())
-        self.read_manifest(manifest.backup_id, data, manifest.revision)
+        data = keys.sign(manifest.to_bytes() if unsigned is None else unsigned)
+        if unsigned is None or manifest.repository_id != self.repository_id:
+            self.read_manifest(manifest.backup_id, data, manifest.revision)
         self.put_manifest_bytes(manifest.backup_id, manifest.revision, data)
 
     def put_manifest_bytes(self, backup_id: UUID, revision: int, data: bytes) -> None:

@@ -19,7 +19,7 @@ from tasks.boundary import contained
 from tasks.carry import Work
 from tasks.chunk import chunk
 from tasks.copy_files import copy_files
-from tasks.count import count, digest
+from tasks.count import count
 from tasks.find_files import find_files, note_files
 from tasks.load import Load
 from tasks.record import record
@@ -74,13 +74,9 @@ def backup(
                     plan = plan.with_keys([*plan.keys, *late_keys])
                     files = find_files(snapshot, noted)
                     with tally.timed("count"):
-                        plan = digest(
+                        plan, counts = count(
                             snapshot, Load("plan", plan), settings.convault_workers
                         ).content
-                        counts = {
-                            table.name: count(snapshot, table, Load("ranges", plan.keys_of(table)))
-                            for table in snapshot.content.dataset.tables
-                        }
                     run.see_again(snapshot.content)
                     run.compare(counts)
                 copied = copy_files(files, run.file_work, tally)

@@ -10,10 +10,10 @@ from convault.catalog.base import Catalog, Lease
 from convault.models import BackupOptions
 from tasks.boundary import contained
 from tasks.load import Load
-from tasks.policy import POLICY, TAGS
+from tasks.policy import POLICY
 
 
-@task(name="begin", task_run_name="begin {backup_id}", tags=TAGS, retries=3, **POLICY)
+@task(name="begin", task_run_name="begin {backup_id}", retries=3, **POLICY)
 @contained
 def begin(
     catalog: Load[Catalog], options: BackupOptions, backup_id: UUID, flow_run_id: UUID | None

@@ -10,18 +10,17 @@ from contextlib import contextmanager
 
 from prefect import task
 
-from convault.belonging import belonging
+from convault.carrying import BatchReader, Outgoing
 from convault.deadline import Deadline
 from convault.encryption import Encryptor
 from convault.errors import ConvaultError
-from convault.index import key_column
-from convault.models import BackupOptions, Chunk, ChunkReceipt, Part, Range, StepSeconds
-from convault.pieces import piece_bytes
+from convault.models import BackupOptions, Chunk, ChunkReceipt, Part, StepSeconds
 from convault.repository import Repository
 from convault.sources.base import Rows
 from tasks.boundary import contained
 from tasks.compress import compress
-from tasks.fetch import RangeReader, fetch
+from tasks.fetch import fetch
+from tasks.load import Load
 from tasks.policy import POLICY, TAGS
 from tasks.serialize import serialize
 from tasks.tally import Tally
@@ -48,7 +47,6 @@ class Work:
         self.repository = repository
         self.options = options
         self.part_bytes = part_bytes
-        self.piece_bytes = piece_bytes(part_bytes)
         self.tally = tally
         self.encryptor = encryptor
         self._deadline = deadline
@@ -88,7 +86,7 @@ class _Stopwatch:
 @task(name="carry", task_run_name=NAME, tags=TAGS, retries=0, **POLICY)
 @contained
 def carry(chunk: Chunk, work: Work) -> ChunkReceipt:
-    """Every row of the chunk's ranges into the store, one piece after the other."""
+    """Every row of the chunk's ranges into the store, one batch after the other."""
     return carried(chunk, work)
 
 
@@ -96,43 +94,46 @@ def carried(chunk: Chunk, work: Work) -> ChunkReceipt:
     """The same, for whichever task does it."""
     parts: list[Part] = []
     timed = _Stopwatch()
-    carried = 0
-    for number, range_ in enumerate(chunk.ranges, 1):
-        parts += _carry_range(range_, work, timed)
-        before, carried = carried, chunk.heap_bytes * number // len(chunk.ranges)
-        work.tally.add("carry", range_, carried - before, "bytes")
-    return ChunkReceipt(chunk.number, tuple(parts), timed.seconds())
-
-
-def _carry_range(range_: Range, work: Work, timed: _Stopwatch) -> list[Part]:
-    dataset = work.rows.dataset
-    table = dataset.table(range_.table)
-    columns, key = table.columns, key_column(table)
-    belongs = belonging(dataset, range_.table)
-    reader = RangeReader(work.rows, range_, work.piece_bytes)
-    parts: list[Part] = []
+    heap = dict(zip(chunk.ranges, _shares(chunk), strict=True))
+    dataset = Load("dataset", work.rows.dataset)
+    reader = BatchReader(work.rows, chunk.ranges, work.part_bytes)
+    outgoing = Outgoing(work.repository)
     try:
         while not reader.finished:
             work.check()
             with timed("fetch"):
-                rows = fetch(reader)
-            if rows is None:
+                batch = fetch(reader)
+            if not batch.content:
                 break
-            work.tally.add("fetch", range_, rows.content.num_rows, "rows")
+            for range_, rows in batch.content:
+                work.tally.add("fetch", range_, rows.num_rows, "rows")
             with timed("serialize"):
-                documents = serialize(rows, columns, belongs, key, work.options, work.part_bytes)
-            rows.release()
-            for document in documents:
-                with timed("compress"):
-                    packed = compress(document, work.options, work.encryptor)
-                document.release()
-                work.tally.add("serialize", range_, packed.content.plain_bytes, "bytes")
-                work.tally.add("compress", range_, len(packed.content.data), "bytes")
-                with timed("upload"):
-                    uploaded = upload(packed, work.repository, range_, len(parts))
-                packed.release()
-                work.tally.add_upload(uploaded)
-                parts.append(uploaded.part)
+                documents = serialize(batch, dataset, work.options, work.part_bytes)
+            batch.release()
+            with timed("compress"):
+                packed = compress(documents, work.options, work.encryptor)
+            documents.release()
+            for part in packed.content:
+                work.tally.add("serialize", part.range, part.plain_bytes, "bytes")
+                work.tally.add("compress", part.range, len(part.data), "bytes")
+            outgoing.add(packed.content)
+            packed.release()
+            with timed("upload"):
+                uploaded = upload(Load(str(packed), outgoing))
+            for receipt in uploaded:
+                work.tally.add_upload(receipt)
+                parts.append(receipt.part)
+                share = heap.pop(receipt.part.range, 0)
+                work.tally.add("carry", receipt.part.range, share, "bytes")
     finally:
         reader.close()
-    return parts
+    for range_, share in heap.items():  # in which no row was visible
+        work.tally.add("carry", range_, share, "bytes")
+    return ChunkReceipt(chunk.number, tuple(parts), timed.seconds())
+
+
+def _shares(chunk: Chunk) -> Iterator[int]:
+    """Of the chunk's bytes for each of its ranges."""
+    for number in range(len(chunk.ranges)):
+        before = chunk.heap_bytes * number // len(chunk.ranges)
+        yield chunk.heap_bytes * (number + 1) // len(chunk.ranges) - before

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from prefect import task
 
+from convault.carrying import Uploaded
 from convault.models import Chunk, ChunkReceipt
 from convault.orders import Order, place
 from convault.settings import load_settings
@@ -14,7 +15,6 @@ from tasks.carry import NAME, Work, carried
 from tasks.load import Load
 from tasks.policy import POLICY, TAGS
 from tasks.tally import Tally
-from tasks.upload import Uploaded
 
 
 @dataclass(frozen=True, slots=True)

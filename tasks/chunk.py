@@ -91,7 +91,9 @@ def plan(
         for range_ in ranges_of(table, seen, pages)
     ]
     found = [range_ for range_, _ in sized]
-    keys = keys_of(seen, options, found, workers, recipients, part_bytes)
+    # What is read in any case is digested by the same scan.
+    whole = parentage.parent is None or bool(parentage.full_because)
+    keys = keys_of(seen, options, found, workers, recipients, part_bytes, digested=whole)
     taking = take_over(
         parentage, seen.facts, seen.dataset, keys, readers=recipients,
         sizes=_sizes(parentage, repository),
@@ -100,7 +102,9 @@ def plan(
     wanted = [
         (range_, size) for range_, size in sized if range_ in to_read and seen.pages(range_) != 0
     ]
-    return Plan(tuple(ranges.pack(wanted, chunk_bytes)), taking, pages)
+    # Little work is shared as well: the ranges that changed are often of one chunk's size.
+    share = -(-sum(size for _, size in wanted) // workers)
+    return Plan(tuple(ranges.pack(wanted, min(chunk_bytes, max(1, share)))), taking, pages)
 
 
 def _sizes(parentage: Parentage, repository: Repository) -> dict[str, int]:
@@ -140,8 +144,11 @@ def keys_of(
     workers: int,
     recipients: Sequence[str] = (),
     part_bytes: int = MAX_PART_BYTES,
+    *,
+    digested: bool = False,
 ) -> list[RangeKey]:
-    """The key of each range, asked for by so many `workers` at a time; the first error ends it."""
+    """The key of each range, asked for by so many `workers` at a time; the first error ends it.
+    `digested`: with the digest of its rows."""
     if snapshot.selection is not None:
         return [RangeKey(range_, reason="only some of its rows were selected") for range_ in found]
     written = writing(options, recipients, part_bytes)
@@ -151,9 +158,9 @@ def keys_of(
         reason = obstacle(snapshot.facts, provenance)
         if reason:
             return RangeKey(range_, reason=reason)
-        versions = snapshot.fingerprint(range_)
+        versions = snapshot.fingerprint(range_, digested=digested)
         value = range_key(snapshot.facts, provenance, written, range_, versions)
-        return RangeKey(range_, versions.rows, value)
+        return RangeKey(range_, versions.rows, value, digest=versions.digest)
 
     keys: list[RangeKey] = []
     with ThreadPoolExecutor(workers, thread_name_prefix="keys") as pool:

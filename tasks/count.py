@@ -10,7 +10,7 @@ from prefect import task
 
 from convault import row_digest
 from convault.errors import IncompleteBackup
-from convault.models import RangeKey, Table
+from convault.models import RangeKey, Table, TableName
 from convault.progress import report
 from convault.row_digest import Counted
 from convault.sources.base import Snapshot
@@ -19,27 +19,24 @@ from tasks.chunk import Plan
 from tasks.load import Load
 from tasks.policy import POLICY
 
+Counts = dict[TableName, Counted]
+"""of every table of a snapshot"""
 
-@task(name="count", task_run_name="count {table.name}", retries=4, **POLICY)
+
+@task(name="count", task_run_name="count all tables", retries=4, **POLICY)
 @contained
-def count(
-    snapshot: Load[Snapshot], table: Table, ranges: Load[Sequence[RangeKey]] | None = None
-) -> Counted:
-    """count(*) without page ranges: what the parts are held against; and the digest of the rows,
-    for drills: the sum of those of its `ranges`, which `digest` has made, or of the whole table
-    where they have none."""
-    counted = counted_in(snapshot.content, table, () if ranges is None else ranges.content)
-    report("count", str(table.name), done=counted.rows, total=counted.rows)
-    return counted
-
-
-@task(name="digest", retries=4, **POLICY)
-@contained
-def digest(snapshot: Load[Snapshot], plan: Load[Plan], workers: int) -> Load[Plan]:
-    """The plan, each range that was read with the digest of its rows. Of a table some of whose
-    ranges have no key it is made as a whole (`count`)."""
+def count(snapshot: Load[Snapshot], plan: Load[Plan], workers: int) -> Load[tuple[Plan, Counts]]:
+    """The plan, each range that was read with the digest of its rows; and of each table count(*)
+    without page ranges, which the parts are held against, and the digest of its rows, for drills:
+    the sum of those of its ranges, or, where some of them have no key, of the whole table."""
     keys = list(digests(snapshot.content, plan.content.keys, workers))
-    return Load("plan", plan.content.with_keys(keys))
+    digested = plan.content.with_keys(keys)
+    counts = {}
+    for table in snapshot.content.dataset.tables:
+        counts[table.name] = counted_in(snapshot.content, table, digested.keys_of(table))
+        rows = counts[table.name].rows
+        report("count", str(table.name), done=rows, total=rows)
+    return Load("plan", (digested, counts))
 
 
 def counted_in(snapshot: Snapshot, table: Table, ranges: Sequence[RangeKey]) -> Counted:
@@ -56,12 +53,14 @@ def digested(ranges: Sequence[RangeKey]) -> bool:
 
 
 def digests(snapshot: Snapshot, keys: Sequence[RangeKey], workers: int) -> Iterator[RangeKey]:
-    """See `digest`; so many `workers` at a time."""
+    """See `count`; so many `workers` at a time."""
     keyless = {key.range.table for key in keys if key.key is None}
 
     def made(key: RangeKey) -> RangeKey:
         if key.taken_over or key.range.table in keyless:
             return key
+        if key.digest is not None:
+            return key  # by the scan that its key was made of
         counted = snapshot.range_digest(key.range)
         if counted.rows != key.rows:
             raise IncompleteBackup(

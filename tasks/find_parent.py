@@ -13,10 +13,10 @@ from convault.repository import Repository
 from convault.signature import SigningKeys
 from tasks.boundary import contained
 from tasks.load import Load
-from tasks.policy import POLICY, TAGS
+from tasks.policy import POLICY
 
 
-@task(name="find parent", tags=TAGS, retries=3, **POLICY)
+@task(name="find parent", retries=3, **POLICY)
 @contained
 def find_parent(
     repository: Repository,

@@ -9,10 +9,10 @@ from convault.catalog.base import Catalog
 from convault.repository import Repository
 from tasks.boundary import contained
 from tasks.load import Load
-from tasks.policy import POLICY, TAGS
+from tasks.policy import POLICY
 
 
-@task(name="reconcile", tags=TAGS, retries=3, **POLICY)
+@task(name="reconcile", retries=3, **POLICY)
 @contained
 def reconcile(repository: Repository, catalog: Load[Catalog]) -> None:
     """Rows follow manifests: what runs that were killed left behind is mended."""

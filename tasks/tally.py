@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
+from convault.carrying import Uploaded
 from convault.files.copying import Copied
 from convault.manifest import ReuseFacts
 from convault.models import Chunk, Range, StepSeconds
@@ -19,7 +20,6 @@ from convault.repository import Stored
 from convault.retention.shrinkage import Shrunk
 from convault.reuse import Taking
 from convault.sources.base import Snapshot
-from tasks.upload import Uploaded
 
 
 class Tally:

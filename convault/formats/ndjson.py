@@ -73,22 +73,26 @@ class Ndjson:
 def document(data: bytes) -> Document:
     """NDJSON with its frames, which end with a line."""
     frames: list[Frame] = []
-    offset = 0
-    for piece in _cut(data, FRAME_BYTES):
-        frames.append(Frame(offset, len(piece), piece.count(b"\n")))
-        offset += len(piece)
+    for offset, end in _places(data, FRAME_BYTES):
+        frames.append(Frame(offset, end - offset, data.count(b"\n", offset, end)))
     return Document(data, sum(frame.rows for frame in frames), tuple(frames))
 
 
 def _cut(data: bytes, max_bytes: int) -> Iterator[bytes]:
     """Pieces of at most `max_bytes` that end with a line, or of one longer line."""
+    for start, end in _places(data, max_bytes):
+        yield data if end - start == len(data) else data[start:end]
+
+
+def _places(data: bytes, max_bytes: int) -> Iterator[tuple[int, int]]:
+    """Where each of these pieces begins and ends."""
     start = 0
     while start < len(data):
         end = len(data)
         if end - start > max_bytes:
             end = data.rfind(b"\n", start, start + max_bytes) + 1
             end = end or data.find(b"\n", start) + 1 or len(data)
-        yield data if end - start == len(data) else data[start:end]
+        yield start, end
         start = end
 
 

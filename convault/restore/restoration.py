@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from typing import Any, Protocol
 from uuid import UUID
 
 import psycopg
 
 from convault.age import Identity
+from convault.ahead import ahead
 from convault.encryption import unlocked
 from convault.errors import OptionsError
 from convault.files.addresses import Address
@@ -26,7 +27,7 @@ from convault.restore.created import CreatedTables
 from convault.restore.lacking import Lack
 from convault.restore.live import LiveTables
 from convault.restore.options import MissingUsers, Mode, RestoreOptions
-from convault.restore.pieces import Piece, Role, decompress, deserialize, download
+from convault.restore.pieces import Piece, Role, Stored, decompress, deserialize, download
 from convault.restore.pointed import PointedFiles
 from convault.restore.result import Changes, RestoreResult
 from convault.restore.script import script_of
@@ -69,7 +70,7 @@ class Restoration:
     """A restore in steps: enter, `prepare`, for each of `pieces` download, decompress, deserialize
     and `load`, then `finish`; the transaction commits when the block ends.
 
-    Memory is bounded by one part. On any error the target is as it was: IntegrityError names the
+    Memory is bounded by a few parts. On any error the target is as it was: IntegrityError names the
     object that is not what was stored, StoreError is the store's, RestoreError the target's,
     NotFoundError and OptionsError tell of a selection that finds nothing or cannot be.
     """
@@ -145,6 +146,11 @@ class Restoration:
         """What to load, in this order. Which rows come along is only known when those that
         reference them are loaded, so load each before asking for the next."""
         yield from self._selection.pieces(self._connection, self._tables.place, self._tables.known)
+
+    @property
+    def known_before(self) -> bool:
+        """Whether the pieces do not depend on what is loaded: the next may be asked for before."""
+        return self._selection.everything
 
     def load(self, piece: Piece, rows: Iterable[Rows]) -> None:
         """Put the rows of a piece where they go."""
@@ -310,15 +316,22 @@ def restore_from(
         identities=identities, trusted=trusted, confirm=confirm,
     ) as restoration:  # fmt: skip
         restoration.prepare()
-        for piece in restoration.pieces():
-            _carry(restoration, piece)
+        _carry(restoration)
         if put_files is not None and restoration.pointed is not None:
             put_files(restoration.pointed.files)
         return restoration.finish()
 
 
-def _carry(restoration: Restoration, piece: Piece) -> None:
-    """In a frame of its own, so that nothing of a piece is left when the next one begins."""
-    opener = restoration.opener
-    plain = decompress(piece, download(restoration.store, piece, opener), opener)
-    restoration.load(piece, deserialize(piece, plain))
+def _carry(restoration: Restoration) -> None:
+    """Every piece into the target. While the server takes some rows, the next ones are made of
+    their bytes, and while it takes a part, the next one is read, where it is known which that is.
+    """
+    store, opener = restoration.store, restoration.opener
+
+    def rows(piece: Piece, stored: Stored) -> Iterator[Rows]:
+        yield from deserialize(piece, decompress(piece, stored, opener))
+
+    parts = ((piece, download(store, piece, opener)) for piece in restoration.pieces())
+    for piece, stored in ahead(parts, "download") if restoration.known_before else parts:
+        with closing(ahead(rows(piece, stored), "deserialize")) as found:
+            restoration.load(piece, found)

@@ -126,10 +126,11 @@ class Snapshot(Protocol):
         """What the text of the table's rows depends on besides the rows, or why that cannot be
         told. Only for a table that holds rows itself."""
 
-    def fingerprint(self, range_: Range) -> Fingerprint:
+    def fingerprint(self, range_: Range, *, digested: bool = False) -> Fingerprint:
         """The versions of the range's visible rows, at a small part of what reading them costs;
-        where only a query tells which conversation a row belongs to, with that. Any thread may
-        call it. Raises SourceUnavailable (transient), SnapshotLost."""
+        where only a query tells which conversation a row belongs to, with that; `digested`: with
+        what `range_digest` tells, for rows that are read in any case. Any thread may call it.
+        Raises SourceUnavailable (transient), SnapshotLost."""
 
     def range_digest(self, range_: Range) -> Counted:
         """The rows of a range of a backup that is not filtered, counted, and their digest: those of

@@ -458,11 +458,12 @@ class PostgresSnapshot:
         """See `sources.base.Snapshot`."""
         return self._provenance[table.name]
 
-    def fingerprint(self, range_: Range) -> Fingerprint:
+    def fingerprint(self, range_: Range, *, digested: bool = False) -> Fingerprint:
         """See `sources.base.Snapshot`."""
         belongs = belonging(self.dataset, range_.table)
         extra = belongs.expression if belongs is not None and belongs.elsewhere else None
-        return self._readers.fingerprint(self.dataset.table(range_.table), range_, extra)
+        table = self.dataset.table(range_.table)
+        return self._readers.fingerprint(table, range_, extra, digested=digested)
 
     def range_digest(self, range_: Range) -> Counted:
         """See `sources.base.Snapshot`."""

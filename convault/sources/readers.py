@@ -96,10 +96,13 @@ class Readers:
             if doubted and not _lead_to(connection, [table] if condition is None else named):
                 raise moved(table.name)
 
-    def fingerprint(self, table: Table, range_: Range, extra: str | None = None) -> Fingerprint:
+    def fingerprint(
+        self, table: Table, range_: Range, extra: str | None = None, *, digested: bool = False
+    ) -> Fingerprint:
         """See `sources.base.Snapshot.fingerprint`; `extra` is SQL for a text that counts too, which
         may read others of the tables."""
-        query = fingerprint_query(table, range_, extra)
+        aggregate = row_digest.aggregate(table.columns, masked_value) if digested else "NULL"
+        query = fingerprint_query(table, range_, extra, aggregate)
         named = [table] if extra is None else self._tables
         with self._borrowed(named, range_) as connection, closing(connection.cursor()) as cursor:
             cursor.execute(query)
@@ -107,7 +110,7 @@ class Readers:
             assert row is not None
             if not row[0] and not _lead_to(connection, [table]):
                 raise moved(table.name)
-        return Fingerprint(row[0], tuple(row[1:]))
+        return Fingerprint(row[0], tuple(row[1:-1]), row_digest.from_sum(row[-1]))
 
     def counted(self, table: Table, range_: Range) -> Counted:
         """See `sources.base.Snapshot.range_digest`."""
@@ -284,9 +287,12 @@ def range_query(
     return f"SELECT {_columns(table, extra)} {_from(table, range_)}{where}{offset}"
 
 
-def fingerprint_query(table: Table, range_: Range, extra: str | None = None) -> str:
+def fingerprint_query(
+    table: Table, range_: Range, extra: str | None = None, aggregate: str = "NULL"
+) -> str:
     """The query that counts the rows of a range and sums hashes of their versions: where each lies
-    and which transaction wrote it. `extra` is SQL for a text that is hashed along with them."""
+    and which transaction wrote it. `extra` is SQL for a text that is hashed along with them, and
+    `aggregate` SQL for what else the scan tells."""
     version = "pg_catalog.hashtidextended(ctid, xmin::pg_catalog.text::pg_catalog.int8)"
     hashes = [version]
     if extra is not None:
@@ -294,7 +300,7 @@ def fingerprint_query(table: Table, range_: Range, extra: str | None = None) -> 
         text = f'({extra})::pg_catalog.text COLLATE pg_catalog."C"'
         hashes.append(f"pg_catalog.hashtextextended({text}, {version})")
     sums = ", ".join(f"coalesce(pg_catalog.sum({hash_}), 0)::pg_catalog.text" for hash_ in hashes)
-    return f"SELECT pg_catalog.count(*), {sums} {_from(table, range_)}"
+    return f"SELECT pg_catalog.count(*), {sums}, {aggregate} {_from(table, range_)}"
 
 
 def _from(table: Table, range_: Range) -> str:

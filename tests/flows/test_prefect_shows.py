@@ -83,7 +83,7 @@ def test_runs_of_tasks_are_named_for_their_rows(
     assert {name.split()[0] for name in names} >= {*wanted, "begin", "chunk", "count", "record"}
     for step in wanted:
         assert f"{step} public.channels pages 0-end #0" in names
-    assert "count public.messages" in names
+    assert "count all tables" in names
     assert f"record {record.id}" in names
     chunks = [run for run in done if run["name"].startswith("chunk ")]
     assert len(chunks) == record.metrics["chunks"]

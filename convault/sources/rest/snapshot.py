@@ -208,7 +208,7 @@ class RestSnapshot:
         """None that could be told."""
         return Provenance({}, _NO_KEY)
 
-    def fingerprint(self, range_: Range) -> Fingerprint:
+    def fingerprint(self, range_: Range, *, digested: bool = False) -> Fingerprint:
         """ValueError: `provenance` says why."""
         raise ValueError(_NO_KEY)
 

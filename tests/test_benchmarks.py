@@ -1,0 +1,90 @@
+"""That the benchmarks run, and say what they measured. What they measure is no test's business."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import psycopg
+import pytest
+
+from benchmarks import chart, databases, meter, month, report
+from benchmarks.meter import Taken
+from benchmarks.peers import peers
+from convault.embedded.server import EmbeddedPostgres, wheel_binaries
+
+DUMP = Taken(wall=8.0, cpu=10.0, peak=20.0, bytes=3 << 20)
+OURS = Taken(wall=4.0, cpu=5.0, postgres=2.0, peak=300.0, bytes=1 << 20)
+FACTS = {"messages": 1000, "heap_bytes": 1 << 20, "cpus": 2, "postgres": "18.0"}
+
+
+def told() -> dict[str, object]:
+    found = {report.DUMP: [DUMP, DUMP], "core JSON 3, full": [OURS, Taken(wall=2.0, cpu=2.5)]}
+    return report.results(FACTS, found, {"dlt (pyarrow)": "it is <not> here"})
+
+
+def test_ratios_are_between_cases_of_the_same_round() -> None:
+    (ratio,) = told()["ratios"]  # type: ignore[misc]
+    assert (ratio["case"], ratio["beside"]) == ("core JSON 3, full", report.DUMP)
+    assert (ratio["wall"], ratio["cpu"]) == (3.0, 3.0)  # of 8 / 4 and 8 / 2
+
+
+def test_the_table_names_what_is_missing_and_every_line_has_its_columns() -> None:
+    lines = report.table(told()).splitlines()
+    assert any("dlt (pyarrow) | missing: it is <not> here" in line for line in lines)
+    cells = [line.replace("\\|", "").count("|") for line in lines if line]
+    assert set(cells[:5]) == {9}
+    assert set(cells[5:]) == {5}
+
+
+def test_the_chart_is_a_picture_of_every_case() -> None:
+    root = ElementTree.fromstring(chart.drawn(told()))
+    texts = [node.text for node in root.iter() if node.tag.endswith("text")]
+    assert {report.DUMP, "core JSON 3, full", "8.0", "3.0"} <= set(texts)
+
+
+def test_a_peer_that_is_not_here_says_why(tmp_path: Path) -> None:
+    found = {peer.name: peer for peer in peers(wheel_binaries(), "postgresql://u@/d", None)}
+    assert len(found) == 7
+    assert "--dlt" in found["dlt (pyarrow)"].missing
+    assert report.DUMP in found
+
+
+def test_a_command_is_measured_with_all_that_it_starts(cluster: EmbeddedPostgres) -> None:
+    taken = meter.command("seq 2000000 | sort -R | tail -1 > /dev/null", meter.postmaster(cluster))
+    assert 0 < taken.cpu < 60
+    with pytest.raises(SystemExit, match="failed"):
+        meter.command("false | true", meter.postmaster(cluster))
+
+
+ZSTD = """#!{python}
+import sys, zstandard
+if "-dcq" in sys.argv:
+    zstandard.ZstdDecompressor().copy_stream(open(sys.argv[-1], "rb"), sys.stdout.buffer)
+else:
+    zstandard.ZstdCompressor(5).copy_stream(sys.stdin.buffer, sys.stdout.buffer)
+"""
+"""for machines that lack the program"""
+
+
+def test_two_nights_of_a_month(
+    cluster: EmbeddedPostgres, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("DATABASE_URL", "CONVAULT_CATALOG_URL", "CONVAULT_STORE_URL",
+                 "CONVAULT_SIGNING_KEY"):  # fmt: skip
+        monkeypatch.setenv(name, "")  # so that they are taken back
+    (tmp_path / "zstd").write_text(ZSTD.format(python=sys.executable))
+    (tmp_path / "zstd").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    databases.fill(database, 3000)
+    ours, dumps = month.month(cluster, database, tmp_path, wheel_binaries(), 3000, nights=2)
+    assert [night.requests for night in dumps] == [1, 1]
+    assert all(night.stored > 1000 and night.read > 1000 for night in (*ours, *dumps))
+    assert ours[1].read <= ours[0].read
+    with psycopg.connect(database) as connection:
+        rows = connection.execute("SELECT count(*) FROM messages").fetchone()
+    assert rows is not None
+    assert 3000 < rows[0] <= 3030
+    assert "| 2 nights |" in month.table(ours, dumps)
