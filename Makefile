@@ -20,11 +20,11 @@ demo: .venv/.runtime  ## back up, show, restore and compare a made-up school, on
 up: .venv/.runtime  ## Prefect server, worker and API, until Ctrl-C; UP=--demo on an embedded Postgres
 	$(BIN)/convault up $(UP)
 
-test: .venv/.dev  ## every test, with small counts, on Postgres 16 and 18
-	$(PYTEST) -m "not matrix"
+test: .venv/.dev  ## the tests, with small counts, on Postgres 16 and 18
+	$(PYTEST) -m "not matrix and not long"
 
-soak: .venv/.dev  ## what has counts (kills, faults, random histories), with large ones; more versions
-	CONVAULT_SOAK=1 $(PYTEST) -m "soak or matrix"
+soak: .venv/.dev  ## what has counts (kills, faults, random histories), with large ones; more versions; what is long
+	CONVAULT_SOAK=1 $(PYTEST) -m "soak or matrix or long"
 
 bench: .venv/.dev  ## measure it beside others: BENCH="--messages 3000000"; see benchmarks/README.md
 	$(BIN)/python -m benchmarks.run --json benchmarks/results.json --svg benchmarks/results.svg $(BENCH)

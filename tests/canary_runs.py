@@ -280,6 +280,8 @@ def every_route(client: httpx.Client, backup_id: str, evidence: Evidence) -> lis
         given = dict(row.ok)
         if path.endswith("/toggle"):
             given["json"] = {**given["json"], "id": ids["{schedule_id}"]}
+        if row.method == "DELETE" and path.endswith(backup_id):
+            given["params"] = {"confirm": backup_id}  # it is the only one
         answers.append(client.request(row.method, path, **given))
         if row.method in ("POST", "PATCH"):
             wrong = dict.fromkeys((*given.get("json", ()), "odd"), evidence.secrets["inbody"])

@@ -3,8 +3,8 @@
 Starting it takes 5 to 13 seconds, so it is started once per worker of pytest-xdist; a module that
 uses it says `pytestmark = [pytest.mark.prefect_server, pytest.mark.xdist_group("prefect")]`, so
 that (with `--dist loadgroup`) all of them share one worker and one server. (Those of `tests/flows`
-are a group of their own, `flows`, and so are those that kill backups, `crash`: so that another
-worker can take them.)
+are a group of their own, `flows`, so are those that start commands, `commands`, and those that kill
+backups, `crash`: so that another worker can take them.)
 """
 
 from __future__ import annotations

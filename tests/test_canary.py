@@ -19,7 +19,7 @@ from tests.prefect_server import PrefectServer
 pytestmark = [
     pytest.mark.prefect_server,
     pytest.mark.events,
-    pytest.mark.xdist_group("prefect"),
+    pytest.mark.xdist_group("commands"),
 ]
 
 PLACES = ("api", "worker", "output", "prefect", "catalog", "store", "tar", "processes")

@@ -6,7 +6,7 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Security
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from api.auth import caller
 from api.body import MAX_BODY_BYTES, described, json_body, parsed
@@ -70,6 +70,8 @@ class Deleted(BackupRecord):
 
 class PinBody(BaseModel):
     """What `POST /{id}/pin` is asked for."""
+
+    model_config = ConfigDict(extra="forbid")
 
     reason: str = Field(description="why it must stay; people read it")
 

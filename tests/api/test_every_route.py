@@ -217,6 +217,16 @@ def test_bad_input(row: Row, urls: dict[str, str], ready: Any) -> None:
     refused(row, ask(urls[""], row, path, row.bad or {}), 422, row.code)
 
 
+@pytest.mark.parametrize(
+    "row", [row for row in ROWS if "json" in (row.ok or row.bad or {})], ids=lambda row: row.name
+)
+def test_a_member_that_nobody_knows(row: Row, urls: dict[str, str], ready: Any) -> None:
+    """A misspelt option must not be an option that is left out."""
+    path, given = ready(row)
+    asked = {"json": {**given.get("json", {}), "odd": True}}
+    refused(row, ask(urls[""], row, path, asked), 422, row.code)
+
+
 @every
 def test_no_right(
     row: Row, urls: dict[str, str], ready: Any, scoped: dict[Scope, tuple[str, str]]

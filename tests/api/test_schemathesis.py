@@ -28,6 +28,7 @@ pytestmark = [
     pytest.mark.prefect_server,
     pytest.mark.xdist_group("prefect"),
     pytest.mark.soak,
+    pytest.mark.long,
 ]
 
 load_all_checks()

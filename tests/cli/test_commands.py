@@ -31,7 +31,7 @@ from tests.cli.conftest import (
 )
 from tests.prefect_server import PrefectServer
 
-pytestmark = [pytest.mark.prefect_server, pytest.mark.xdist_group("prefect")]
+pytestmark = [pytest.mark.prefect_server, pytest.mark.xdist_group("commands")]
 
 NewDatabase = Callable[[EmbeddedPostgres], str]
 

@@ -24,7 +24,7 @@ from tests.cli.conftest import COMMAND, InProcess, clean_environment
 from tests.prefect_server import PrefectServer
 from tests.supabase_stack import SupabaseStack
 
-pytestmark = [pytest.mark.prefect_server, pytest.mark.xdist_group("prefect")]
+pytestmark = [pytest.mark.prefect_server, pytest.mark.xdist_group("commands")]
 
 
 @pytest.fixture

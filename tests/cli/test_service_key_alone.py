@@ -23,7 +23,7 @@ from tests.prefect_server import PrefectServer
 from tests.restore.except_all import differences
 from tests.supabase_stack import SupabaseStack, another_project
 
-pytestmark = [pytest.mark.prefect_server, pytest.mark.xdist_group("prefect")]
+pytestmark = [pytest.mark.prefect_server, pytest.mark.xdist_group("commands")]
 
 TABLES = ("channels", "conversations", "messages", "notes")
 MORE = """

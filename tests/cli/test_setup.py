@@ -17,7 +17,7 @@ from tests.cli.conftest import InProcess
 from tests.flows.application import ROWS, SCHEMA
 from tests.prefect_server import PrefectServer
 
-pytestmark = [pytest.mark.prefect_server, pytest.mark.xdist_group("prefect")]
+pytestmark = [pytest.mark.prefect_server, pytest.mark.xdist_group("commands")]
 NOTHING = Asked(store=None, timezone=None, schedule=None, keep=None)
 STORE = "file:///var/backups/convault"
 

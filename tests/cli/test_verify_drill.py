@@ -13,7 +13,7 @@ import pytest
 from convault.errors import ConfigurationError, DrillFailed, OptionsError, VerificationFailed
 from tests.cli.conftest import InProcess, School
 
-pytestmark = [pytest.mark.prefect_server, pytest.mark.xdist_group("prefect")]
+pytestmark = [pytest.mark.prefect_server, pytest.mark.xdist_group("commands")]
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ def urls(cluster: EmbeddedPostgres) -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.prefect_server
-@pytest.mark.xdist_group("prefect")
+@pytest.mark.xdist_group("commands")
 def test_a_copy_is_enough(
     urls: tuple[str, str], moto: ObjectServer, rclone: ObjectServer, cluster: EmbeddedPostgres,
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: InProcess, prefect_api: PrefectServer,

@@ -63,6 +63,7 @@ def test_the_real_keygen_makes_one_that_is_read(tmp_path: Path) -> None:
     assert identity.recipient in done.stderr
 
 
+@pytest.mark.long
 def test_one_with_a_passphrase(tmp_path: Path) -> None:
     path = tmp_path / "key.txt"
     recipient = identities.write_new(path, passphrase="abre-te sésamo")

@@ -16,7 +16,7 @@ from flows.backup import backup
 from tests.files.world import World, outcomes
 from tests.prefect_server import PrefectServer
 
-pytestmark = [pytest.mark.prefect_server, pytest.mark.xdist_group("prefect")]
+pytestmark = [pytest.mark.prefect_server, pytest.mark.xdist_group("commands")]
 
 
 def test_the_flow_copies_files_and_the_drill_finds_each(

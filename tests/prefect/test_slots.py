@@ -28,6 +28,7 @@ pytestmark = [pytest.mark.prefect_server, pytest.mark.xdist_group("prefect")]
 DUE = datetime(2026, 3, 1, 2, tzinfo=UTC)
 
 
+@pytest.mark.long
 def test_of_those_that_were_missed_only_the_newest_is_run(
     prefect_api: PrefectServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,7 +26,7 @@ from tests.prefect_server import free_port
 from tests.serving import PATH
 from tests.stack.standing import Stack, awaited, held_back, stack
 
-pytestmark = [pytest.mark.xdist_group("up"), pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.xdist_group("up"), pytest.mark.timeout(900), pytest.mark.long]
 
 
 @pytest.fixture(scope="module")
