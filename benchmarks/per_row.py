@@ -83,22 +83,26 @@ def measured(server: EmbeddedPostgres, url: str, folder: Path, messages: int) ->
 
 def middle(rounds: list[Full]) -> Full:
     """The median of each figure."""
-    figures = {name: median(asdict(found)[name] for found in rounds) for name in asdict(rounds[0])}
+    figures = asdict(rounds[0])
+    for name, first in figures.items():
+        found = median(asdict(each)[name] for each in rounds)
+        figures[name] = found if isinstance(first, float) else round(found)
     return Full(**figures)
 
 
 def table(found: list[Full]) -> str:
     """Markdown, and the sentence that counts."""
     lines = [
-        "| messages | CPU s | of Postgres | µs a row | ours | peak MiB | seconds | nothing changed, "
-        "CPU s | heap, bytes a message | stored | parts |",
-        "|" + "---|" * 11,
+        "| messages | CPU s | of Postgres | µs a row | ours | peak MiB | seconds | unchanged, CPU s "
+        "| heap, bytes a message | stored | manifest, bytes a part | index | parts |",
+        "|" + "---|" * 13,
     ]
     lines += [
         f"| {f.messages:,} | {f.cpu:.2f} | {f.postgres:.2f} | {f.row:.2f} | "
         f"{(f.cpu - f.postgres) / f.rows * 1e6:.2f} | {f.peak:.0f} | {f.wall:.1f} | "
         f"{f.unchanged:.2f} | {f.heap_bytes / f.messages:.0f} | "
-        f"{f.stored_bytes / f.messages:.0f} | {f.parts:,.0f} |"
+        f"{f.stored_bytes / f.messages:.0f} | {f.manifest_bytes / f.parts:,.0f} | "
+        f"{f.index_bytes / f.parts:,.0f} | {f.parts:,} |"
         for f in found
     ]
     more = (found[-1].row / found[0].row - 1) * 100

@@ -37,16 +37,27 @@ def worker(server: PrefectServer, environment: dict[str, str], log: Path) -> Ite
     It looks for work every second, and is stopped when the block is over and its runs have ended.
     """
     deploy(server)
+    with started(server, environment, log):
+        yield
+        _await_end(server, log)
+
+
+@contextmanager
+def started(
+    server: PrefectServer, environment: dict[str, str], log: Path, name: str = "worker"
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A worker of the pool, which looks for work every second; it is stopped, and its runs are,
+    when the block is over."""
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "prefect", "worker", "start", "--pool", "convault"],
+            [sys.executable, "-m", "prefect", "worker", "start", "--pool", "convault",
+             "--name", f"{name} {log.parent.name}"],
             cwd=CHECKOUT,
             env={**server.environment, "PREFECT_WORKER_QUERY_SECONDS": "1", **environment},
             stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
         )  # fmt: skip
     try:
-        yield
-        _await_end(server, log)
+        yield process
     finally:
         stop(process)
 

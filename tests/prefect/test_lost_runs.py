@@ -82,3 +82,24 @@ def test_with_a_real_server(database: str, prefect_api: PrefectServer, tmp_path:
     assert statuses[waits.id] is BackupStatus.PENDING
     assert statuses[over.id] is BackupStatus.FAILED
     assert "Cancelled" in str(catalog.get(over.id).error)
+
+
+def test_of_two_workers_one_gets_a_run_and_the_next_waits_for_its_turn(
+    prefect_api: PrefectServer,
+) -> None:
+    """Both ask for it at once, as two workers of one queue do; real ones, of which one is killed,
+    are in test_two_workers.py."""
+    deploy(prefect_api)
+    first, second = (start_backup(BackupOptions(), uuid4()) for _ in range(2))
+    pending = State[object](type=StateType.PENDING)
+    with get_client(sync_client=True) as one, get_client(sync_client=True) as other:
+        try:
+            assert one.set_flow_run_state(first, pending).status.value == "ACCEPT"
+            assert other.set_flow_run_state(first, pending).status.value == "ABORT"
+            assert other.set_flow_run_state(second, pending).status.value == "REJECT"
+            waiting = one.read_flow_run(second).state
+            assert waiting is not None
+            assert waiting.name == "AwaitingConcurrencySlot"
+        finally:
+            one.delete_flow_run(first)
+            one.delete_flow_run(second)
