@@ -1,9 +1,11 @@
-"""What a manifest of many parts costs: bytes, seconds, and memory of writing and reading it.
+"""What a manifest of many parts costs: bytes, CPU seconds, and memory of writing and reading it.
 
     python -m benchmarks.manifest_size --parts 1000 10000 100000
 
-Each number of parts is measured in a process of its own, by one table of seven columns as in the
-demo. Nothing is stored and no server is asked.
+One table of seven columns as in the demo. A process of its own writes the manifest as a commit
+does: made, signed, read again, put into a folder, the tar's size told. Another reads it as a
+restore, a verification or a download begins: out of the folder, its signature proven, checked, its
+objects listed. Peaks are of either process, above what it had before it began.
 """
 
 from __future__ import annotations
@@ -13,16 +15,20 @@ import json
 import resource
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from convault import archive
+from convault import archive, commit
 from convault.manifest import FORMAT, Manifest, PartEntry, RangeEntry, TableEntry, part_path
 from convault.models import BackupOptions, Column, SourceFacts, TableName
+from convault.repository import Repository
+from convault.signature import Signature, SigningKeys, judged
+from convault.stores import open_store
 
 _TYPES = {
     "id": "bigint", "conversation_id": "uuid", "sender": "text", "body": "text",
@@ -30,6 +36,7 @@ _TYPES = {
 }  # fmt: skip
 _ENCODINGS = {"bigint": "integer", "boolean": "boolean"}
 TABLE = TableName("public", "messages")
+BACKUP = UUID(int=1)
 TAKEN = datetime(2026, 1, 31, 2, tzinfo=UTC)
 
 
@@ -60,7 +67,7 @@ def manifest_of(parts: int) -> Manifest:
         rows=19_000 * parts, parts=tuple(entries), ranges=tuple(ranges),
     )  # fmt: skip
     return Manifest(
-        format=FORMAT, backup_id=UUID(int=1), repository_id=UUID(int=2), created_at=TAKEN,
+        format=FORMAT, backup_id=BACKUP, repository_id=UUID(int=2), created_at=TAKEN,
         options=BackupOptions().to_json(), parent_id=None,
         source=SourceFacts("db:5432", "app", "1", "18.0", "1-1-1", TAKEN.isoformat(), 1, 5,
                            "0/1", 1000, TAKEN.isoformat()),
@@ -69,44 +76,67 @@ def manifest_of(parts: int) -> Manifest:
     )  # fmt: skip
 
 
-def measured(parts: int) -> dict[str, Any]:
-    """In this process: bytes, and by step seconds and MiB of peak memory since the step before."""
-    found: dict[str, Any] = {"parts": parts}
-    made: dict[str, Any] = {}
+KEYS = SigningKeys((bytes(range(32)),))
 
-    def step(name: str, call: Callable[[], Any]) -> None:
-        begun = time.monotonic()
-        made[name] = call()
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        found[name] = {"seconds": round(time.monotonic() - begun, 2), "peak_mib": round(peak)}
 
-    step("build", lambda: manifest_of(parts))
-    step("write", made["build"].to_bytes)
-    found["bytes"] = len(made["write"])
-    step("read", lambda: Manifest.from_bytes(made["write"], where="the manifest"))
-    step("objects", made["read"].objects)
-    step("tar", lambda: archive.size_of(made["read"], made["write"]))
-    return found
+def written(parts: int, folder: Path) -> dict[str, Any]:
+    """In this process: what a commit does with its manifest."""
+    repository = Repository.create(open_store(folder.as_uri()))
+    empty = peak()
+    manifest = manifest_of(parts).model_copy(update={"repository_id": repository.repository_id})
+    begun, made = time.process_time(), peak()
+    stored = KEYS.sign(manifest.to_bytes())
+    commit.require_readable(manifest, stored)
+    repository.put_manifest(manifest, KEYS, stored)
+    archive.size_of(manifest, stored)
+    return {"bytes": len(stored), "write": time.process_time() - begun, "made": made - empty,
+            "write_peak": peak() - empty}  # fmt: skip
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """In this process: what comes before a restore."""
+    repository = Repository.open(open_store(folder.as_uri()))
+    begun, empty = time.process_time(), peak()
+    manifest, stored = repository.stored_manifest(BACKUP)
+    assert judged(stored, KEYS, what="it") is Signature.SIGNED
+    manifest.objects()
+    return {"read": time.process_time() - begun, "read_peak": peak() - empty}
+
+
+def peak() -> float:
+    """MiB that this process has held at most so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def main() -> None:
     """Print a table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--parts", type=int, nargs="+", default=[1000, 10_000, 100_000])
-    parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--one", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one is not None:
-        print(json.dumps(measured(arguments.one)))
+        folder, *parts = arguments.one
+        found = written(int(parts[0]), Path(folder)) if parts else read(Path(folder))
+        print(json.dumps(found))
         return
-    print("| parts | MiB | write s | read s | tar s | peak MiB |\n|---|---|---|---|---|---|")
+    print("| parts | MiB | bytes a part | entries MiB | write CPU s | peak MiB | read CPU s "
+          "| peak MiB |\n" + "|---" * 8 + "|")  # fmt: skip
     for parts in arguments.parts:
-        command = [sys.executable, "-m", "benchmarks.manifest_size", "--one", str(parts)]
-        told = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+        with tempfile.TemporaryDirectory() as folder:
+            told = _told(folder, str(parts)) | _told(folder)
         print(
-            f"| {parts:,} | {told['bytes'] / 2**20:.1f} | {told['write']['seconds']} | "
-            f"{told['read']['seconds']} | {told['tar']['seconds']} | {told['tar']['peak_mib']} |"
+            f"| {parts:,} | {told['bytes'] / 2**20:.1f} | {told['bytes'] / parts:,.0f} | "
+            f"{told['made']:.0f} | {told['write']:.2f} | {told['write_peak']:.0f} | "
+            f"{told['read']:.2f} | {told['read_peak']:.0f} |"
         )
-        print(told, file=sys.stderr)
+
+
+def _told(*words: str) -> dict[str, Any]:
+    command = [sys.executable, "-m", "benchmarks.manifest_size", "--one", *words]
+    told: dict[str, Any] = json.loads(
+        subprocess.run(command, check=True, capture_output=True).stdout
+    )
+    return told
 
 
 if __name__ == "__main__":

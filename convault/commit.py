@@ -280,10 +280,9 @@ def commit(
     be called failed (`record_failure` sees to that). May be repeated with the same manifest, also
     when a reconcile has completed the row meanwhile.
     """
-    data = manifest.to_bytes()  # once: of many parts it takes a while
-    stored = keys.sign(data)
+    stored = keys.sign(manifest.to_bytes())  # once: of many parts it takes a while, and memory
     if not _is_committed(repository, manifest, stored):
-        require_readable(manifest, data)
+        require_readable(manifest, stored)
         _begin(Step.LOOK_UP)
         look_up_objects(repository, manifest)
         _begin(Step.FLUSH)
@@ -292,7 +291,7 @@ def commit(
         repository.require_same_writer()
         lease.check()
         _begin(Step.PUT_MANIFEST)
-        repository.put_manifest(manifest, keys, data)
+        repository.put_manifest(manifest, keys, stored)
     _begin(Step.RECORD)
     columns = completed_columns(
         manifest,

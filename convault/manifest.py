@@ -21,7 +21,8 @@ from convault.files.faults import FEATURE as FILES
 from convault.formats.registry import format_of_name
 from convault.layout import fault_of
 from convault.layout import part_path as part_path
-from convault.manifest_text import Listed, member_of, pieces, text_of
+from convault.manifest_reading import Path, thinned
+from convault.manifest_text import Listed, pieces, text_of
 from convault.models import (
     Absence,
     Column,
@@ -54,7 +55,22 @@ class _Stored(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-class RangeEntry(_Stored):
+_FIELDS: dict[type[BaseModel], set[str]] = {}
+
+
+class _Plenty(_Stored):
+    """What there may be 100,000 of: without a set of its own of the fields that were given, which
+    nobody asks for and which is a quarter of its memory."""
+
+    def model_post_init(self, context: Any, /) -> None:
+        """See above."""
+        kind = type(self)
+        if kind not in _FIELDS:
+            _FIELDS[kind] = set(kind.model_fields)
+        object.__setattr__(self, "__pydantic_fields_set__", _FIELDS[kind])
+
+
+class RangeEntry(_Plenty):
     """Pages [first_page, end_page) of a table, and the key of the rows that were visible there."""
 
     first_page: Count
@@ -71,7 +87,7 @@ class RangeEntry(_Stored):
     """of its rows, as that of the table, which is the sum of its ranges'"""
 
 
-class PartEntry(_Stored):
+class PartEntry(_Plenty):
     """A part: one object of the repository, one member of the tar."""
 
     key: str
@@ -340,8 +356,10 @@ class Manifest(_Stored):
     @classmethod
     def from_bytes(cls, data: bytes, *, where: str) -> Manifest:
         """Read what `to_bytes` wrote. RepositoryError for a newer format or anything malformed."""
+        many = _Many()
         try:
-            text, head = member_of(data, "convault", ("format", "features", "options"))
+            wanted = ("format", "features", "options")
+            text, head = thinned(data, "convault", wanted, many.take, many.drop)
             reason = too_new(head)
             json.dumps(head.get("options"), allow_nan=False)
         except (ValueError, TypeError, KeyError, RecursionError):
@@ -351,16 +369,17 @@ class Manifest(_Stored):
         if reason is not None:
             raise RepositoryError(f"{where} {reason}: upgrade Convault.", manifest=where)
         try:
-            manifest = cls.model_validate_json(text, strict=True)
+            rest = cls.model_validate_json(text, strict=True)
+            malformed = many.malformed
         except ValidationError as error:
-            # Names may be in it that a forger chose: for a terminal, escaped.
-            fields = "; ".join(
-                ascii(".".join(map(str, e["loc"])))[1:80] for e in error.errors()[:5]
-            )
+            malformed = [*_places(error), *many.malformed]
+        if malformed:
             raise RepositoryError(
-                f"{where} is malformed ({fields}). `convault list` shows the other backups.",
+                f"{where} is malformed ({'; '.join(malformed[:5])}). `convault list` shows the "
+                "other backups.",
                 manifest=where,
-            ) from None
+            )
+        manifest = many.put_into(rest)
         fault = fault_of(manifest)
         if fault is not None:
             raise RepositoryError(
@@ -457,3 +476,59 @@ def _told(entry: BaseModel) -> dict[str, Any]:
         else entry.model_dump(mode="json", include={name})[name]
         for name in TableEntry.model_fields
     }
+
+
+_OF_MANY: dict[str | int, type[BaseModel]] = {
+    "parts": PartEntry, "ranges": RangeEntry, "files": FileEntry
+}  # fmt: skip
+"""what the items of the long arrays are"""
+
+
+class _Many:
+    """Entries of the long arrays of a manifest that is being read."""
+
+    def __init__(self) -> None:
+        self._found: dict[Path, list[BaseModel]] = {}
+        self._faults: dict[Path, list[str]] = {}
+
+    def take(self, path: Path, text: str) -> None:
+        """Keep an entry, or where it is malformed; from then on nothing."""
+        entries = self._found.setdefault(path, [])
+        try:
+            entry = _OF_MANY[path[-1]].model_validate_json(text, strict=True)
+        except ValidationError as error:
+            self._faults.setdefault(path, []).extend(_places(error, (*path, len(entries))))
+            return
+        if not self._faults:
+            entries.append(entry)
+
+    def drop(self, path: Path) -> None:
+        """Forget what was kept of an array, or of those below."""
+        for kept in (self._found, self._faults):
+            for there in [key for key in kept if key[: len(path)] == path]:
+                del kept[there]
+
+    @property
+    def malformed(self) -> list[str]:
+        """Where entries are, for a terminal."""
+        return [place for places in self._faults.values() for place in places]
+
+    def put_into(self, rest: Manifest) -> Manifest:
+        """The whole manifest, where it was read without these entries."""
+        tables = tuple(
+            table.model_copy(
+                update={
+                    name: tuple(self._found.get(("tables", number, name), ()))
+                    for name in _MANY_OF_TABLE
+                }
+            )
+            for number, table in enumerate(rest.tables)
+        )
+        files = tuple(self._found.get(("files",), ()))
+        return rest.model_copy(update={"tables": tables, "files": files})
+
+
+def _places(error: ValidationError, within: Path = ()) -> list[str]:
+    """Where a value is malformed. Names may be in it that a forger chose: for a terminal,
+    escaped."""
+    return [ascii(".".join(map(str, (*within, *e["loc"]))))[1:80] for e in error.errors()[:5]]

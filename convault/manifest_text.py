@@ -1,19 +1,12 @@
-"""A manifest's JSON, written and read piece by piece: one of 100,000 parts has 220 MB of it, which
-as Python's dicts would be ten times as much memory. Pure."""
+"""A manifest's JSON, written piece by piece: one of 100,000 parts has 220 MB of it, which as
+Python's dicts would be ten times as much memory. Pure; `manifest_reading` is the other direction.
+"""
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
-
-_WALKED = frozenset({"convault", "tables"})
-"""members whose values, and their items, are walked through"""
-_MANY = frozenset({"resources", "parts", "ranges", "files"})
-"""members that are arrays of a great many small values, each looked at as a whole"""
-_SPACE = re.compile(r"[ \t\n\r]*")
-_decode = json.JSONDecoder().raw_decode
 
 
 class Listed:
@@ -64,69 +57,3 @@ def _is_lazy(value: Mapping[str, Any]) -> bool:
         isinstance(member, Listed) or (isinstance(member, Mapping) and _is_lazy(member))
         for member in value.values()
     )
-
-
-def member_of(data: bytes, name: str, wanted: Iterable[str]) -> tuple[str, dict[str, Any]]:
-    """The text of the object `name` of a JSON object, and the values of its members that are
-    `wanted`, as far as it has them; of two of one name the last counts. All of `data` is looked at,
-    and little of it kept. ValueError when it is no JSON, KeyError without such a member, TypeError
-    when that is no object, RecursionError."""
-    text = data.decode(json.detect_encoding(data), "surrogatepass")
-    found: dict[str, tuple[int, int]] = {}
-    end = _walk(text, _after(text, 0), lambda key, *place: found.update({key: place}))
-    if _after(text, end) != len(text):
-        raise ValueError("there is something behind it")
-    start, end = found[name]
-    if text[start] != "{":
-        raise TypeError(f"{name} is no object")
-    looked_for, values = frozenset(wanted), dict[str, Any]()
-
-    def look(key: str, at: int, _: int) -> None:
-        if key in looked_for:
-            values[key] = _decode(text, at)[0]
-
-    _walk(text, start, look)
-    return text[start:end], values
-
-
-def _walk(
-    text: str, start: int, tell: Callable[[str, int, int], None] | None = None, *, deep: bool = True
-) -> int:
-    """Where the value that starts there ends; of an object's members `tell` is told name, start
-    and end. An array's items are walked through, too, if `deep`. ValueError, RecursionError."""
-    opening = text[start : start + 1]
-    if opening not in ("{", "["):
-        return _decode(text, start)[1]
-    closing = "}" if opening == "{" else "]"
-    at = _after(text, start + 1)
-    if text[at : at + 1] == closing:
-        return at + 1
-    while True:
-        if opening == "[":
-            end = _walk(text, at) if deep else _decode(text, at)[1]
-        else:
-            key, at = _decode(text, at)
-            at = _after(text, at)
-            if not isinstance(key, str) or text[at : at + 1] != ":":
-                raise ValueError("no member of an object")
-            at = _after(text, at + 1)
-            if key in _WALKED:
-                end = _walk(text, at)
-            elif key in _MANY and text[at : at + 1] == "[":
-                end = _walk(text, at, deep=False)
-            else:
-                end = _decode(text, at)[1]
-            if tell is not None:
-                tell(key, at, end)
-        at = _after(text, end)
-        if text[at : at + 1] == closing:
-            return at + 1
-        if text[at : at + 1] != ",":
-            raise ValueError("neither a comma nor an end")
-        at = _after(text, at + 1)
-
-
-def _after(text: str, at: int) -> int:
-    """Behind white space."""
-    found = _SPACE.match(text, at)
-    return at if found is None else found.end()

@@ -406,17 +406,17 @@ class Repository:
         return Stored.REPAIRED
 
     def put_manifest(
-        self, manifest: Manifest, keys: SigningKeys = _NO_KEYS, unsigned: bytes | None = None
+        self, manifest: Manifest, keys: SigningKeys = _NO_KEYS, signed: bytes | None = None
     ) -> None:
         """Make the backup exist, or supersede its manifest by a later revision: store it, signed
-        with `keys`, durably, after everything it names. `unsigned` are its bytes, where they have
+        with `keys`, durably, after everything it names. `signed` are its bytes, where they have
         been made and read already.
 
         May be repeated with the same manifest; ObjectConflict when another one is there.
         RepositoryError when this repository could not read the manifest again.
         """
-        data = keys.sign(manifest.to_bytes() if unsigned is None else unsigned)
-        if unsigned is None or manifest.repository_id != self.repository_id:
+        data = keys.sign(manifest.to_bytes()) if signed is None else signed
+        if signed is None or manifest.repository_id != self.repository_id:
             self.read_manifest(manifest.backup_id, data, manifest.revision)
         self.put_manifest_bytes(manifest.backup_id, manifest.revision, data)
 

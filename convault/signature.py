@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
-import json
 import re
 import secrets
 from enum import StrEnum
@@ -18,6 +17,7 @@ from hashlib import sha256
 from typing import Any
 
 from convault.errors import ConfigurationError, SignatureError
+from convault.manifest_reading import members
 
 KEY_BYTES = 32
 """of a key at least, as many as HMAC-SHA256 gives"""
@@ -89,8 +89,10 @@ class SigningKeys:
             _ALGORITHM.encode(),
             _id(key).encode(),
         )
-        unsigned = data.removesuffix(_UNSIGNED_END) + start + _ZEROS + _SIGNED_END
-        return _filled(unsigned, _value(key, unsigned))
+        # Of many parts it is large: nothing is put together but the result.
+        body = memoryview(data)[: -len(_UNSIGNED_END)]
+        value = _value(key, body, start, _ZEROS, _SIGNED_END)
+        return b"".join((body, start, value, _SIGNED_END))
 
     def check(self, data: bytes, *, superseded: bytes | None = None) -> Signature:
         """What can be said of the bytes of a manifest, whatever they are; `superseded` is the first
@@ -182,37 +184,38 @@ def _id(key: bytes) -> str:
     return hmac.digest(key, b"convault signing key id", "sha256")[:8].hex()
 
 
-def _value(key: bytes, zeroed: bytes) -> bytes:
-    return hmac.new(key, zeroed, sha256).hexdigest().encode()
-
-
-def _filled(data: bytes, value: bytes) -> bytes:
-    end = len(data) - len(_SIGNED_END)
-    return data[: end - len(value)] + value + data[end:]
+def _value(key: bytes, *zeroed: bytes | memoryview) -> bytes:
+    """Of these pieces, one after the other."""
+    found = hmac.new(key, digestmod=sha256)
+    for piece in zeroed:
+        found.update(piece)
+    return found.hexdigest().encode()
 
 
 def _proves(key: bytes, data: bytes) -> bool:
     end = len(data) - len(_SIGNED_END)
     if end < len(_ZEROS) or not data.endswith(_SIGNED_END):
         return False
-    return hmac.compare_digest(_value(key, _filled(data, _ZEROS)), data[end - len(_ZEROS) : end])
+    start = end - len(_ZEROS)
+    value = _value(key, memoryview(data)[:start], _ZEROS, _SIGNED_END)
+    return hmac.compare_digest(value, data[start:end])
 
 
 def _is_signed(data: bytes) -> bool:
-    members = _members(data)
-    return not members or list(members)[-1] != "convault"
+    names, _ = _members(data)
+    return not names or names[-1] != "convault"
 
 
 def _key_id(data: bytes) -> str | None:
-    signature = _members(data).get("signature")
+    signature = _members(data)[1].get("signature")
     key_id = signature.get("key_id") if isinstance(signature, dict) else None
     # It goes into a message, and anybody may have written it.
     return key_id if isinstance(key_id, str) and re.fullmatch("[0-9a-f]{16}", key_id) else None
 
 
-def _members(data: bytes) -> dict[str, Any]:
+def _members(data: bytes) -> tuple[list[str], dict[str, Any]]:
+    """Names, in order, and the signature; no names where that is no JSON."""
     try:
-        content = json.loads(data)
+        return members(data, ("signature",))
     except (ValueError, RecursionError):
-        return {}
-    return content if isinstance(content, dict) else {}
+        return [], {}

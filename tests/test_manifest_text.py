@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tracemalloc
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,15 +12,30 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.manifest_size import manifest_of
+from convault import manifest_reading
 from convault.manifest import Manifest
-from convault.manifest_text import Listed, member_of, pieces, text_of
+from convault.manifest_reading import Path, members, thinned
+from convault.manifest_text import Listed, pieces, text_of
+from convault.signature import Signature, SigningKeys
 
+KEYS = SigningKeys((bytes(range(32)),))
 NAMES = st.sampled_from(["convault", "tables", "parts", "resources", "files", "format", "x", "é\n"])
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text() | st.floats(allow_nan=False),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(NAMES, inner, max_size=5),
     max_leaves=30,
 )
+
+
+class Pairs(list[tuple[str, Any]]):
+    """An object, member by member."""
+
+
+def said(value: Any) -> str:
+    """Its JSON."""
+    if isinstance(value, Pairs):
+        return "{" + ",".join(f"{json.dumps(n)}: {said(v)}" for n, v in value) + "}"
+    return "[" + ",".join(map(said, value)) + "]" if isinstance(value, list) else json.dumps(value)
 
 
 def lazily(value: Any) -> Any:
@@ -44,18 +60,72 @@ def test_what_is_written_in_pieces(value: Any) -> None:
     assert "".join(pieces(lazily(value))) == text_of(value)
 
 
-@given(VALUES, st.sampled_from([None, 1, "\t"]), st.booleans())
-def test_what_is_read_in_pieces(value: Any, indent: Any, sort: bool) -> None:
+def whole(data: bytes, wanted: tuple[str, ...] = ()) -> tuple[Any, dict[str, Any]]:
+    """The member `convault`, with what was told of its long arrays put back into their places."""
+    found: dict[Path, list[Any]] = {}
+
+    def drop(path: Path) -> None:
+        for there in [key for key in found if key[: len(path)] == path]:
+            del found[there]
+
+    text, values = thinned(
+        data, "convault", wanted, lambda path, item: found.setdefault(path, []).append(item), drop
+    )
+    content = json.loads(text)
+    for path, items in found.items():
+        place = content
+        for step in path[:-1]:
+            place = place[step]
+        assert place[path[-1]] == []
+        place[path[-1]] = [json.loads(item) for item in items]
+    return content, values
+
+
+@given(VALUES, st.sampled_from([None, 1, "\t"]), st.booleans(), st.integers(1, 40))
+def test_what_is_read_in_pieces(value: Any, indent: Any, sort: bool, window: int) -> None:
     text = json.dumps(value, indent=indent, sort_keys=sort, ensure_ascii=sort)
-    data = f" \n{text}\r\n".encode()
+    data = f" \n{text}\r\n".encode("utf-8", "surrogatepass")
     content = value.get("convault") if isinstance(value, dict) else None
-    if isinstance(content, dict):
-        found, wanted = member_of(data, "convault", ("format", "x"))
-        assert json.loads(found) == content
-        assert wanted == {k: v for k, v in content.items() if k in ("format", "x")}
-    else:
-        with pytest.raises((ValueError, KeyError, TypeError)):
-            member_of(data, "convault", ())
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(manifest_reading, "WINDOW", window)
+        if isinstance(value, dict):
+            names = list(json.loads(text))
+            assert members(data, ["x"]) == (names, {k: v for k, v in value.items() if k == "x"})
+        else:
+            with pytest.raises(ValueError, match="where one belongs"):
+                members(data)
+        if isinstance(content, dict):
+            wanted = {k: v for k, v in content.items() if k in ("format", "x")}
+            assert whole(data, ("format", "x")) == (content, wanted)
+        else:
+            with pytest.raises((ValueError, KeyError)):
+                whole(data)
+
+
+PAIRS = st.recursive(
+    st.integers(0, 3) | st.just("a"),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.lists(st.tuples(NAMES, inner), max_size=5).map(Pairs)
+    ),
+    max_leaves=25,
+)
+"""objects of which a name may be there twice"""
+
+
+@given(PAIRS, st.integers(1, 40))
+def test_of_two_members_of_a_name_the_last_counts(value: Any, window: int) -> None:
+    data = said(value).encode()
+    expected = json.loads(data)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(manifest_reading, "WINDOW", window)
+        if isinstance(expected, dict):
+            assert members(data)[0] == list(expected)
+        content = expected.get("convault") if isinstance(expected, dict) else None
+        if isinstance(content, dict):
+            assert whole(data)[0] == content
+        else:
+            with pytest.raises((ValueError, KeyError)):
+                whole(data)
 
 
 @pytest.mark.parametrize(
@@ -70,14 +140,7 @@ def test_what_is_read_in_pieces(value: Any, indent: Any, sort: bool) -> None:
 )  # fmt: skip
 def test_what_is_no_json_or_has_no_such_member(text: str) -> None:
     with pytest.raises((ValueError, KeyError, TypeError, RecursionError)):
-        member_of(text.encode(), "convault", ())
-
-
-def test_of_two_members_the_last_counts() -> None:
-    data = b'{"convault": {"format": 1, "y": 1}, "convault": {"format": 2, "format": 3}}'
-    assert member_of(data, "convault", ("format", "y")) == (
-        '{"format": 2, "format": 3}', {"format": 3},
-    )  # fmt: skip
+        whole(text.encode())
 
 
 def test_a_manifest_is_written_as_the_whole_would_be_and_takes_little_memory() -> None:
@@ -86,13 +149,23 @@ def test_a_manifest_is_written_as_the_whole_would_be_and_takes_little_memory() -
     try:
         data = manifest.to_bytes()
         written = tracemalloc.get_traced_memory()[1]
-        tracemalloc.reset_peak()
-        read = Manifest.from_bytes(data, where="here")
-        peak = tracemalloc.get_traced_memory()[1]
+        signed, signing = _peak(lambda: KEYS.sign(data))
+        found, checking = _peak(lambda: KEYS.check(signed))
+        read, reading = _peak(lambda: Manifest.from_bytes(signed, where="here"))
     finally:
         tracemalloc.stop()
-    assert read == manifest
+    assert (found, read) == (Signature.SIGNED, manifest)
     assert json.dumps(json.loads(data), ensure_ascii=False, indent=1).encode() + b"\n" == data
-    # With a dict for each entry it was 8.8 times its bytes to write, and 4.2 to read.
+    # With a dict for each entry it was 8.8 times its bytes to write, and 4.2 to read or to check.
     assert written < 2.5 * len(data)
-    assert peak < 3.5 * len(data)
+    assert signing < 1.1 * len(data), "the result, and nothing beside it"
+    assert checking < 4 * manifest_reading.WINDOW < 0.96 * len(data)
+    assert reading < 1.5 * len(data), "the entries, and a window"
+
+
+def _peak(make: Callable[[], Any]) -> tuple[Any, int]:
+    """What it makes, and the most bytes that were held for it at a time."""
+    before = tracemalloc.get_traced_memory()[0]
+    tracemalloc.reset_peak()
+    made = make()
+    return made, tracemalloc.get_traced_memory()[1] - before
