@@ -26,10 +26,10 @@ def require_cluster(settings: Settings) -> None:
         why = "a store in memory is seen by one process alone"
     elif settings.store_quota is not None:
         why = "CONVAULT_STORE_QUOTA is kept within one process: unset it, or let threads do it"
-    elif settings.upload_limit is not None or settings.convault_source_connections is not None:
+    elif settings.convault_source_connections is not None:
         why = (
-            "CONVAULT_UPLOAD_LIMIT and CONVAULT_SOURCE_CONNECTIONS are kept within one process: "
-            "unset them, or let threads do it"
+            "CONVAULT_SOURCE_CONNECTIONS is kept within one process: unset it (each worker has one "
+            "connection, CONVAULT_WORKERS says how many work at a time), or let threads do it"
         )
     else:
         return

@@ -16,6 +16,7 @@ from convault.settings import Settings
 from convault.sources.base import Shared
 from convault.sources.shared import SharedSnapshot
 from convault.stores import open_store
+from convault.stores.pace import PacedStore, TokenBucket
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,18 +30,18 @@ class Order:
     part_bytes: int
     digest_key: DigestKey | None = None
     secret: bytes | None = field(default=None, repr=False)
+    upload_rate: float | None = None
+    """bytes a second that carrying the chunk may send to the store"""
 
 
 def order(
     shared: Shared, repository: Repository, options: BackupOptions, part_bytes: int,
-    encryptor: Encryptor | None,
+    encryptor: Encryptor | None, upload_rate: float | None = None,
 ) -> Order:  # fmt: skip
     """For the chunks whose ranges are `shared`."""
-    if encryptor is None:
-        return Order(shared, repository.repository_id, options, part_bytes)
+    key, secret = (None, None) if encryptor is None else (encryptor.digest_key, encryptor.secret)
     return Order(
-        shared, repository.repository_id, options, part_bytes, encryptor.digest_key,
-        encryptor.secret,
+        shared, repository.repository_id, options, part_bytes, key, secret, upload_rate
     )  # fmt: skip
 
 
@@ -59,6 +60,9 @@ def place(told: Order, settings: Settings) -> Iterator[Place]:
     open for ever when the run was killed. ConfigurationError, RepositoryError, and what reading
     raises."""
     repository = Repository.open(open_store(settings.store_url()), told.repository_id)
+    if told.upload_rate is not None:
+        pace = TokenBucket(told.upload_rate, empty=True)
+        repository = repository.through(PacedStore(repository.store, pace))
     encryptor = None
     if told.digest_key is not None and told.secret is not None:
         encryptor = Encryptor.again(told.digest_key, told.secret)

@@ -38,6 +38,9 @@ def carry_away_all(
     ClusterUnavailable."""
     parts: list[Part] = []
     waiting = list(reversed(chunks))
+    limit = settings.upload_limit
+    # Nobody hears how much the others send: each has the same share.
+    rate = None if limit is None else limit / settings.convault_workers
     running: dict[Any, Chunk] = {}
     with _runner(settings) as runner:
         staffed = _Staffed(runner.client)
@@ -45,7 +48,7 @@ def carry_away_all(
             while waiting or running:
                 while waiting and len(running) < settings.convault_workers:
                     chunk = waiting.pop()
-                    running[_submit(runner, chunk, snapshot, work)] = chunk
+                    running[_submit(runner, chunk, snapshot, work, rate)] = chunk
                 done = [future for future in running if future.wrapped_future.done()]
                 for future in done:
                     delivered = _result(future)
@@ -61,11 +64,11 @@ def carry_away_all(
     return parts
 
 
-def _submit(runner: Any, chunk: Chunk, snapshot: Snapshot, work: Work) -> Any:
+def _submit(runner: Any, chunk: Chunk, snapshot: Snapshot, work: Work, rate: float | None) -> Any:
     shared = snapshot.share(chunk.ranges)
     if shared is None:
         raise ConfigurationError("Only a snapshot can be read by several processes.")
-    told = order(shared, work.repository, work.options, work.part_bytes, work.encryptor)
+    told = order(shared, work.repository, work.options, work.part_bytes, work.encryptor, rate)
     return runner.submit(carry_away, {"chunk": chunk, "order": Load(f"{chunk.number}", told)})
 
 

@@ -20,12 +20,15 @@ BURST_SECONDS = 1.0
 class TokenBucket:
     """So many bytes a second for all who share it, whichever threads they are in."""
 
-    def __init__(self, rate: float, clock: Callable[[], float] = time.monotonic) -> None:
-        """`rate` in bytes a second; `clock` in seconds."""
+    def __init__(
+        self, rate: float, clock: Callable[[], float] = time.monotonic, *, empty: bool = False
+    ) -> None:
+        """`rate` in bytes a second; `clock` in seconds. An `empty` one lets nothing go at once when
+        it begins."""
         self._rate = rate
         self._clock = clock
         self._lock = Lock()
-        self._tokens = rate * BURST_SECONDS
+        self._tokens = 0.0 if empty else rate * BURST_SECONDS
         self._at = clock()
 
     def reserve(self, count: int) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import threading
 import time
@@ -11,15 +12,21 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from distributed import Client
 
+import flows.cluster
 from convault import cluster as clusters
 from convault.embedded.server import EmbeddedPostgres
 from convault.errors import ClusterUnavailable, ConfigurationError
-from convault.models import BackupOptions
+from convault.models import BackupOptions, Chunk
+from convault.orders import order
 from convault.settings import Settings
+from convault.sources.base import Snapshot
 from flows.backup import backup
+from tasks.carry import Work
+from tasks.carry_away import Delivered
 from tests.flows.application import Application, build, differences
 from tests.flows.dask_cluster import dask_cluster
 from tests.prefect_server import PrefectServer
@@ -88,10 +95,42 @@ def kill_one_at_work(client: Client, after: int) -> list[int]:
     return []
 
 
+class Overheard:
+    """What goes to workers and what comes back; and before the first chunk goes, rows are written
+    that the snapshot does not show."""
+
+    def __init__(self, application: Application, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.said: list[bytes] = []
+        self._late = [
+            "INSERT INTO messages (conversation_id, body) SELECT 3, 'too late ' || n"
+            " FROM generate_series(1, 300) n"
+        ]
+        submit, take = flows.cluster._submit, flows.cluster._take
+
+        def told(
+            runner: Any, chunk: Chunk, snapshot: Snapshot, work: Work, rate: float | None
+        ) -> Any:
+            while self._late:
+                application.execute(self._late.pop())
+            shared = snapshot.share(chunk.ranges)
+            assert shared is not None
+            sent = order(shared, work.repository, work.options, work.part_bytes, None, rate)
+            self.said.append(pickle.dumps((chunk, sent)))
+            return submit(runner, chunk, snapshot, work, rate)
+
+        def taken(chunk: Chunk, delivered: Delivered, work: Work) -> None:
+            self.said.append(pickle.dumps(delivered))
+            take(chunk, delivered, work)
+
+        monkeypatch.setattr("flows.cluster._submit", told)
+        monkeypatch.setattr("flows.cluster._take", taken)
+
+
 def test_a_worker_that_is_killed_costs_its_chunk_alone(
-    wide: tuple[Application, Client], empty: str
+    wide: tuple[Application, Client], empty: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     application, client = wide
+    overheard = Overheard(application, monkeypatch)
     killed: list[int] = []
     killer = threading.Thread(target=lambda: killed.extend(kill_one_at_work(client, 1)))
     killer.start()
@@ -115,13 +154,31 @@ def test_a_worker_that_is_killed_costs_its_chunk_alone(
     # What it was at, and perhaps what it had just done and not yet handed over: nobody else's.
     assert sum(begun.values()) - len(begun) <= 2, begun
     assert max(begun.values()) <= 2
+    application.execute("DELETE FROM messages WHERE body LIKE 'too late%'")
     assert differences(application, record.id, empty) == {
         "public.channels": 0, "public.conversations": 0, "public.messages": 0,
     }  # fmt: skip
 
-    # What goes to a worker, and what comes back, holds no row: places of rows, and receipts.
+    # A line that is shared by all: of two workers each sends a half of what a run may.
+    monkeypatch.setenv("CONVAULT_UPLOAD_LIMIT", "10kB")
     some = backup(BackupOptions(conversation_ids=("3", "4")))
     assert some.rows == 2 + 2 + 120
+    assert some.metrics is not None
+    # Less is waited than all of it takes: some of the share came while rows were read.
+    assert some.metrics["seconds"]["upload"] > 0.5 * some.metrics["new_bytes"] / 5000
+
+    # What goes to a worker, and what comes back, holds no row: places of rows, and receipts.
+    assert len(overheard.said) >= 2 * record.metrics["chunks"] + 2
+    with psycopg.connect(application.url) as connection:
+        texts = connection.execute(
+            "SELECT body FROM messages WHERE body <> '' UNION SELECT subject FROM conversations"
+            " WHERE subject <> '' UNION SELECT name FROM channels UNION SELECT metadata::text"
+            " FROM messages"
+        ).fetchall()
+    assert len(texts) > 3000
+    for said in overheard.said:
+        assert not [text for (text,) in texts if text.encode() in said]
+    assert max(map(len, overheard.said)) < 30_000
     assert pids_of(client).isdisjoint(killed)
 
 
@@ -137,6 +194,7 @@ def pids_of(client: Client) -> set[int]:
         ({"convault_source": "rest"}, "rows by REST"),
         ({"convault_store_url": "memory://"}, "a store in memory"),
         ({"convault_store_quota": "1GB"}, "CONVAULT_STORE_QUOTA"),
+        ({"convault_source_connections": 3}, "CONVAULT_SOURCE_CONNECTIONS"),
     ],
 )
 def test_what_a_cluster_cannot_do_is_refused(given: dict[str, Any], why: str) -> None:

@@ -29,6 +29,12 @@ def test_no_stretch_of_time_has_more_than_its_share(sent: list[tuple[int, float]
         assert total <= 1000 * (clock[0] + BURST_SECONDS) + 1e-6
 
 
+def test_an_empty_one_lets_nothing_go_at_once() -> None:
+    bucket = TokenBucket(1000, lambda: 0.0, empty=True)
+    assert bucket.reserve(500) == 0.5
+    assert bucket.reserve(500) == 1.0
+
+
 def test_threads_share_it_and_files_go_a_piece_at_a_time(tmp_path: Path) -> None:
     inner = open_store((tmp_path / "store").as_uri(), create=True)
     store = PacedStore(inner, TokenBucket(1_000_000))
