@@ -27,9 +27,11 @@ from tasks.tally import Tally
 
 
 def back_up(
-    settings: Settings, options: BackupOptions, installation: Installation | None = None
-) -> BackupRecord:
-    """A plain backup of the conversations; the row of the completed backup."""
+    settings: Settings, options: BackupOptions, installation: Installation | None = None,
+    seen: Callable[[Sequence[Part]], None] = lambda _: None,
+) -> BackupRecord:  # fmt: skip
+    """A plain backup of the conversations; the row of the completed backup. `seen` is shown the
+    receipts of what was stored."""
     catalog = open_catalog(settings.catalog_url())
     installation = installation or open_installation(settings)
     repository, tally, backup_id = installation.repository, Tally(), uuid4()
@@ -52,6 +54,7 @@ def back_up(
                 lambda chunk: _carried(chunk, snapshot, repository, options, part_bytes, tally),
                 workers,
             )
+            seen(parts)
             planned = planned.with_keys(tuple(digests(snapshot, planned.keys, workers)))
             counts = {
                 table.name: counted_in(snapshot, table, planned.keys_of(table))

@@ -21,7 +21,8 @@ from convault.files.faults import FEATURE as FILES
 from convault.formats.registry import format_of_name
 from convault.layout import fault_of
 from convault.layout import part_path as part_path
-from convault.manifest_reading import Path, thinned
+from convault.manifest_entries import TOLD, Entries, places
+from convault.manifest_reading import thinned
 from convault.manifest_text import Listed, pieces, text_of
 from convault.models import (
     Absence,
@@ -356,7 +357,7 @@ class Manifest(_Stored):
     @classmethod
     def from_bytes(cls, data: bytes, *, where: str) -> Manifest:
         """Read what `to_bytes` wrote. RepositoryError for a newer format or anything malformed."""
-        many = _Many()
+        many = Entries(_ENTRIES)
         try:
             wanted = ("format", "features", "options")
             text, head = thinned(data, "convault", wanted, many.take, many.drop)
@@ -372,14 +373,14 @@ class Manifest(_Stored):
             rest = cls.model_validate_json(text, strict=True)
             malformed = many.malformed
         except ValidationError as error:
-            malformed = [*_places(error), *many.malformed]
+            malformed = [*places(error), *many.malformed]
         if malformed:
             raise RepositoryError(
-                f"{where} is malformed ({'; '.join(malformed[:5])}). `convault list` shows the "
+                f"{where} is malformed ({'; '.join(malformed[:TOLD])}). `convault list` shows the "
                 "other backups.",
                 manifest=where,
             )
-        manifest = many.put_into(rest)
+        manifest = _whole(rest, many)
         fault = fault_of(manifest)
         if fault is not None:
             raise RepositoryError(
@@ -478,57 +479,18 @@ def _told(entry: BaseModel) -> dict[str, Any]:
     }
 
 
-_OF_MANY: dict[str | int, type[BaseModel]] = {
+_ENTRIES: dict[str | int, type[BaseModel]] = {
     "parts": PartEntry, "ranges": RangeEntry, "files": FileEntry
 }  # fmt: skip
 """what the items of the long arrays are"""
 
 
-class _Many:
-    """Entries of the long arrays of a manifest that is being read."""
-
-    def __init__(self) -> None:
-        self._found: dict[Path, list[BaseModel]] = {}
-        self._faults: dict[Path, list[str]] = {}
-
-    def take(self, path: Path, text: str) -> None:
-        """Keep an entry, or where it is malformed; from then on nothing."""
-        entries = self._found.setdefault(path, [])
-        try:
-            entry = _OF_MANY[path[-1]].model_validate_json(text, strict=True)
-        except ValidationError as error:
-            self._faults.setdefault(path, []).extend(_places(error, (*path, len(entries))))
-            return
-        if not self._faults:
-            entries.append(entry)
-
-    def drop(self, path: Path) -> None:
-        """Forget what was kept of an array, or of those below."""
-        for kept in (self._found, self._faults):
-            for there in [key for key in kept if key[: len(path)] == path]:
-                del kept[there]
-
-    @property
-    def malformed(self) -> list[str]:
-        """Where entries are, for a terminal."""
-        return [place for places in self._faults.values() for place in places]
-
-    def put_into(self, rest: Manifest) -> Manifest:
-        """The whole manifest, where it was read without these entries."""
-        tables = tuple(
-            table.model_copy(
-                update={
-                    name: tuple(self._found.get(("tables", number, name), ()))
-                    for name in _MANY_OF_TABLE
-                }
-            )
-            for number, table in enumerate(rest.tables)
+def _whole(rest: Manifest, many: Entries) -> Manifest:
+    """The manifest that was read without its long arrays, with these."""
+    tables = tuple(
+        table.model_copy(
+            update={name: tuple(many.of(("tables", number, name))) for name in _MANY_OF_TABLE}
         )
-        files = tuple(self._found.get(("files",), ()))
-        return rest.model_copy(update={"tables": tables, "files": files})
-
-
-def _places(error: ValidationError, within: Path = ()) -> list[str]:
-    """Where a value is malformed. Names may be in it that a forger chose: for a terminal,
-    escaped."""
-    return [ascii(".".join(map(str, (*within, *e["loc"]))))[1:80] for e in error.errors()[:5]]
+        for number, table in enumerate(rest.tables)
+    )
+    return rest.model_copy(update={"tables": tables, "files": tuple(many.of(("files",)))})

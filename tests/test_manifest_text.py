@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from benchmarks.manifest_size import manifest_of
 from convault import manifest_reading
+from convault.errors import RepositoryError
 from convault.manifest import Manifest
 from convault.manifest_reading import Path, members, thinned
 from convault.manifest_text import Listed, pieces, text_of
@@ -141,6 +142,28 @@ def test_of_two_members_of_a_name_the_last_counts(value: Any, window: int) -> No
 def test_what_is_no_json_or_has_no_such_member(text: str) -> None:
     with pytest.raises((ValueError, KeyError, TypeError, RecursionError)):
         whole(text.encode())
+
+
+def test_of_a_manifest_the_last_members_count_and_what_is_malformed_is_named() -> None:
+    data = manifest_of(3).to_bytes()
+    read = Manifest.from_bytes(data, where="here")
+    # An array that does not count may hold anything; what lies between two of a name stays.
+    for twice in (b'"parts": [5, {}], "ranges": [7], "parts": [', b'"parts": null, "parts": ['):
+        changed = data.replace(b'"parts": [', twice, 1)
+        assert changed != data
+        assert Manifest.from_bytes(changed, where="here") == read
+    ends = data.replace(b'"tables": [', b'"tables": [{"parts": [{}]}], "tables": [', 1)
+    assert Manifest.from_bytes(ends, where="here") == read
+    rows = data.replace(b'"rows": 19000', b'"rows": -1')
+    with pytest.raises(RepositoryError) as caught:
+        Manifest.from_bytes(rows, where="here")
+    assert "(tables.0.parts.0.rows; tables.0.parts.1.rows; tables.0.parts.2.rows; " in str(
+        caught.value
+    )
+    assert "tables.0.ranges.1.rows)" in str(caught.value)
+    newer = rows.replace(b'"format": 1', b'"format": 2')
+    with pytest.raises(RepositoryError, match="upgrade Convault"):
+        Manifest.from_bytes(newer, where="here")
 
 
 def test_a_manifest_is_written_as_the_whole_would_be_and_takes_little_memory() -> None:
