@@ -108,7 +108,8 @@ def table(found: list[Full]) -> str:
     ]
     more = (found[-1].row / found[0].row - 1) * 100
     lines.append(
-        f"\nA row of {found[-1].messages:,} costs {more:+.1f} % of one of {found[0].messages:,}."
+        f"\nA row of {found[-1].messages:,} costs {more:+.1f} % more than one of "
+        f"{found[0].messages:,}."
     )
     return "\n".join(lines)
 

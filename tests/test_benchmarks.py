@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import psycopg
 import pytest
 
-from benchmarks import chart, databases, meter, month, report
+from benchmarks import chart, databases, meter, month, per_row, report, scale
 from benchmarks.meter import Taken
 from benchmarks.peers import peers
 from convault.embedded.server import EmbeddedPostgres, wheel_binaries
@@ -88,3 +88,47 @@ def test_two_nights_of_a_month(
     assert rows is not None
     assert 3000 < rows[0] <= 3030
     assert "| 2 nights |" in month.table(ours, dumps)
+
+
+def test_the_constants_of_the_model(
+    cluster: EmbeddedPostgres, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("DATABASE_URL", "CONVAULT_CATALOG_URL", "CONVAULT_STORE_URL",
+                 "CONVAULT_SIGNING_KEY", "CONVAULT_RANGE_PAGES"):  # fmt: skip
+        monkeypatch.setenv(name, "")  # so that they are taken back
+    databases.fill(database, 3000)
+    catalog = databases.new_database(cluster, "scale_catalog")
+    settings = databases.installed(database, catalog, tmp_path / "store", CONVAULT_RANGE_PAGES="16")
+    sizes = scale.sizes(settings, database, 3000)
+    assert 300 < sizes["heap"] < 600
+    assert 100 < sizes["stored"] < sizes["heap"]
+    assert 1000 < sizes["manifest"] < 4000
+    again = databases.installed(
+        database, databases.new_database(cluster, "scale_again"), tmp_path / "again",
+        CONVAULT_RANGE_PAGES="4",
+    )  # fmt: skip
+    parts, asked = scale.requests(again)
+    databases.execute(cluster.url(), "DROP DATABASE scale_catalog")
+    databases.execute(cluster.url(), "DROP DATABASE scale_again")
+    assert parts > 30
+    assert 4 <= asked / parts < 5.5, "look, put, look; and look again at the commit"
+    held, seconds = scale.planner(2000)
+    assert 100 < held < 1000
+    assert 0 < seconds < 0.01
+    found = scale.Constants(
+        **sizes, requests=4.0, runs=1.0, planner_bytes=held, planner_seconds=seconds
+    )
+    lines = scale.model(found).splitlines()
+    assert len({line.count("|") for line in lines}) == 1
+    assert "KiB" in scale.constants(found)
+
+
+def test_what_a_row_costs_is_said_of_the_largest_beside_the_smallest() -> None:
+    small = per_row.Full(1000, 1000, 431_000, 1.0, 0.010, 0.004, 500.0, 0.1, 166_000, 2, 2, 5000,
+                         9000)  # fmt: skip
+    large = per_row.Full(9000, 9000, 3_879_000, 2.0, 0.099, 0.030, 510.0, 0.2, 1_494_000, 9, 9,
+                         9000, 9000)  # fmt: skip
+    assert per_row.middle([small, large, large]) == large
+    lines = per_row.table([small, large]).splitlines()
+    assert len({line.count("|") for line in lines[:4]}) == 1
+    assert lines[-1] == "A row of 9,000 costs +10.0 % more than one of 1,000."
