@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import tempfile
+from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from enum import Enum
 from hashlib import sha256 as digest
@@ -34,6 +36,8 @@ from convault.stores.quota import QuotaStore
 _NO_KEYS = SigningKeys()
 _READS = 8
 """manifests read at a time: a store far away answers each in tens of milliseconds"""
+_READ_BYTES = 1 << 25
+"""of manifests that are read at a time, unless one alone has more: of 100,000 parts, 220 MB"""
 
 
 class _Marker(BaseModel):
@@ -202,13 +206,17 @@ class Repository:
     def revisions(self) -> dict[UUID, int]:
         """Every backup there is, sorted, and the highest revision of its manifest: the one that
         counts. Revisions without the first are what is left of a backup that was removed."""
-        highest: dict[UUID, int] = {}
+        return {backup_id: revision for backup_id, (revision, _) in self._highest().items()}
+
+    def _highest(self) -> dict[UUID, tuple[int, int]]:
+        """The same, and the bytes of that revision."""
+        highest: dict[UUID, tuple[int, int]] = {}
         there = set()
         for info in self.store.list(layout.BACKUPS):
             found = layout.revision_of(info.key)
             if found is not None:
                 backup_id, revision = found
-                highest[backup_id] = max(revision, highest.get(backup_id, 1))
+                highest[backup_id] = max((revision, info.size), highest.get(backup_id, (1, 0)))
                 if revision == 1:
                     there.add(backup_id)
         return {backup_id: highest[backup_id] for backup_id in sorted(there)}
@@ -225,20 +233,19 @@ class Repository:
         memory."""
         number = self.revision(backup_id) if revision is None else revision
         key = layout.manifest_key(backup_id, number)
-        pieces, size = [], 0
+        whole = io.BytesIO()  # pieces that are joined are there twice
         try:
             if number > 1:
                 self.store.head(layout.manifest_key(backup_id))  # or it was removed
             for piece in self.store.stream(key):
-                pieces.append(piece)
-                size += len(piece)
-                if size > layout.MAX_MANIFEST_BYTES:
+                whole.write(piece)
+                if whole.tell() > layout.MAX_MANIFEST_BYTES:
                     raise RepositoryError(
                         f"{key} in {self.store.url} is larger than any manifest: it was damaged or "
                         "forged. `convault list` shows the other backups.",
                         backup=backup_id,
                     )
-            return b"".join(pieces)
+            return whole.getvalue()
         except ObjectMissing:
             raise NotFoundError(
                 f"There is no backup {backup_id} in {self.store.url}; `convault list` shows those "
@@ -253,7 +260,8 @@ class Repository:
 
     def manifests(self) -> Iterator[tuple[UUID, Manifest | ConvaultError]]:
         """The manifest of every backup there is, some read at a time, or why it cannot be read.
-        Backups that are removed meanwhile are left out."""
+        Backups that are removed meanwhile are left out. Not many more are in memory than the caller
+        keeps."""
 
         def read(backup_id: UUID) -> Manifest | ConvaultError | None:
             try:
@@ -263,9 +271,22 @@ class Repository:
             except RepositoryError as error:
                 return error
 
-        ids = self.backup_ids()
+        reading: deque[tuple[UUID, int, Future[Manifest | ConvaultError | None]]] = deque()
+        ahead = 0
         with ThreadPoolExecutor(_READS, thread_name_prefix="manifest") as pool:
-            for backup_id, found in zip(ids, pool.map(read, ids), strict=True):
+            waiting = deque(self._highest().items())
+            while waiting or reading:
+                while waiting and len(reading) < _READS:
+                    backup_id, (_, size) = waiting[0]
+                    if reading and ahead + size > _READ_BYTES:
+                        break
+                    waiting.popleft()
+                    reading.append((backup_id, size, pool.submit(read, backup_id)))
+                    ahead += size
+                backup_id, size, future = reading.popleft()
+                found = future.result()
+                ahead -= size
+                del future  # it would keep what the caller has let go
                 if found is not None:
                     yield backup_id, found
 

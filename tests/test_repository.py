@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
-from typing import Any
+from typing import Any, cast
 from uuid import UUID, uuid4
 
 import pytest
 from obstore.store import MemoryStore
 
 from convault.errors import NotFoundError, ObjectConflict, RepositoryError, StoreUnavailable
+from convault.manifest import Manifest
 from convault.models import TableName
 from convault.repository import Repository
 from convault.stores.base import Store
 from convault.stores.folder import FolderStore
 from convault.stores.objects import ObjectStore
 from tests.faulty import Fault, FaultyStore, Plan, loses_answers
-from tests.handmade import BACKUP, MESSAGES, new_backup, new_repository
+from tests.handmade import BACKUP, MESSAGES, new_backup, new_repository, rows
 
 SHA = "0123456789abcdef" * 4
 
@@ -319,3 +320,41 @@ def test_a_member_of_a_complete_backup_is_not(store: Store) -> None:
     with pytest.raises(RepositoryError, match="cannot be changed"):
         repository.put_member(BACKUP, "schema.sql", bytes(len(before)))
     assert store.get(schema.key) == before
+
+
+class _Told:
+    """A store that tells which manifests were read."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.read: list[str] = []
+
+    def stream(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        self.read.append(key)
+        return self._store.stream(key, start, end)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+
+@pytest.mark.parametrize(("at_once", "most"), [(1 << 25, 20), (1, 1)])
+def test_large_manifests_are_not_read_long_before_they_are_wanted(
+    store: Store, monkeypatch: pytest.MonkeyPatch, at_once: int, most: int
+) -> None:
+    """Thirty backups of 100,000 parts would be 10 GB, were all of them read ahead."""
+    monkeypatch.setattr("convault.repository._READ_BYTES", at_once)
+    repository = new_repository(store)
+    ids = sorted(UUID(int=number) for number in range(1, 21))
+    for backup_id in ids:
+        repository.put_manifest(
+            new_backup(repository, {MESSAGES: [rows(0, 3)]}, backup_id=backup_id)
+        )
+    told = _Told(store)
+    seen = []
+    for backup_id, manifest in repository.through(cast(Store, told)).manifests():
+        assert isinstance(manifest, Manifest)
+        assert manifest.backup_id == backup_id
+        seen.append(backup_id)
+        assert len(told.read) <= len(seen) - 1 + most
+    assert seen == ids
+    assert len(told.read) == len(ids)
