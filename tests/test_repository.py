@@ -21,7 +21,7 @@ from convault.stores.base import Store
 from convault.stores.folder import FolderStore
 from convault.stores.objects import ObjectStore
 from tests.faulty import Fault, FaultyStore, Plan, loses_answers
-from tests.handmade import BACKUP, MESSAGES, new_backup, new_repository, rows
+from tests.handmade import BACKUP, CONVERSATIONS, MESSAGES, new_backup, new_repository, rows
 
 SHA = "0123456789abcdef" * 4
 
@@ -347,7 +347,7 @@ def test_large_manifests_are_not_read_long_before_they_are_wanted(
     ids = sorted(UUID(int=number) for number in range(1, 21))
     for backup_id in ids:
         repository.put_manifest(
-            new_backup(repository, {MESSAGES: [rows(0, 3)]}, backup_id=backup_id)
+            new_backup(repository, {CONVERSATIONS: [rows(0, 3)]}, backup_id=backup_id)
         )
     told = _Told(store)
     seen = []
