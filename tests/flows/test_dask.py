@@ -13,8 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import pyrage
 import pytest
+import zstandard
 from distributed import Client
+from pyrage import x25519
 
 import flows.cluster
 from convault import cluster as clusters
@@ -114,7 +117,9 @@ class Overheard:
                 application.execute(self._late.pop())
             shared = snapshot.share(chunk.ranges)
             assert shared is not None
-            sent = order(shared, work.repository, work.options, work.part_bytes, None, rate)
+            sent = order(
+                shared, work.repository, work.options, work.part_bytes, work.encryptor, rate
+            )
             self.said.append(pickle.dumps((chunk, sent)))
             return submit(runner, chunk, snapshot, work, rate)
 
@@ -159,6 +164,9 @@ def test_a_worker_that_is_killed_costs_its_chunk_alone(
         "public.channels": 0, "public.conversations": 0, "public.messages": 0,
     }  # fmt: skip
 
+    # An encrypted one: its parts are, though no worker knows a recipient by its own settings.
+    identity = x25519.Identity.generate()
+    application.installation().catalog.add_recipient(str(identity.to_public()))
     # A line that is shared by all: of two workers each sends a half of what a run may.
     monkeypatch.setenv("CONVAULT_UPLOAD_LIMIT", "10kB")
     some = backup(BackupOptions(conversation_ids=("3", "4")))
@@ -166,6 +174,18 @@ def test_a_worker_that_is_killed_costs_its_chunk_alone(
     assert some.metrics is not None
     # Less is waited than all of it takes: some of the share came while rows were read.
     assert some.metrics["seconds"]["upload"] > 0.5 * some.metrics["new_bytes"] / 5000
+
+    sealed = application.installation().repository.manifest(some.id)
+    assert sealed.encryption is not None
+    [digest_key] = sealed.encryption.digest_keys
+    parts = [part for table in sealed.tables for part in table.parts]
+    assert sum(part.rows for part in parts) == some.rows
+    for part in parts:
+        assert part.digest_key == digest_key.id
+        data = zstandard.decompress(
+            pyrage.decrypt((application.store / part.key).read_bytes(), [identity])
+        )
+        assert len(data.splitlines()) == part.rows
 
     # What goes to a worker, and what comes back, holds no row: places of rows, and receipts.
     assert len(overheard.said) >= 2 * record.metrics["chunks"] + 2
