@@ -85,7 +85,7 @@ def written(parts: int, folder: Path) -> dict[str, Any]:
     empty = peak()
     manifest = manifest_of(parts).model_copy(update={"repository_id": repository.repository_id})
     begun, made = time.process_time(), peak()
-    stored = KEYS.sign(manifest.to_bytes())
+    stored = manifest.signed(KEYS)
     commit.require_readable(manifest, stored)
     repository.put_manifest(manifest, KEYS, stored)
     archive.size_of(manifest, stored)

@@ -52,6 +52,7 @@ from convault.manifest import (
     TableEntry,
     part_path,
 )
+from convault.manifest_entries import Shared
 from convault.models import (
     BackupOptions,
     Dataset,
@@ -280,7 +281,7 @@ def commit(
     be called failed (`record_failure` sees to that). May be repeated with the same manifest, also
     when a reconcile has completed the row meanwhile.
     """
-    stored = keys.sign(manifest.to_bytes())  # once: of many parts it takes a while, and memory
+    stored = manifest.signed(keys)  # once: of many parts it takes a while, and memory
     if not _is_committed(repository, manifest, stored):
         require_readable(manifest, stored)
         _begin(Step.LOOK_UP)
@@ -313,7 +314,8 @@ def require_readable(manifest: Manifest, data: bytes) -> None:
     """IncompleteBackup unless the manifest, read from the `data` that will be stored, says the
     same: one that a reader refuses would be no backup."""
     try:
-        same = Manifest.from_bytes(data, where="the manifest") == manifest
+        known = Shared(manifest.entries())  # so that they are not there twice
+        same = Manifest.from_bytes(data, where="the manifest", shared=known) == manifest
         why = "" if same else "it reads otherwise than it was written"
     except RepositoryError as error:
         why = error.message

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -21,7 +22,7 @@ from convault.files.faults import FEATURE as FILES
 from convault.formats.registry import format_of_name
 from convault.layout import fault_of
 from convault.layout import part_path as part_path
-from convault.manifest_entries import TOLD, Entries, places
+from convault.manifest_entries import TOLD, Entries, Shared, places
 from convault.manifest_reading import thinned
 from convault.manifest_text import Listed, pieces, text_of
 from convault.models import (
@@ -33,6 +34,7 @@ from convault.models import (
     Statement,
     TableName,
 )
+from convault.signature import SigningKeys
 
 FORMAT = 1
 """The repository format that this version writes, and the newest that it reads; 0 is read too."""
@@ -326,8 +328,25 @@ class Manifest(_Stored):
         found.update({file.key: file.sha256 for file in self.files if file.key and file.sha256})
         return found
 
+    def entries(self) -> Iterator[BaseModel]:
+        """What there may be a great many of."""
+        for table in self.tables:
+            yield from table.parts
+            yield from table.ranges
+        yield from self.files
+
     def to_bytes(self) -> bytes:
         """The data package as it is stored: UTF-8 JSON, the same bytes for the same manifest."""
+        return self._written().getvalue()
+
+    def signed(self, keys: SigningKeys) -> bytes:
+        """As `keys.sign` gives it of `to_bytes`, of which many parts make much: it is not there
+        twice meanwhile."""
+        written = self._written()
+        keys.sign_in(written)
+        return written.getvalue()
+
+    def _written(self) -> io.BytesIO:
         package = {
             "profile": "data-package",
             "name": f"backup-{self.backup_id}",
@@ -352,12 +371,13 @@ class Manifest(_Stored):
         for piece in pieces(package):
             written.write(piece.encode())
         written.write(b"\n")
-        return written.getvalue()
+        return written
 
     @classmethod
-    def from_bytes(cls, data: bytes, *, where: str) -> Manifest:
-        """Read what `to_bytes` wrote. RepositoryError for a newer format or anything malformed."""
-        many = Entries(_ENTRIES)
+    def from_bytes(cls, data: bytes, *, where: str, shared: Shared | None = None) -> Manifest:
+        """Read what `to_bytes` wrote; entries that are `shared` are those of other manifests.
+        RepositoryError for a newer format or anything malformed."""
+        many = Entries(_ENTRIES, shared)
         try:
             wanted = ("format", "features", "options")
             text, head = thinned(data, "convault", wanted, many.take, many.drop)

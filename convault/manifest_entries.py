@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from weakref import WeakValueDictionary
 
 from pydantic import BaseModel, ValidationError
 
@@ -12,12 +13,35 @@ TOLD = 5
 """malformed places that are named"""
 
 
+class Shared:
+    """Entries of which equal ones are one, as long as somebody keeps it: backups that take over
+    parts tell nearly the same of them. Threads may share it."""
+
+    def __init__(self, known: Iterable[BaseModel] = ()) -> None:
+        self._alive: WeakValueDictionary[int, BaseModel] = WeakValueDictionary()
+        for entry in known:
+            self.one(entry)
+
+    def one(self, entry: BaseModel) -> BaseModel:
+        """An entry that is equal: another one, if there is one."""
+        key = hash(entry)
+        there = self._alive.get(key)
+        if there is not None and there == entry:
+            return there
+        self._alive[key] = entry
+        return entry
+
+
 class Entries:
     """What was read so far."""
 
-    def __init__(self, kinds: Mapping[str | int, type[BaseModel]]) -> None:
-        """`kinds`: what the items of an array of that name are."""
+    def __init__(
+        self, kinds: Mapping[str | int, type[BaseModel]], shared: Shared | None = None
+    ) -> None:
+        """`kinds`: what the items of an array of that name are; with `shared`, equal ones are one
+        object."""
         self._kinds = kinds
+        self._shared = shared
         self._found: dict[Path, list[BaseModel]] = {}
         self._numbers: dict[Path, int] = {}
         """of the last entry"""
@@ -33,6 +57,8 @@ class Entries:
             if len(faults) < TOLD:
                 faults += places(error, (*path, number))
             return
+        if self._shared is not None:
+            entry = self._shared.one(entry)
         self._found.setdefault(path, []).append(entry)
 
     def drop(self, path: Path) -> None:

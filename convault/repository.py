@@ -28,6 +28,7 @@ from convault.errors import (
     StoreUnavailable,
 )
 from convault.manifest import FORMAT, IndexEntry, Manifest, MemberEntry, too_new
+from convault.manifest_entries import Shared
 from convault.models import TableName
 from convault.signature import SigningKeys
 from convault.stores.base import Store
@@ -261,11 +262,12 @@ class Repository:
     def manifests(self) -> Iterator[tuple[UUID, Manifest | ConvaultError]]:
         """The manifest of every backup there is, some read at a time, or why it cannot be read.
         Backups that are removed meanwhile are left out. Not many more are in memory than the caller
-        keeps."""
+        keeps, and of entries that are equal one."""
+        shared = Shared()
 
         def read(backup_id: UUID) -> Manifest | ConvaultError | None:
             try:
-                return self.manifest(backup_id)
+                return self._sharing(backup_id, shared)
             except NotFoundError:
                 return None
             except RepositoryError as error:
@@ -296,16 +298,24 @@ class Repository:
         data = self.manifest_bytes(backup_id, revision)
         return self.read_manifest(backup_id, data, revision), data
 
+    def _sharing(self, backup_id: UUID, shared: Shared) -> Manifest:
+        revision = self.revision(backup_id)
+        data = self.manifest_bytes(backup_id, revision)
+        return self.read_manifest(backup_id, data, revision, shared)
+
     def superseded(self, manifest: Manifest) -> bytes | None:
         """The first revision's bytes of a manifest that is a later one, or else None; what a
         signature of it has to be held against."""
         return self.manifest_bytes(manifest.backup_id, 1) if manifest.revision > 1 else None
 
-    def read_manifest(self, backup_id: UUID, data: bytes, revision: int | None = None) -> Manifest:
+    def read_manifest(
+        self, backup_id: UUID, data: bytes, revision: int | None = None,
+        shared: Shared | None = None,
+    ) -> Manifest:  # fmt: skip
         """`data`, as `manifest_bytes` gave it, checked as by `manifest`; with `revision`, also that
         it is of that one."""
         key = layout.manifest_key(backup_id, revision or 1)
-        manifest = Manifest.from_bytes(data, where=f"{key} in {self.store.url}")
+        manifest = Manifest.from_bytes(data, where=f"{key} in {self.store.url}", shared=shared)
         if revision is not None and manifest.revision != revision:
             raise RepositoryError(
                 f"{key} in {self.store.url} says that it is revision {manifest.revision}: it was "
@@ -436,7 +446,7 @@ class Repository:
         May be repeated with the same manifest; ObjectConflict when another one is there.
         RepositoryError when this repository could not read the manifest again.
         """
-        data = keys.sign(manifest.to_bytes()) if signed is None else signed
+        data = manifest.signed(keys) if signed is None else signed
         if signed is None or manifest.repository_id != self.repository_id:
             self.read_manifest(manifest.backup_id, data, manifest.revision)
         self.put_manifest_bytes(manifest.backup_id, manifest.revision, data)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
+import io
 import re
 import secrets
 from enum import StrEnum
@@ -80,19 +81,25 @@ class SigningKeys:
     def sign(self, data: bytes) -> bytes:
         """A manifest as `Manifest.to_bytes` writes it, with a signature behind its last member; as
         it is when there is no key. The same bytes for the same manifest and key."""
+        written = io.BytesIO(data)
+        self.sign_in(written)
+        return written.getvalue()
+
+    def sign_in(self, written: io.BytesIO) -> None:
+        """The same, where it was written."""
         if not self._keys:
-            return data
-        if not data.endswith(_UNSIGNED_END):
-            raise ValueError("these are not the bytes of a manifest")
+            return
         key = self._keys[0]
         start = b',\n "signature": {\n  "algorithm": "%b",\n  "key_id": "%b",\n  "value": "' % (
             _ALGORITHM.encode(),
             _id(key).encode(),
         )
-        # Of many parts it is large: nothing is put together but the result.
-        body = memoryview(data)[: -len(_UNSIGNED_END)]
-        value = _value(key, body, start, _ZEROS, _SIGNED_END)
-        return b"".join((body, start, value, _SIGNED_END))
+        with written.getbuffer() as data:
+            if data[-len(_UNSIGNED_END) :] != _UNSIGNED_END:
+                raise ValueError("these are not the bytes of a manifest")
+            value = _value(key, data[: -len(_UNSIGNED_END)], start, _ZEROS, _SIGNED_END)
+        written.seek(-len(_UNSIGNED_END), io.SEEK_END)
+        written.write(start + value + _SIGNED_END)
 
     def check(self, data: bytes, *, superseded: bytes | None = None) -> Signature:
         """What can be said of the bytes of a manifest, whatever they are; `superseded` is the first

@@ -11,6 +11,7 @@ from convault import layout
 from convault.errors import NotFoundError, ObjectMissing, RepositoryError
 from convault.files.entries import FileEntry
 from convault.manifest import Manifest, PartEntry, TableEntry
+from convault.manifest_entries import Shared
 from convault.repository import Repository
 from convault.signature import Signature, SigningKeys
 from convault.verification.findings import Finding, FindingKind
@@ -61,6 +62,8 @@ class Holdings:
     """backups whose manifest cannot be read, so that nobody knows what they need"""
     superseded: set[str] = field(default_factory=set)
     """keys that revisions below those that count name, beside others"""
+    shared: Shared = field(default_factory=Shared)
+    """entries of manifests, most of which many of them have"""
     digests: dict[UUID, str] = field(default_factory=dict)
     """SHA-256 of the first revision of each manifest that can be read"""
     findings: list[Finding] = field(default_factory=list)
@@ -87,7 +90,7 @@ def read_holdings(
             if revision > 1:
                 key = layout.manifest_key(backup_id, revision)
                 data = repository.manifest_bytes(backup_id, revision)
-            manifest = repository.read_manifest(backup_id, data, revision)
+            manifest = repository.read_manifest(backup_id, data, revision, found.shared)
         except NotFoundError:
             found.findings.append(missing_manifest(repository, backup_id))
             continue
@@ -143,7 +146,7 @@ def add_trash(
             data = first
             if revision > 1:
                 data = repository.store.get(layout.manifest_key(backup_id, revision))
-            manifest = repository.read_manifest(backup_id, data, revision)
+            manifest = repository.read_manifest(backup_id, data, revision, found.shared)
         except ObjectMissing:
             found.findings.append(
                 Finding(FindingKind.MISSING, key, "it was in the trash a moment ago", (backup_id,))
