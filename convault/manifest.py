@@ -329,11 +329,10 @@ class Manifest(_Stored):
         return found
 
     def entries(self) -> Iterator[BaseModel]:
-        """What there may be a great many of."""
+        """Parts and ranges of all tables."""
         for table in self.tables:
             yield from table.parts
             yield from table.ranges
-        yield from self.files
 
     def to_bytes(self) -> bytes:
         """The data package as it is stored: UTF-8 JSON, the same bytes for the same manifest."""

@@ -11,6 +11,8 @@ from convault.manifest_reading import Path
 
 TOLD = 5
 """malformed places that are named"""
+SHARED = frozenset({"parts", "ranges"})
+"""arrays whose entries many backups have; those of files may hold what cannot be hashed"""
 
 
 class Shared:
@@ -57,7 +59,7 @@ class Entries:
             if len(faults) < TOLD:
                 faults += places(error, (*path, number))
             return
-        if self._shared is not None:
+        if self._shared is not None and path[-1] in SHARED:
             entry = self._shared.one(entry)
         self._found.setdefault(path, []).append(entry)
 

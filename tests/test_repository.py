@@ -358,3 +358,16 @@ def test_large_manifests_are_not_read_long_before_they_are_wanted(
         assert len(told.read) <= len(seen) - 1 + most
     assert seen == ids
     assert len(told.read) == len(ids)
+
+
+def test_manifests_with_files_are_read_with_all_others() -> None:
+    repository = new_repository()
+    files = {("media", "a.jpg"): b"one", ("media", "b.jpg"): b"two"}
+    made = {
+        backup_id: new_backup(repository, backup_id=backup_id, files=files)
+        for backup_id in (UUID(int=1), UUID(int=2))
+    }
+    for manifest in made.values():
+        assert manifest.files
+        repository.put_manifest(manifest)
+    assert dict(repository.manifests()) == made
