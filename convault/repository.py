@@ -267,7 +267,7 @@ class Repository:
 
         def read(backup_id: UUID) -> Manifest | ConvaultError | None:
             try:
-                return self._sharing(backup_id, shared)
+                return self.stored_manifest(backup_id, shared)[0]
             except NotFoundError:
                 return None
             except RepositoryError as error:
@@ -292,16 +292,13 @@ class Repository:
                 if found is not None:
                     yield backup_id, found
 
-    def stored_manifest(self, backup_id: UUID) -> tuple[Manifest, bytes]:
+    def stored_manifest(
+        self, backup_id: UUID, shared: Shared | None = None
+    ) -> tuple[Manifest, bytes]:
         """As `manifest`, and its bytes as they are stored, which a signature is about."""
         revision = self.revision(backup_id)
         data = self.manifest_bytes(backup_id, revision)
-        return self.read_manifest(backup_id, data, revision), data
-
-    def _sharing(self, backup_id: UUID, shared: Shared) -> Manifest:
-        revision = self.revision(backup_id)
-        data = self.manifest_bytes(backup_id, revision)
-        return self.read_manifest(backup_id, data, revision, shared)
+        return self.read_manifest(backup_id, data, revision, shared), data
 
     def superseded(self, manifest: Manifest) -> bytes | None:
         """The first revision's bytes of a manifest that is a later one, or else None; what a
