@@ -70,7 +70,7 @@ def rows(settings: Settings) -> Catalog:
 
 @schema.exclude(path_regex="/verify$", method="GET").parametrize()
 @given_settings(
-    max_examples=count(1, 150),
+    max_examples=count(1, 10),
     phases=[Phase.explicit, Phase.generate],
     deadline=None,
     suppress_health_check=list(HealthCheck),
