@@ -21,7 +21,7 @@ from tasks.boundary import contained
 from tasks.compress import compress
 from tasks.fetch import fetch
 from tasks.load import Load
-from tasks.policy import POLICY, TAGS
+from tasks.policy import POLICY
 from tasks.serialize import serialize
 from tasks.tally import Tally
 from tasks.upload import upload
@@ -83,7 +83,7 @@ class _Stopwatch:
 
 
 # No retries: each step has its own, and retries within retries multiply.
-@task(name="carry", task_run_name=NAME, tags=TAGS, retries=0, **POLICY)
+@task(name="carry", task_run_name=NAME, retries=0, **POLICY)
 @contained
 def carry(chunk: Chunk, work: Work) -> ChunkReceipt:
     """Every row of the chunk's ranges into the store, one batch after the other."""

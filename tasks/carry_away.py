@@ -13,7 +13,7 @@ from convault.settings import load_settings
 from tasks.boundary import contained
 from tasks.carry import NAME, Work, carried
 from tasks.load import Load
-from tasks.policy import POLICY, TAGS
+from tasks.policy import POLICY
 from tasks.tally import Tally
 
 
@@ -38,7 +38,7 @@ class _Recorded(Tally):
 
 
 # No retries: a worker that dies is none of the task's, and each step has its own.
-@task(name="carry", task_run_name=NAME, tags=TAGS, retries=0, **POLICY)
+@task(name="carry", task_run_name=NAME, retries=0, **POLICY)
 @contained
 def carry_away(chunk: Chunk, order: Load[Order]) -> Delivered:
     """Every row of the chunk's ranges into the store, by this process's own settings. May be done

@@ -26,7 +26,7 @@ from convault.reuse import Taking, take_over
 from convault.sources.base import Snapshot
 from tasks.boundary import contained
 from tasks.load import Load
-from tasks.policy import POLICY, TAGS
+from tasks.policy import POLICY
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Plan:
         return tuple(key for key in self.keys if key.range.table == table.name)
 
 
-@task(name="chunk", tags=TAGS, retries=4, **POLICY)
+@task(name="chunk", retries=4, **POLICY)
 @contained
 def chunk(
     snapshot: Load[Snapshot],

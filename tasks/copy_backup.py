@@ -9,10 +9,10 @@ from prefect import get_run_logger, task
 from convault.replication.replicating import Replication
 from tasks.boundary import contained
 from tasks.load import Load
-from tasks.policy import POLICY, TAGS
+from tasks.policy import POLICY
 
 
-@task(name="copy_backup", task_run_name="copy {backup_id}", tags=TAGS, retries=4, **POLICY)
+@task(name="copy_backup", task_run_name="copy {backup_id}", retries=4, **POLICY)
 @contained
 def copy_backup(replication: Load[Replication], backup_id: UUID) -> None:
     """Objects that are there and proven do not travel again when this is tried again. What is wrong

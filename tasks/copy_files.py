@@ -17,7 +17,7 @@ from convault.files.wanted import FilesWanted
 from convault.installation import Installation
 from tasks.boundary import contained
 from tasks.load import Load
-from tasks.policy import POLICY, TAGS
+from tasks.policy import POLICY
 from tasks.tally import Tally
 
 _LATEST = 20
@@ -54,7 +54,7 @@ class FileWork:
         return self._copier
 
 
-@task(name="copy_files", tags=TAGS, retries=4, **POLICY)
+@task(name="copy_files", retries=4, **POLICY)
 @contained
 def copy_files(
     references: Load[References] | None, work: Load[FileWork] | None, tally: Tally

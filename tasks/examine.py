@@ -11,10 +11,10 @@ from convault.drill.report import Check
 from convault.drill.scratch import Scratch
 from tasks.boundary import contained
 from tasks.load import Load
-from tasks.policy import POLICY, TAGS
+from tasks.policy import POLICY
 
 
-@task(name="examine", tags=TAGS, retries=2, **POLICY)
+@task(name="examine", retries=2, **POLICY)
 @contained
 def examine(
     planned: Load[Plan], rehearsal: Load[Rehearsal], scratch: Load[Scratch]

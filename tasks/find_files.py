@@ -10,7 +10,7 @@ from convault.files.wanted import FilesWanted
 from convault.sources.base import Snapshot
 from tasks.boundary import contained
 from tasks.load import Load
-from tasks.policy import POLICY, TAGS
+from tasks.policy import POLICY
 
 
 def note_files(
@@ -25,7 +25,7 @@ def note_files(
     return Load("columns that point at files", references)
 
 
-@task(name="find_files", tags=TAGS, retries=4, **POLICY)
+@task(name="find_files", retries=4, **POLICY)
 @contained
 def find_files(snapshot: Load[Snapshot], noted: Load[References] | None) -> Load[References] | None:
     """What the rows of the snapshot point at, the very rows that the backup holds, all of which

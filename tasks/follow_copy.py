@@ -7,17 +7,17 @@ from prefect import task
 from convault.replication.replicating import Replication
 from tasks.boundary import contained
 from tasks.load import Load
-from tasks.policy import POLICY, TAGS
+from tasks.policy import POLICY
 
 
-@task(name="purge_copy", tags=TAGS, retries=4, **POLICY)
+@task(name="purge_copy", retries=4, **POLICY)
 @contained
 def purge_copy(replication: Load[Replication]) -> None:
     """Erase what was purged. BusyError while another run writes the copy."""
     replication.content.purge()
 
 
-@task(name="follow_copy", tags=TAGS, retries=4, **POLICY)
+@task(name="follow_copy", retries=4, **POLICY)
 @contained
 def follow_copy(replication: Load[Replication]) -> None:
     """Move what was deleted, or what the copy's rules do not keep, to its trash, and sweep it."""

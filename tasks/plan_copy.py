@@ -10,10 +10,10 @@ from convault.replication.wanted import CopyWanted
 from convault.retention.audited import Actor
 from tasks.boundary import contained
 from tasks.load import Load
-from tasks.policy import POLICY, TAGS
+from tasks.policy import POLICY
 
 
-@task(name="plan_copy", tags=TAGS, retries=3, **POLICY)
+@task(name="plan_copy", retries=3, **POLICY)
 @contained
 def plan_copy(
     installation: Load[Installation], wanted: CopyWanted, actor: Actor, check: bool

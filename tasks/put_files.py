@@ -16,7 +16,7 @@ from convault.settings import Settings
 from convault.stores.base import Store
 from tasks.boundary import contained
 from tasks.load import Load
-from tasks.policy import POLICY, TAGS
+from tasks.policy import POLICY
 
 
 class Given(Protocol):
@@ -33,7 +33,7 @@ class Given(Protocol):
 
 
 # What was put back by an attempt before is there, and is the same.
-@task(name="put_files", tags=TAGS, retries=3, **POLICY)
+@task(name="put_files", retries=3, **POLICY)
 @contained
 def put_files(
     given: Load[Given], options: RestoreOptions, only: Load[frozenset[Address]] | None = None

@@ -11,12 +11,12 @@ from convault.verification.reading import Subset
 from convault.verification.verifying import Survey
 from tasks.boundary import contained
 from tasks.load import Load
-from tasks.policy import POLICY, TAGS
+from tasks.policy import POLICY
 
 
 # Each object is read again by itself when the store cannot be reached; a retry goes on behind what
 # was read.
-@task(name="read back", tags=TAGS, retries=2, **POLICY)
+@task(name="read back", retries=2, **POLICY)
 @contained
 def read_back(
     repository: Repository, catalog: Load[Catalog], seen: Load[Survey], subset: Subset

@@ -22,11 +22,11 @@ from convault.sources.base import Snapshot
 from tasks.boundary import contained
 from tasks.chunk import Plan
 from tasks.load import Load
-from tasks.policy import POLICY, TAGS
+from tasks.policy import POLICY
 from tasks.tally import Tally
 
 
-@task(name="record", task_run_name="record {backup_id}", tags=TAGS, retries=5, **POLICY)
+@task(name="record", task_run_name="record {backup_id}", retries=5, **POLICY)
 @contained
 def record(
     backup_id: UUID,

@@ -11,11 +11,11 @@ from convault.drill.scratch import Scratch
 from convault.repository import Repository
 from tasks.boundary import contained
 from tasks.load import Load
-from tasks.policy import POLICY, TAGS
+from tasks.policy import POLICY
 
 
 # A restore is one transaction: after an error the database is empty as before.
-@task(name="rehearse", tags=TAGS, retries=2, **POLICY)
+@task(name="rehearse", retries=2, **POLICY)
 @contained
 def rehearse(
     repository: Repository, planned: Load[Plan], scratch: Load[Scratch]

@@ -9,10 +9,10 @@ from convault.verification import verifying
 from convault.verification.verifying import Survey
 from tasks.boundary import contained
 from tasks.load import Load
-from tasks.policy import POLICY, TAGS
+from tasks.policy import POLICY
 
 
-@task(name="repair", tags=TAGS, retries=2, **POLICY)
+@task(name="repair", retries=2, **POLICY)
 @contained
 def repair(installation: Load[Installation], seen: Load[Survey], put_back: bool) -> None:
     """Without `put_back` it is only looked up what could be put back."""

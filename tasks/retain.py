@@ -13,10 +13,10 @@ from convault.retention.policy import Policy
 from convault.settings import Settings
 from tasks.boundary import contained
 from tasks.load import Load
-from tasks.policy import POLICY, TAGS
+from tasks.policy import POLICY
 
 
-@task(name="retain", tags=TAGS, retries=3, **POLICY)
+@task(name="retain", retries=3, **POLICY)
 @contained
 def retain(
     repository: Repository,

@@ -13,10 +13,10 @@ from convault.verification import verifying
 from convault.verification.verifying import Survey
 from tasks.boundary import contained
 from tasks.load import Load
-from tasks.policy import POLICY, TAGS
+from tasks.policy import POLICY
 
 
-@task(name="survey", tags=TAGS, retries=3, **POLICY)
+@task(name="survey", retries=3, **POLICY)
 @contained
 def survey(
     repository: Repository, catalog: Load[Catalog], backup_id: UUID | None, keys: Load[SigningKeys]

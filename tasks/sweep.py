@@ -13,10 +13,10 @@ from convault.retention.sweeping import Swept
 from convault.settings import Settings
 from tasks.boundary import contained
 from tasks.load import Load
-from tasks.policy import POLICY, TAGS
+from tasks.policy import POLICY
 
 
-@task(name="sweep", tags=TAGS, retries=3, **POLICY)
+@task(name="sweep", retries=3, **POLICY)
 @contained
 def sweep(
     repository: Repository,

@@ -1,7 +1,4 @@
-"""`convault up`, as one stack of real processes that is asked, killed, stopped and started again.
-
-The tests share it, and come in the order in which they stand here.
-"""
+"""`convault up`: a stack of real processes that is asked, killed, stopped and started again."""
 
 from __future__ import annotations
 
@@ -10,6 +7,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -123,7 +121,8 @@ def _the_server_is_killed_in_mid_run(up: Stack, application: Application) -> Non
         awaited(lambda: up.parts().get("prefect") not in {None, old["prefect"]}, up.log)
         assert up.parts()["worker"] == old["worker"]
         let_go()
-        assert up.until(backup_id, "completed", "failed")["status"] == "completed"
+        row = up.until(backup_id, "completed", "failed")
+        assert row["status"] == "completed", (row["error"], up.log.read_text()[-4000:])
     awaited(lambda: _answers(f"{up.prefect}/api/health"), up.log)
     assert _run_ends(up, backup_id) == "COMPLETED"
 
@@ -202,8 +201,9 @@ def test_prefects_data_are_in_postgres_when_one_is_configured(
     """The system's Postgres: Prefect needs pg_trgm, which the wheel's lacks."""
     system = min(SYSTEM_VERSIONS)
     with database(cluster_of(system)) as url:
-        application.environment["CONVAULT_PREFECT_DATABASE_URL"] = url
-        with stack(application, tmp_path / "home", (free_port(), free_port())) as up:
+        there = {**application.environment, "CONVAULT_PREFECT_DATABASE_URL": url}
+        moved, ports = replace(application, environment=there), (free_port(), free_port())
+        with stack(moved, tmp_path / "home", ports) as up:
             _a_backup_is_made(up)
             with psycopg.connect(url) as connection:
                 row = connection.execute("SELECT count(*) FROM flow_run").fetchone()
