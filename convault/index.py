@@ -122,7 +122,7 @@ def _ranks(keys: pa.ChunkedArray[Any]) -> pa.ChunkedArray[Any]:
     are compared."""
     if not keys.num_chunks or not pa.types.is_string(keys.type):
         return keys
-    encoded = keys.dictionary_encode().unify_dictionaries()
+    encoded: Any = keys.dictionary_encode().unify_dictionaries()
     ranks: Any = pc.rank(encoded.chunk(0).dictionary, tiebreaker="dense")
     return pa.chunked_array([ranks.take(chunk.indices) for chunk in encoded.chunks])
 

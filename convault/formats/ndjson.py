@@ -23,9 +23,10 @@ from convault.formats.base import (
     Rows,
     check_columns,
 )
+from convault.formats.writing import written
 from convault.models import Column
 
-_READ_BYTES = 4 * 1024 * 1024
+_READ_BYTES = 8 * 1024 * 1024
 """plain bytes that are read at a time, unless one row is larger"""
 
 
@@ -47,9 +48,7 @@ class Ndjson:
         if columns:
             frame = pl.from_arrow(table)
             assert isinstance(frame, pl.DataFrame)
-            written = _Written()  # with a file, unlike without, Polars lets other threads run
-            frame.write_ndjson(written)
-            data = written.whole()
+            data = written(frame.write_ndjson)
         else:
             data = b"{}\n" * table.num_rows
         return [document(piece) for piece in _cut(data, max_bytes)]
@@ -68,23 +67,6 @@ class Ndjson:
                 if piece != b"{}\n" * (len(piece) // 3):
                     raise _not_of(columns)
                 yield Rows(pl.DataFrame(), len(piece) // 3)
-
-
-class _Written(io.RawIOBase):
-    """What was written, piece by piece as it came: `BytesIO` would copy it."""
-
-    def __init__(self) -> None:
-        self._pieces: list[bytes] = []
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, piece: bytes) -> int:  # type: ignore[override]
-        self._pieces.append(piece)
-        return len(piece)
-
-    def whole(self) -> bytes:
-        return self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
 
 
 def document(data: bytes) -> Document:

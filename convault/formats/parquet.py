@@ -150,7 +150,9 @@ def _write(table: pa.Table, ends: Sequence[int], level: int) -> Document:
         compression_level=level or None,
         # Those of texts would be whole values, twice over, in the footer that every reader reads.
         write_statistics=[f.name for f in table.schema if not pa.types.is_string(f.type)],
-        use_dictionary=_repeating(table.slice(0, next(cut(ends, GROUP_BYTES))[1])),
+        use_dictionary=_repeating(  # type: ignore[arg-type]  # the stubs know of no names
+            table.slice(0, next(cut(ends, GROUP_BYTES))[1])
+        ),
         store_schema=False,
     ) as writer:
         for first, end in cut(ends, GROUP_BYTES):
