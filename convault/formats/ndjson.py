@@ -26,7 +26,7 @@ from convault.formats.base import (
 from convault.formats.writing import written
 from convault.models import Column
 
-_READ_BYTES = 8 * 1024 * 1024
+_READ_BYTES = 16 * 1024 * 1024
 """plain bytes that are read at a time, unless one row is larger"""
 
 
