@@ -18,7 +18,7 @@ from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
-from convault import archive, readme, readme_encrypted, schema
+from convault import archive, memory, readme, readme_encrypted, schema
 from convault import index as conversations
 from convault.belonging import indexed
 from convault.catalog.base import BackupRecord, BackupStatus, Catalog, Lease
@@ -255,6 +255,7 @@ def write_index(
     tables = indexed(dataset)
     if not tables:
         return None
+    memory.give_back()  # what rows took: or what entries take comes on top of it
     data = conversations.build(parts)
     if encryptor is None:
         return repository.put_index(backup_id, data, tables, shared=shared)

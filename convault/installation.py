@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from uuid import UUID, uuid4
 
-from convault import layout
+from convault import layout, memory
 from convault.adoption import A_COPY, FOREIGN
 from convault.catalog import Catalog, open_catalog
 from convault.encryption import Encryptor
@@ -114,6 +114,7 @@ def open_installation(settings: Settings) -> Installation:
     missing or old, or it knows no repository; RepositoryError when the store holds none, or another
     one than the catalog knows; CatalogUnavailable, StoreUnavailable.
     """
+    memory.one_allocator()
     store_url = settings.store_url()
     _ = settings.signing  # refused here, rather than when there is something to sign
     catalog = open_catalog(settings.catalog_url())

@@ -18,11 +18,13 @@ from typing import Any
 
 import zstandard
 
-from convault.models import MAX_PART_BYTES, BackupOptions, Range, SourceFacts
+from convault.models import MAX_PART_BYTES, BackupFormat, BackupOptions, Range, SourceFacts
 
 SCHEME = 2
 """Of the encoding below, and of what Convault itself makes of rows (order, frames, quoting). With
 another number every key is another one, so that every row is read and stored again."""
+_SCHEMES = {BackupFormat.PARQUET: 3}
+"""of formats in which the same rows were made other bytes since: dictionaries where they pay"""
 
 _LIBRARIES = ("adbc-driver-postgresql", "polars", "pyarrow", "zstandard")
 """What has a hand in the bytes of a part."""
@@ -65,7 +67,7 @@ def writing(
     `recipients`, none when it is not encrypted; and how many plain bytes a part has at most.
     Filters are not among it: a filtered backup has no keys."""
     return {
-        "scheme": SCHEME,
+        "scheme": _SCHEMES.get(options.format, SCHEME),
         "format": options.format.value,
         "level": options.compression_level,
         "libraries": {name: version(name) for name in _LIBRARIES},

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
+from functools import partial
 
 import polars as pl
 
 from convault.formats.base import Rows
+from convault.formats.writing import written
 from convault.models import Column
+
+_MEANS_SOMETHING = r"[\\\n\r\t]"
 
 
 def to_copy_text(
@@ -22,11 +25,13 @@ def to_copy_text(
         return b"\n" * rows.count
     # By number, because Polars takes a column called `*` or `^a$` for a pattern.
     frame = numbered(rows.frame)
-    buffer = io.BytesIO()
-    frame.select([_escaped(n, columns[n]) for n in wanted]).write_csv(
-        buffer, include_header=False, separator="\t", null_value="\\N", quote_style="never"
-    )
-    return buffer.getvalue()
+    escaped = frame.select(_escaped(frame, columns, wanted))
+    return written(
+        partial(
+            escaped.write_csv,
+            include_header=False, separator="\t", null_value="\\N", quote_style="never",
+        )
+    )  # fmt: skip
 
 
 def loadable(columns: Sequence[Column]) -> list[Column]:
@@ -41,11 +46,20 @@ def numbered(frame: pl.DataFrame) -> pl.DataFrame:
     return renamed
 
 
-def _escaped(number: int, column: Column) -> pl.Expr:
+def _escaped(
+    frame: pl.DataFrame, columns: Sequence[Column], wanted: Sequence[int]
+) -> list[pl.Expr]:
+    """The wanted columns with escapes. Few hold anything to escape, and to look for it once costs
+    a tenth of replacing it four times."""
+    texts = [str(number) for number in wanted if columns[number].encoding == "text"]
+    found = frame.select(pl.col(texts).str.contains(_MEANS_SOMETHING).any()) if texts else None
+    held = [name for name in texts if found is not None and found[name].item()]
+    return [_replaced(str(n)) if str(n) in held else pl.col(str(n)) for n in wanted]
+
+
+def _replaced(name: str) -> pl.Expr:
     """The four characters that mean something in COPY's text format; the backslash goes first."""
-    expression = pl.col(str(number))
-    if column.encoding != "text":
-        return expression
+    expression = pl.col(name)
     for character, escape in (("\\", "\\\\"), ("\n", "\\n"), ("\r", "\\r"), ("\t", "\\t")):
         expression = expression.str.replace_all(character, escape, literal=True)
     return expression

@@ -23,9 +23,10 @@ from convault.formats.base import (
     Rows,
     check_columns,
 )
+from convault.formats.writing import written
 from convault.models import Column
 
-_READ_BYTES = 4 * 1024 * 1024
+_READ_BYTES = 16 * 1024 * 1024
 """plain bytes that are read at a time, unless one row is larger"""
 
 
@@ -47,9 +48,7 @@ class Ndjson:
         if columns:
             frame = pl.from_arrow(table)
             assert isinstance(frame, pl.DataFrame)
-            buffer = io.BytesIO()  # with a buffer, unlike without, Polars lets other threads run
-            frame.write_ndjson(buffer)
-            data = buffer.getvalue()
+            data = written(frame.write_ndjson)
         else:
             data = b"{}\n" * table.num_rows
         return [document(piece) for piece in _cut(data, max_bytes)]

@@ -150,6 +150,9 @@ def _write(table: pa.Table, ends: Sequence[int], level: int) -> Document:
         compression_level=level or None,
         # Those of texts would be whole values, twice over, in the footer that every reader reads.
         write_statistics=[f.name for f in table.schema if not pa.types.is_string(f.type)],
+        use_dictionary=_repeating(  # type: ignore[arg-type]  # the stubs know of no names
+            table.slice(0, next(cut(ends, GROUP_BYTES))[1])
+        ),
         store_schema=False,
     ) as writer:
         for first, end in cut(ends, GROUP_BYTES):
@@ -158,6 +161,16 @@ def _write(table: pa.Table, ends: Sequence[int], level: int) -> Document:
     metadata = pq.read_metadata(pa.BufferReader(data))
     groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
     return Document(data, table.num_rows, tuple(_place(group) for group in groups))
+
+
+def _repeating(rows: pa.Table) -> list[str]:
+    """The columns whose values come twice each, or more, among the rows of the first group: a
+    dictionary of any other is looked up, written, and as large as the values."""
+    return [
+        name
+        for name, values in zip(rows.column_names, rows.columns, strict=True)
+        if 2 * pc.count_distinct(values, mode="all").as_py() <= rows.num_rows
+    ]
 
 
 def _place(group: pq.RowGroupMetaData) -> Frame:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from typing import Any
 
 import psycopg
 
+from convault.ahead import ahead
 from convault.errors import RestoreError
 from convault.formats.base import Rows
 from convault.formats.copy_text import numbered, to_copy_text
@@ -22,13 +24,20 @@ def copy(
     took, which is theirs: RestoreError otherwise, and for bytes that it cannot take. The driver's
     errors pass."""
     given = 0
+    octal = connection.info.server_version >= 160000
+
+    def texts() -> Iterator[tuple[bytes, int]]:
+        for rows in found:
+            if not octal:
+                _refuse_octal_chars(rows, columns, part)
+            yield to_copy_text(rows, columns, chosen), rows.count
+
     with connection.cursor() as cursor:
-        with cursor.copy(statement.encode()) as copying:
-            for rows in found:
-                if connection.info.server_version < 160000:
-                    _refuse_octal_chars(rows, columns, part)
-                copying.write(to_copy_text(rows, columns, chosen))
-                given += rows.count
+        # While the server takes a text the next one is made, or it would wait for each of them.
+        with cursor.copy(statement.encode()) as copying, closing(ahead(texts(), "text")) as made:
+            for text, count in made:
+                copying.write(text)
+                given += count
         taken = cursor.rowcount
     if taken != given:
         raise RestoreError(

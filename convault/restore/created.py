@@ -47,6 +47,8 @@ class CreatedTables:
         self._loaded: dict[TableName, int] = defaultdict(int)
         self.outcome = Outcome()
         self.recomputed: dict[TableName, int] = {}
+        self.counted: dict[TableName, int] = {}
+        """rows of every table, when `check` counted them"""
 
     def name(self, table: TableName) -> TableName:
         """What a table of the backup is called in the target."""
@@ -113,7 +115,7 @@ class CreatedTables:
                 )
             if differing:
                 self.recomputed[into] = differing
-        counts = self.counts()
+        counts = self.counted = self.counts()
         for into, tables in self._members.items():
             found = sum(counts[t.name] for t in tables)
             promised = sum(t.rows if everything else self._loaded[t.name] for t in tables)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -269,7 +271,7 @@ class Restoration:
                 self.options.missing_users
                 or (None if self.options.tolerate_constraints else MissingUsers.STOP),
             )
-        counts = tables.counts()
+        counts = tables.counts() if missing else tables.counted  # nothing was changed since
         tables.finish()
         changes = {name: Changes(inserted=rows) for name, rows in counts.items()}
         return changes, counts, missing
@@ -323,15 +325,29 @@ def restore_from(
 
 
 def _carry(restoration: Restoration) -> None:
-    """Every piece into the target. While the server takes some rows, the next ones are made of
-    their bytes, and while it takes a part, the next one is read, where it is known which that is.
-    """
+    """Every piece into the target. While the server takes some rows the next ones are made of their
+    bytes, and while these are made, the next part is read; those of the next part too, where it is
+    known which that is."""
     store, opener = restoration.store, restoration.opener
+    parts = ((piece, download(store, piece, opener)) for piece in restoration.pieces())
 
     def rows(piece: Piece, stored: Stored) -> Iterator[Rows]:
         yield from deserialize(piece, decompress(piece, stored, opener))
 
-    parts = ((piece, download(store, piece, opener)) for piece in restoration.pieces())
-    for piece, stored in ahead(parts, "download") if restoration.known_before else parts:
-        with closing(ahead(rows(piece, stored), "deserialize")) as found:
-            restoration.load(piece, found)
+    if not restoration.known_before:
+        for piece, stored in parts:
+            with closing(ahead(rows(piece, stored), "deserialize")) as found:
+                restoration.load(piece, found)
+        return
+
+    def made() -> Generator[tuple[Piece, Rows | None], None, None]:
+        with closing(ahead(parts, "download")) as read:
+            for piece, stored in read:
+                yield piece, None  # of which there may be no rows
+                for some in rows(piece, stored):
+                    yield piece, some
+
+    source = made()
+    with closing(source), closing(ahead(source, "deserialize")) as all_rows:
+        for piece, group in groupby(all_rows, key=itemgetter(0)):
+            restoration.load(piece, (some for _, some in group if some is not None))

@@ -51,6 +51,23 @@ def test_frames_are_the_bytes_of_the_row_groups() -> None:
         assert found.to_pylist() == ROWS[first : first + frame.rows]
 
 
+def test_columns_whose_values_repeat_have_a_dictionary_and_no_others() -> None:
+    columns = [column("id", "integer"), column("sender", number=2), column("body", number=3),
+               column("seen", "integer", 4)]  # fmt: skip
+    rows: list[dict[str, object]] = [
+        {"id": n, "sender": ("agent", None, "contact")[n % 3], "body": f"{n} " * 50, "seen": n // 3}
+        for n in range(3_000)
+    ]
+    document = one_document(Parquet(), columns, rows)
+    metadata = pq.read_metadata(pa.BufferReader(document.data))
+    assert metadata.num_row_groups > 1
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        found = [group.column(n).dictionary_page_offset is not None for n in range(4)]
+        assert found == [False, True, False, True]
+    assert pl.read_parquet(document.data).rows(named=True) == rows
+
+
 def test_integers_have_the_width_of_their_type() -> None:
     columns = [
         Column("s", 1, "smallint", "integer", False, "", ""),
