@@ -23,5 +23,5 @@ class _Kept(io.RawIOBase):
         return True
 
     def write(self, piece: bytes) -> int:  # type: ignore[override]
-        self.pieces.append(piece)
+        self.pieces.append(bytes(piece))  # of bytes no copy, and of a borrowed buffer one
         return len(piece)
