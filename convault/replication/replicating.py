@@ -11,7 +11,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from uuid import UUID, uuid5
 
-from convault.catalog.base import AuditEntry, BackupRecord, Catalog, CopyRecord, Held
+from convault.catalog.base import (
+    AuditEntry,
+    BackupRecord,
+    BackupStatus,
+    Catalog,
+    CopyRecord,
+    Held,
+)
 from convault.errors import (
     CatalogError,
     CatalogUnavailable,
@@ -69,15 +76,11 @@ class Replication:
             raise
 
     def _open(self, installation: Installation, *, new: bool) -> None:
-        wanted, before = self.wanted, self._record()
-        held_once = bool(before.contents) and not new
+        wanted, before = self.wanted, {} if new else self._record().contents
+        held_once = bool(before)
         copy = open_copy(self.first, self.catalog, wanted.name, wanted.url, known=held_once)
         self.copy = installation.paced(copy)
-        self.rows: Mapping[UUID, BackupRecord] = {
-            row.id: row
-            for row in self.catalog.list()
-            if row.repository_id == self.first.repository_id
-        }
+        self._read_rows()
         self.plan = self._planned()
         self._kept = self._keep()
         passed_over = self._kept.passed_over if self._kept else frozenset()
@@ -86,6 +89,33 @@ class Replication:
             wanted.name, self.copy.store.url, pending,
             passed_over=tuple(sorted(passed_over)), unexplained=self.plan.unexplained,
         )  # fmt: skip
+        self._compare(before)
+
+    def _read_rows(self) -> None:
+        self.rows: Mapping[UUID, BackupRecord] = {
+            row.id: row
+            for row in self.catalog.list()
+            if row.repository_id == self.first.repository_id
+        }
+
+    def _compare(self, before: Mapping[UUID, Held]) -> None:
+        """What an earlier run left on its way, and what the copy had and lacks now."""
+        seen = _seen(self.copy)
+        gone = before.keys() - seen.revisions.keys() - seen.trashed - set(self.done.pending)
+        self._remnants = {i for i in gone if before[i].state == "arriving" and i in self.rows}
+        self._vanished = {
+            backup_id: before[backup_id]
+            for backup_id in gone & self.rows.keys()
+            if before[backup_id].state == "held" and self._must_stay(self.rows[backup_id])
+        }
+
+    def _must_stay(self, row: BackupRecord) -> bool:
+        """Whether the copy is where a backup is that it had: not one that was purged, nor one that
+        was deleted where deletions follow, nor one that its rules would not fetch again."""
+        deleted = row.status is BackupStatus.DELETED
+        if row.id in self.done.passed_over or (deleted and row.purged_at is not None):
+            return False
+        return not (deleted and self.wanted.rules is None)
 
     @contextmanager
     def recorded(self) -> Iterator[None]:
@@ -152,20 +182,31 @@ class Replication:
         if self.done.faults:
             return
         leaving = self._kept.leaving if self._kept else ()
-        ids = (*self.plan.leaving, *self.own_leaving)
+        self._read_rows()  # copying may have taken hours
+        lost = set(self.done.pending) - set(self.done.copied)
+        self._remnants |= lost
+        # Those that were deleted on their way were counted among those that stay.
+        ids = [i for i in (*self.plan.leaving, *(() if lost else self.own_leaving))
+               if i not in self.rows or self.rows[i].pinned is None]  # fmt: skip
         reasons = {decision.backup.id: decision.reason for decision in leaving}
         try:
             guard = self.catalog.guard(lock_of(self.copy), alone=True)
         except CatalogUnavailable:
             raise
         except CatalogError:
-            if ids:
+            if ids or self._remnants:
                 raise
             return  # by the Data API nothing can be removed, and nothing has to be
         with self._told(), guard:
             self.copy.require_same_writer()
+            if self.wanted.rules is not None:
+                self._leaving.take_back_pinned(guard)
             self._leaving.leave(guard, ids)
             self.done.left += ids
+            if self._remnants:
+                count = self._leaving.erase_remnants(guard, self._remnants)
+                self._audit("sweep", f"erased {count} objects of backups that never arrived")
+                self._remnants.clear()
             self.done.swept = self._leaving.sweep(
                 guard, grace=self.wanted.grace, trash=self.wanted.trash
             )
@@ -180,7 +221,7 @@ class Replication:
 
     @property
     def _leaving(self) -> Leaving:
-        return Leaving(self.copy, self.catalog, self.rows)
+        return Leaving(self.copy, self.catalog, self.rows, self._vanished)
 
     @contextmanager
     def _told(self) -> Iterator[None]:
@@ -245,6 +286,8 @@ class Replication:
         found = {one: Held(state="passed over") for one in self.done.passed_over}
         if arriving:
             found |= {one: Held(state="arriving") for one in self.done.pending}
+        found |= {one: Held(state="arriving") for one in self._remnants}
+        found |= self._vanished
         found |= {one: Held(state="trashed") for one in seen.trashed}
         found |= {one: Held(state="held", revision=n) for one, n in seen.revisions.items()}
         return found
@@ -252,7 +295,8 @@ class Replication:
     def _conclude(self, record: CopyRecord, error: ConvaultError | None) -> None:
         changes: dict[str, object] = {}
         try:
-            changes["contents"] = self._contents()
+            # What was on its way when it failed may be there in part.
+            changes["contents"] = self._contents(arriving=error is not None)
         except ConvaultError as second:
             error = error or second  # what was written before stands
         changes["error"] = None if error is None else error.message
