@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
 from convault import layout
 from convault.copies import CopyState
 from convault.errors import CopyError
+from convault.replication.place import lock_of
 from convault.replication.replicating import Replication
 from convault.retention.operating import delete, pin
 from convault.retention.policy import Policy
@@ -23,6 +25,16 @@ def carried(replication: Replication) -> None:
         for backup_id in replication.done.pending:
             replication.copy_one(backup_id)
     replication.follow()
+
+
+def test_one_place_has_one_lock_whatever_it_is_called(copies: Copies, tmp_path: Path) -> None:
+    """Or a purge under the one name erases what a run under the other counts on."""
+    copies.vault.back_up(1)
+    copies.run()
+    link = tmp_path / "alias"
+    link.symlink_to(tmp_path / "far")
+    other = Copies(copies.vault, link.as_uri())
+    assert lock_of(copies.copy) == lock_of(other.copy)
 
 
 def test_who_stands_for_a_group_must_have_arrived(copies: Copies) -> None:
