@@ -17,6 +17,7 @@ from convault.catalog.base import (
     BackupStatus,
     Catalog,
     CopyRecord,
+    Guard,
     Held,
 )
 from convault.errors import (
@@ -155,14 +156,15 @@ class Replication:
     @contextmanager
     def writing(self) -> Iterator[None]:
         """Nobody removes anything from the copy inside the block."""
-        with self.catalog.guard(lock_of(self.copy)):
+        with self.catalog.guard(lock_of(self.copy)) as guard:
             self.copy.require_same_writer()
-            self._carrier = self._new_carrier()
+            self._carrier = self._new_carrier(guard)
             yield
 
     def copy_one(self, backup_id: UUID) -> None:
         """Bring one of `done.pending` into the copy, inside `writing`; what is wrong with it in the
-        first repository is noted, and no error. May be repeated. CopyError, StoreError."""
+        first repository is noted, and no error. May be repeated. CopyError, LeaseLost,
+        StoreError."""
         assert self._carrier is not None
         number = self.done.pending.index(backup_id)
         report("copy", str(backup_id), done=number, total=len(self.done.pending), unit="backups")
@@ -268,13 +270,13 @@ class Replication:
         clocks = disagreement(now, other_clocks(self.copy))
         return keep(rules, held, lacking, self.rows, now, self.wanted.zone, clocks)
 
-    def _new_carrier(self) -> Carrier:
+    def _new_carrier(self, guard: Guard) -> Carrier:
         there = [] if self._check else sorted(self.copy.backup_ids(), key=self._age, reverse=True)
         listed = [info.key for info in self.copy.store.list()]
         transport = Transport(
             self.first.store, self.copy, Proven(self.copy, there), listed, self.wanted.workers
         )
-        return Carrier(self.first, self.copy, transport, self.rows, self._keys)
+        return Carrier(self.first, self.copy, transport, self.rows, self._keys, guard)
 
     def _age(self, backup_id: UUID) -> float:
         row = self.rows.get(backup_id)

@@ -9,7 +9,7 @@ import pytest
 
 from convault import layout
 from convault.copies import CopyState
-from convault.errors import CopyError
+from convault.errors import CopyError, LeaseLost
 from convault.replication.place import lock_of
 from convault.replication.replicating import Replication
 from convault.retention.operating import delete, pin
@@ -35,6 +35,21 @@ def test_one_place_has_one_lock_whatever_it_is_called(copies: Copies, tmp_path: 
     link.symlink_to(tmp_path / "far")
     other = Copies(copies.vault, link.as_uri())
     assert lock_of(copies.copy) == lock_of(other.copy)
+
+
+def test_no_manifest_is_written_when_the_lock_was_lost(copies: Copies) -> None:
+    """Somebody may have removed meanwhile what was proven before."""
+    copies.vault.back_up(1)
+    replication = copies.replication()
+    with replication.recorded(), replication.writing():
+        copies.vault.sql(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_locks WHERE locktype = 'advisory'"
+            " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        )
+        with pytest.raises(LeaseLost):
+            replication.copy_one(replication.done.pending[0])
+    assert copies.copy.backup_ids() == []
+    assert len(copies.run().copied) == 1
 
 
 def test_who_stands_for_a_group_must_have_arrived(copies: Copies) -> None:
