@@ -205,6 +205,9 @@ class Replication:
                 self._leaving.take_back_pinned(guard)
             self._leaving.leave(guard, ids)
             self.done.left += ids
+            if ids:  # before they may leave the trash: or a run that is killed then seems a loss
+                known = self._record().model_copy(update={"contents": self._contents()})
+                self.catalog.save_copy(known)
             if self._remnants:
                 count = self._leaving.erase_remnants(guard, self._remnants)
                 self._audit("sweep", f"erased {count} objects of backups that never arrived")

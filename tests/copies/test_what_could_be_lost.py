@@ -88,6 +88,21 @@ def test_nothing_is_swept_where_a_manifest_of_the_copy_vanished(copies: Copies) 
     copies.run(rules, grace=NONE)
 
 
+def test_a_run_that_was_killed_when_its_trash_was_empty_is_no_loss(copies: Copies) -> None:
+    vault = copies.vault
+    vault.daily(3)
+    copies.run(Policy(keep_last=3))
+    replication = copies.replication(Policy(keep_last=1), trash=NONE)
+    with replication.recorded():
+        replication._conclude = lambda *_: None  # type: ignore[method-assign]
+        carried(replication)
+    assert replication.done.swept is not None
+    assert replication.done.swept.expired
+    delete(vault.repository, vault.catalog, replication.done.swept.expired[0], WHO)
+    vault.sweep(trash=NONE)
+    assert copies.run(Policy(keep_last=3)).swept is not None
+
+
 def test_what_is_pinned_comes_back_from_the_trash_of_a_copy(copies: Copies) -> None:
     vault = copies.vault
     last = vault.daily(6)[-1]
