@@ -234,10 +234,13 @@ class Replication:
         try:
             yield
         except SweepRefused as error:
-            raise CopyError(
-                f"{error.message} In a copy, `convault copy --to {self.wanted.name} --check` puts "
-                "right what the first repository still holds."
-            ) from None
+            told = error.message.replace("convault copy", f"convault copy --to {self.wanted.name}")
+            if "key" in error.ids:  # not where it is the clocks
+                told += (
+                    f" In a copy, `convault copy --to {self.wanted.name} --check` puts right what "
+                    "the first repository still holds."
+                )
+            raise CopyError(told) from None
 
     def _planned(self) -> Plan:
         found = plan(
@@ -275,7 +278,7 @@ class Replication:
 
     def _new_carrier(self, guard: Guard) -> Carrier:
         there = [] if self._check else sorted(self.copy.backup_ids(), key=self._age, reverse=True)
-        listed = [info.key for info in self.copy.store.list()]
+        listed = {info.key: info.size for info in self.copy.store.list()}
         transport = Transport(
             self.first.store, self.copy, Proven(self.copy, there), listed, self.wanted.workers
         )

@@ -76,7 +76,9 @@ def test_nothing_is_swept_where_a_manifest_of_the_copy_vanished(copies: Copies) 
     manifest = copies.copy.store.get(key)
     copies.copy.store.delete(key)
     for _ in range(2):
-        with pytest.raises(CopyError, match=f"had backup {third.backup_id}.*copy --new"):
+        with pytest.raises(
+            CopyError, match=f"had backup {third.backup_id}.*copy --to far --new` once.$"
+        ):
             copies.run(rules, grace=NONE)
     copies.copy.store.put(key, manifest)
     assert copies.damage() == set()
@@ -141,4 +143,16 @@ def test_what_is_purged_before_it_arrived_is_erased_too(copies: Copies, when: st
         copies.run(grace=timedelta(hours=24))
     assert not only & keys_of(copies.copy.store)
     assert copies.lag().state is CopyState.CURRENT
+    assert copies.damage() == set()
+
+
+def test_what_was_cut_off_in_the_copy_travels_again(copies: Copies) -> None:
+    """A listing tells it, whatever was proven once."""
+    vault = copies.vault
+    first = vault.back_up(1)
+    copies.run()
+    second = vault.back_up(2)
+    shared = min(set(first.objects()) & set(second.objects()))
+    copies.copy.store.replace(shared, b"cut off")
+    assert copies.run().brought.repaired == 1
     assert copies.damage() == set()
