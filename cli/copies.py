@@ -29,7 +29,8 @@ def copy(
         ),
     ] = False,
     new: Annotated[
-        bool, typer.Option("--new", help="Begin anew where an earlier copy is gone.")
+        bool,
+        typer.Option("--new", help="Begin anew where an earlier copy, or a backup of it, is gone."),
     ] = False,
     dry_run: Annotated[
         bool,

@@ -53,6 +53,8 @@ class _Marker(BaseModel):
     created_at: AwareDatetime
     is_copy: bool = False
     """whether another place is the one that backups are written to"""
+    copy_id: UUID | None = None
+    """of the place of a copy, by whatever name or URL it is called"""
 
 
 class Stored(Enum):
@@ -74,6 +76,7 @@ class Repository:
         self.installation_id = marker.installation_id
         self.created_at = marker.created_at
         self.is_copy = marker.is_copy
+        self.copy_id = marker.copy_id
         self._marker = marker
 
     @classmethod
@@ -99,7 +102,7 @@ class Repository:
     def create_copy(self, store: Store, writer: UUID) -> Repository:
         """Make `store` a copy of this repository, empty as yet, which `writer` may write to.
         RepositoryError if there is a repository already. Of two at once one succeeds."""
-        update = {"installation_id": writer, "is_copy": True}
+        update = {"installation_id": writer, "is_copy": True, "copy_id": uuid4()}
         marker = self._marker.model_copy(update=update)
         try:
             made = store.put(layout.REPOSITORY_KEY, _written(marker))
@@ -169,9 +172,10 @@ class Repository:
     def adopt(self, installation_id: UUID, *, is_copy: bool = False) -> None:
         """Let that installation be the one that writes: backups, or (`is_copy`) what it copies here
         from another place. May be repeated."""
-        update = {"installation_id": installation_id, "is_copy": is_copy}
+        copy_id = (self._marker.copy_id or uuid4()) if is_copy else None
+        update = {"installation_id": installation_id, "is_copy": is_copy, "copy_id": copy_id}
         self._marker = self._marker.model_copy(update=update)
-        self.installation_id, self.is_copy = installation_id, is_copy
+        self.installation_id, self.is_copy, self.copy_id = installation_id, is_copy, copy_id
         self.store.replace(layout.REPOSITORY_KEY, _written(self._marker))
         self.store.flush()
 
@@ -492,7 +496,8 @@ class Repository:
 
 def _written(marker: _Marker) -> bytes:
     # Only a copy says that it is one.
-    content = marker.model_dump(mode="json", exclude=None if marker.is_copy else {"is_copy"})
+    hidden = {"is_copy", "copy_id"} if not marker.is_copy else set()
+    content = marker.model_dump(mode="json", exclude=hidden)
     return json.dumps(content, indent=1).encode() + b"\n"
 
 

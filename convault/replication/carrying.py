@@ -8,7 +8,7 @@ from hashlib import sha256
 from uuid import UUID
 
 from convault import layout
-from convault.catalog.base import BackupRecord
+from convault.catalog.base import BackupRecord, Guard
 from convault.errors import CopyError, IntegrityError, NotFoundError, ObjectConflict, ObjectMissing
 from convault.replication.transport import Brought, Transport, objects_of
 from convault.repository import Repository
@@ -24,13 +24,15 @@ class Carrier:
     transport: Transport
     rows: Mapping[UUID, BackupRecord]
     keys: SigningKeys
+    guard: Guard
+    """keeps out whoever removes something from the copy"""
 
     def carry(self, backup_id: UUID) -> Brought | None:
         """Have the backup in the copy, in every revision of its manifest; None when the first
         repository has it no more. May be repeated.
 
         IntegrityError, RepositoryError for what is damaged there: then the copy has the backup as
-        it had it before, or not at all. CopyError, StoreError.
+        it had it before, or not at all. CopyError, LeaseLost, StoreError.
         """
         try:
             return self._carry(backup_id)
@@ -47,6 +49,8 @@ class Carrier:
         brought = self.transport.bring(objects_of(manifest))
         if not self._is_there(backup_id):
             return None
+        # What was proven may have been removed since the lock was lost.
+        self.guard.check()
         # The highest first, and that which makes the backup exist last: so at no moment does one
         # count whose objects did not come along.
         for number in sorted(manifests, key=lambda n: (n == 1, -n)):

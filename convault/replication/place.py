@@ -64,8 +64,10 @@ def adopt_copy(first: Repository, catalog: Catalog, name: str, url: str) -> bool
 
 
 def lock_of(copy: Repository) -> UUID:
-    """By which `Catalog.guard` keeps those who write a copy apart from those who remove."""
-    return uuid5(copy.repository_id, copy.store.url)
+    """By which `Catalog.guard` keeps those who write a copy apart from those who remove: of the
+    place, which may have two names, or two URLs. A copy that an older version made has its URL
+    alone."""
+    return copy.copy_id or uuid5(copy.repository_id, copy.store.url)
 
 
 def _writer(catalog: Catalog) -> UUID:

@@ -11,7 +11,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from uuid import UUID, uuid5
 
-from convault.catalog.base import AuditEntry, BackupRecord, Catalog, CopyRecord, Held
+from convault.catalog.base import (
+    AuditEntry,
+    BackupRecord,
+    BackupStatus,
+    Catalog,
+    CopyRecord,
+    Guard,
+    Held,
+)
 from convault.errors import (
     CatalogError,
     CatalogUnavailable,
@@ -69,15 +77,11 @@ class Replication:
             raise
 
     def _open(self, installation: Installation, *, new: bool) -> None:
-        wanted, before = self.wanted, self._record()
-        held_once = bool(before.contents) and not new
+        wanted, before = self.wanted, {} if new else self._record().contents
+        held_once = bool(before)
         copy = open_copy(self.first, self.catalog, wanted.name, wanted.url, known=held_once)
         self.copy = installation.paced(copy)
-        self.rows: Mapping[UUID, BackupRecord] = {
-            row.id: row
-            for row in self.catalog.list()
-            if row.repository_id == self.first.repository_id
-        }
+        self._read_rows()
         self.plan = self._planned()
         self._kept = self._keep()
         passed_over = self._kept.passed_over if self._kept else frozenset()
@@ -86,6 +90,33 @@ class Replication:
             wanted.name, self.copy.store.url, pending,
             passed_over=tuple(sorted(passed_over)), unexplained=self.plan.unexplained,
         )  # fmt: skip
+        self._compare(before)
+
+    def _read_rows(self) -> None:
+        self.rows: Mapping[UUID, BackupRecord] = {
+            row.id: row
+            for row in self.catalog.list()
+            if row.repository_id == self.first.repository_id
+        }
+
+    def _compare(self, before: Mapping[UUID, Held]) -> None:
+        """What an earlier run left on its way, and what the copy had and lacks now."""
+        seen = _seen(self.copy)
+        gone = before.keys() - seen.revisions.keys() - seen.trashed - set(self.done.pending)
+        self._remnants = {i for i in gone if before[i].state == "arriving" and i in self.rows}
+        self._vanished = {
+            backup_id: before[backup_id]
+            for backup_id in gone & self.rows.keys()
+            if before[backup_id].state == "held" and self._must_stay(self.rows[backup_id])
+        }
+
+    def _must_stay(self, row: BackupRecord) -> bool:
+        """Whether the copy is where a backup is that it had: not one that was purged, nor one that
+        was deleted where deletions follow, nor one that its rules would not fetch again."""
+        deleted = row.status is BackupStatus.DELETED
+        if row.id in self.done.passed_over or (deleted and row.purged_at is not None):
+            return False
+        return not (deleted and self.wanted.rules is None)
 
     @contextmanager
     def recorded(self) -> Iterator[None]:
@@ -125,14 +156,15 @@ class Replication:
     @contextmanager
     def writing(self) -> Iterator[None]:
         """Nobody removes anything from the copy inside the block."""
-        with self.catalog.guard(lock_of(self.copy)):
+        with self.catalog.guard(lock_of(self.copy)) as guard:
             self.copy.require_same_writer()
-            self._carrier = self._new_carrier()
+            self._carrier = self._new_carrier(guard)
             yield
 
     def copy_one(self, backup_id: UUID) -> None:
         """Bring one of `done.pending` into the copy, inside `writing`; what is wrong with it in the
-        first repository is noted, and no error. May be repeated. CopyError, StoreError."""
+        first repository is noted, and no error. May be repeated. CopyError, LeaseLost,
+        StoreError."""
         assert self._carrier is not None
         number = self.done.pending.index(backup_id)
         report("copy", str(backup_id), done=number, total=len(self.done.pending), unit="backups")
@@ -152,20 +184,34 @@ class Replication:
         if self.done.faults:
             return
         leaving = self._kept.leaving if self._kept else ()
-        ids = (*self.plan.leaving, *self.own_leaving)
+        self._read_rows()  # copying may have taken hours
+        lost = set(self.done.pending) - set(self.done.copied)
+        self._remnants |= lost
+        # Those that were deleted on their way were counted among those that stay.
+        ids = [i for i in (*self.plan.leaving, *(() if lost else self.own_leaving))
+               if i not in self.rows or self.rows[i].pinned is None]  # fmt: skip
         reasons = {decision.backup.id: decision.reason for decision in leaving}
         try:
             guard = self.catalog.guard(lock_of(self.copy), alone=True)
         except CatalogUnavailable:
             raise
         except CatalogError:
-            if ids:
+            if ids or self._remnants:
                 raise
             return  # by the Data API nothing can be removed, and nothing has to be
         with self._told(), guard:
             self.copy.require_same_writer()
+            if self.wanted.rules is not None:
+                self._leaving.take_back_pinned(guard)
             self._leaving.leave(guard, ids)
             self.done.left += ids
+            if ids:  # before they may leave the trash: or a run that is killed then seems a loss
+                known = self._record().model_copy(update={"contents": self._contents()})
+                self.catalog.save_copy(known)
+            if self._remnants:
+                count = self._leaving.erase_remnants(guard, self._remnants)
+                self._audit("sweep", f"erased {count} objects of backups that never arrived")
+                self._remnants.clear()
             self.done.swept = self._leaving.sweep(
                 guard, grace=self.wanted.grace, trash=self.wanted.trash
             )
@@ -180,7 +226,7 @@ class Replication:
 
     @property
     def _leaving(self) -> Leaving:
-        return Leaving(self.copy, self.catalog, self.rows)
+        return Leaving(self.copy, self.catalog, self.rows, self._vanished)
 
     @contextmanager
     def _told(self) -> Iterator[None]:
@@ -188,10 +234,13 @@ class Replication:
         try:
             yield
         except SweepRefused as error:
-            raise CopyError(
-                f"{error.message} In a copy, `convault copy --to {self.wanted.name} --check` puts "
-                "right what the first repository still holds."
-            ) from None
+            told = error.message.replace("convault copy", f"convault copy --to {self.wanted.name}")
+            if "key" in error.ids:  # not where it is the clocks
+                told += (
+                    f" In a copy, `convault copy --to {self.wanted.name} --check` puts right what "
+                    "the first repository still holds."
+                )
+            raise CopyError(told) from None
 
     def _planned(self) -> Plan:
         found = plan(
@@ -227,13 +276,13 @@ class Replication:
         clocks = disagreement(now, other_clocks(self.copy))
         return keep(rules, held, lacking, self.rows, now, self.wanted.zone, clocks)
 
-    def _new_carrier(self) -> Carrier:
+    def _new_carrier(self, guard: Guard) -> Carrier:
         there = [] if self._check else sorted(self.copy.backup_ids(), key=self._age, reverse=True)
-        listed = [info.key for info in self.copy.store.list()]
+        listed = {info.key: info.size for info in self.copy.store.list()}
         transport = Transport(
             self.first.store, self.copy, Proven(self.copy, there), listed, self.wanted.workers
         )
-        return Carrier(self.first, self.copy, transport, self.rows, self._keys)
+        return Carrier(self.first, self.copy, transport, self.rows, self._keys, guard)
 
     def _age(self, backup_id: UUID) -> float:
         row = self.rows.get(backup_id)
@@ -245,6 +294,8 @@ class Replication:
         found = {one: Held(state="passed over") for one in self.done.passed_over}
         if arriving:
             found |= {one: Held(state="arriving") for one in self.done.pending}
+        found |= {one: Held(state="arriving") for one in self._remnants}
+        found |= self._vanished
         found |= {one: Held(state="trashed") for one in seen.trashed}
         found |= {one: Held(state="held", revision=n) for one, n in seen.revisions.items()}
         return found
@@ -252,7 +303,8 @@ class Replication:
     def _conclude(self, record: CopyRecord, error: ConvaultError | None) -> None:
         changes: dict[str, object] = {}
         try:
-            changes["contents"] = self._contents()
+            # What was on its way when it failed may be there in part.
+            changes["contents"] = self._contents(arriving=error is not None)
         except ConvaultError as second:
             error = error or second  # what was written before stands
         changes["error"] = None if error is None else error.message

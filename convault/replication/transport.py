@@ -85,13 +85,14 @@ class Transport:
     """From `source` into `copy`. What is there already and was proven does not travel."""
 
     def __init__(
-        self, source: Store, copy: Repository, proven: Proven, listed: Iterable[str], workers: int
-    ) -> None:
-        """`listed`: keys of the copy's objects, as they were seen in this run."""
+        self, source: Store, copy: Repository, proven: Proven, listed: Mapping[str, int],
+        workers: int,
+    ) -> None:  # fmt: skip
+        """`listed`: the sizes of the copy's objects by key, as they were seen in this run."""
         self._source = source
         self._copy = copy
         self._proven = proven
-        self._listed = set(listed)
+        self._listed = listed
         self._workers = workers
 
     def bring(self, objects: Mapping[str, tuple[int, str]]) -> Brought:
@@ -108,7 +109,8 @@ class Transport:
                 raise
 
     def _bring(self, key: str, size: int, digest: str) -> Brought:
-        if key in self._listed and self._is_proven(key, size, digest):
+        # Of another size, it was proven and then damaged.
+        if self._listed.get(key) == size and self._is_proven(key, size, digest):
             return Brought()
         stored = self._carry(key, size, digest)
         # A store that says that it has the bytes may still have others.
