@@ -16,8 +16,16 @@ from urllib.parse import unquote_to_bytes, urlsplit
 MAX_PATH_BYTES = 1024
 """of a file's path: Postgres would take more, the object stores behind Storage do not"""
 _BUCKET = re.compile(r"[A-Za-z0-9_!.*'() &$@=;:+,?-]{1,100}")
-_FORMS = re.compile(
-    r"/storage/v1/(?:object|render/image)/(?:public|sign|authenticated)/([^/]+)/(.+)", re.DOTALL
+_FORMS = (
+    re.compile(
+        r"/storage/v1/(?:object|render/image)/(?:public|sign|authenticated)/([^/]+)/(.+)", re.DOTALL
+    ),
+    # As older clients wrote it, and Storage still takes it: the bucket at once.
+    re.compile(
+        r"/storage/v1/object/"
+        r"(?!(?:public|sign|authenticated|info|list|list-v2|upload|move|copy)/)([^/]+)/(.+)",
+        re.DOTALL,
+    ),
 )
 _HOST = re.compile(r"[a-z0-9.:\[\]_-]{1,253}")
 _ENCODED = re.compile(r"%(?![0-9A-Fa-f]{2})")
@@ -95,7 +103,7 @@ class Borders:
         return self._judged(*address) == address
 
     def _of_url_path(self, path: str) -> Address | Elsewhere:
-        found = _FORMS.fullmatch(path)
+        found = next(filter(None, (form.fullmatch(path) for form in _FORMS)), None)
         if found is None:
             return Elsewhere(Reason.NO_FILE)
         bucket, name = _decoded(found[1]), _decoded(found[2])

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from urllib.parse import quote
 
 import pytest
 
 from convault.errors import StoreError, StoreUnavailable
+from convault.files.storage import FileStorage
+from convault.project import project
 from convault.stores.supabase import listing, open_supabase
 from convault.stores.supabase.api import StorageApi
 from tests.stores.between import Fault, Request, between
@@ -70,6 +73,23 @@ def test_every_object_is_listed_once(
         }  # fmt: skip
         refused = [r for r in proxy.requests if "/list-v2/" in r.path]
         assert shape != "folders by offset" or len(refused) == 2, "each store remembers"
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+def test_a_bucket_is_listed_whatever_its_name(
+    supabase: SupabaseStack, monkeypatch: pytest.MonkeyPatch, hidden: bool
+) -> None:
+    monkeypatch.setenv("SUPABASE_SERVICE_ROLE_KEY", supabase.secret_key)
+    bucket = f"what? &+ {supabase.new_bucket()}"
+    with supabase.client() as client:
+        made = {"id": bucket, "name": bucket}
+        client.post("/storage/v1/bucket", json=made).raise_for_status()
+        file = f"/storage/v1/object/{quote(bucket)}/a.txt"
+        client.post(file, content=b"a").raise_for_status()
+    plan = plan_of("folders by offset" if hidden else "")
+    with between(supabase.full_url, plan) as (_, endpoint):
+        monkeypatch.setenv("SUPABASE_URL", endpoint)
+        assert list(FileStorage(project()).names(bucket)) == ["a.txt"]
 
 
 def test_what_stays_is_listed_while_others_are_deleted(

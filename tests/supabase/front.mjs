@@ -118,7 +118,7 @@ async function list(bucket, { prefix = '', limit = 100, offset = 0 }) {
 async function listing(request, response, how, bucket) {
   const chunks = await Array.fromAsync(request)
   // lite says whether this key may see this bucket.
-  const seen = await fetch(`${lite}/storage/v1/bucket/${bucket}`, {
+  const seen = await fetch(`${lite}/storage/v1/bucket/${encodeURIComponent(bucket)}`, {
     headers: headersOf({ headers: new Headers(request.headers) }),
   })
   const answer = seen.ok ? await how(bucket, JSON.parse(Buffer.concat(chunks))) : await seen.json()
@@ -163,7 +163,7 @@ http
     if (request.url.startsWith(PATH)) return tus.handle(request, response)
     const [, kind, bucket] = request.url.match(/^\/storage\/v1\/object\/(list|list-v2)\/([^/]+)$/) ?? []
     if (request.method !== 'POST' || !kind) return passOn(request, response)
-    listing(request, response, kind === 'list' ? list : listV2, bucket).catch((error) => {
+    listing(request, response, kind === 'list' ? list : listV2, decodeURIComponent(bucket)).catch((error) => {
       console.error(error)
       response.destroy()
     })

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
+from urllib.parse import quote
 
 from convault.errors import StoreUnavailable
 from convault.stores.base import ObjectInfo
@@ -26,7 +27,7 @@ class Listing:
 
     def __init__(self, api: StorageApi, bucket: str) -> None:
         self._api = api
-        self._bucket = bucket
+        self._bucket = quote(bucket, safe="")  # Storage lets it have a `?`
         self._has_v2 = True
 
     def below(self, prefix: str) -> Iterator[ObjectInfo]:
