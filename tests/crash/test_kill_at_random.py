@@ -61,4 +61,4 @@ def test_backups_that_are_killed_at_random_moments(
             f"\nseed {seed}: {KILLS} kills of backups of {measured.uploads} parts: {phases};"
             f" {too_late} more finished before they were killed"
         )
-    assert phases["between"] * 2 >= KILLS
+    assert phases["between"] * 4 >= KILLS
