@@ -13,6 +13,7 @@ from pydantic import (
     model_validator,
 )
 from pydantic.alias_generators import to_camel
+from pydantic_core import ErrorDetails
 
 from convault.errors import PolicyError
 from convault.retention.spans import Span, SpanText
@@ -22,6 +23,11 @@ _GOOD = ("keep_last", *_BUCKETS, "keep_within")
 """rules that choose among the good backups of a group"""
 Count = Annotated[int, Field(ge=1, le=100_000)]
 Removable = Literal["completed", "failed"]
+
+
+def _said(error: ErrorDetails) -> str:
+    """What is wrong, in our words where they are ours."""
+    return str(error.get("ctx", {}).get("error", error["msg"]))
 
 
 def _listed(value: Any) -> Any:
@@ -102,7 +108,7 @@ class Policy(BaseModel):
             return cls.model_validate(values)
         except ValidationError as error:
             reasons = "; ".join(
-                f"{'.'.join(map(str, e['loc'])) or 'policy'}: {e['msg']}"
+                ": ".join([".".join(map(str, e["loc"])), _said(e)]).removeprefix(": ")
                 for e in error.errors(include_input=False, include_url=False)
             )
             raise PolicyError(
