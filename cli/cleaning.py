@@ -102,7 +102,7 @@ def cleanup(
         )  # fmt: skip
         swept, why = None, ""
         if not dry_run:
-            cleaning.apply(repository, catalog, found, actor())
+            found = cleaning.apply(repository, catalog, found, actor())
         try:
             swept = _sweep(installation, dry_run=dry_run)
         except BusyError as error:

@@ -14,11 +14,12 @@ from convault.embedded.server import wheel_binaries
 def where_it_lies(home: DemoHome, *, running: bool) -> list[str]:
     """A line for each place."""
     state = "running" if running else "stopped"
+    databases = "school, school_restored, school_open"
     return [
         f"Store     {home.store}",
         f"Download  {home.download}",
         f"Prefect   {home.prefect} (its database, and demo.log)",
-        f"Postgres  {home.postgres.folder} ({state}; databases school, school_restored, school_open)",
+        f"Postgres  {home.postgres.folder} ({state}; databases {databases})",
     ]
 
 
