@@ -13,21 +13,16 @@ from pydantic import (
     model_validator,
 )
 from pydantic.alias_generators import to_camel
-from pydantic_core import ErrorDetails
 
 from convault.errors import PolicyError
 from convault.retention.spans import Span, SpanText
+from convault.validation import reasons
 
 _BUCKETS = ("keep_hourly", "keep_daily", "keep_weekly", "keep_monthly", "keep_yearly")
 _GOOD = ("keep_last", *_BUCKETS, "keep_within")
 """rules that choose among the good backups of a group"""
 Count = Annotated[int, Field(ge=1, le=100_000)]
 Removable = Literal["completed", "failed"]
-
-
-def _said(error: ErrorDetails) -> str:
-    """What is wrong, in our words where they are ours."""
-    return str(error.get("ctx", {}).get("error", error["msg"]))
 
 
 def _listed(value: Any) -> Any:
@@ -107,13 +102,9 @@ class Policy(BaseModel):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            reasons = "; ".join(
-                ": ".join([".".join(map(str, e["loc"])), _said(e)]).removeprefix(": ")
-                for e in error.errors(include_input=False, include_url=False)
-            )
             raise PolicyError(
-                f"This policy cannot be used, and nothing was removed: {reasons}. See `convault "
-                "cleanup --help`."
+                f"This policy cannot be used, and nothing was removed: {reasons(error)}. See "
+                "`convault cleanup --help`."
             ) from None
 
     def to_json(self) -> dict[str, object]:

@@ -64,6 +64,9 @@ def test_a_deleted_backup_does_not_exist_and_can_be_taken_back(vault: Vault) -> 
     again = undelete(vault.repository, vault.catalog, old.backup_id, WHO)
     assert (again.status, again.deleted_at, again.rows) == (DONE, None, 60)
     assert vault.repository.manifest(old.backup_id) == old
+    assert undelete(vault.repository, vault.catalog, new.backup_id, WHO).status is DONE, (
+        "it is there"
+    )
     assert survey(vault.repository, vault.catalog).findings == []
     assert before <= vault.listed()
     assert {e.action for e in vault.catalog.audited()} == {"delete", "undelete", "sweep"}
