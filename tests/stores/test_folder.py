@@ -234,7 +234,7 @@ from pathlib import Path
 from convault.stores.folder import FolderStore
 os.chmod(sys.argv[1], 0)
 os.geteuid() or os.setuid(65534)
-FolderStore.create(Path(sys.argv[1], "store"), "file:///there")
+FolderStore(Path(sys.argv[1], "store"), "file:///there")
 """
 
 
