@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -72,7 +73,7 @@ def download(
         print_json(file)
     else:
         print(path)
-        say(f"{size(archive.size)}. Look inside with: convault extract {path} FOLDER")
+        say(f"{size(archive.size)}. Look inside with: convault extract {quote(str(path))} FOLDER")
 
 
 def extract(

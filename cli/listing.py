@@ -471,6 +471,8 @@ def _key(repository: Repository, manifest: Manifest) -> str:
 def _metric(name: str, value: Any) -> str:
     if name == "seconds" and isinstance(value, dict):
         return steps(value)
+    if name == "tables" and isinstance(value, dict):
+        return ", ".join(f"{table} {number(rows)}" for table, rows in value.items())
     if name == "files" and isinstance(value, dict):
         return ", ".join(f"{key.replace('_', ' ')} {_metric(key, n)}" for key, n in value.items())
     if isinstance(value, list):

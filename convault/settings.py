@@ -27,6 +27,7 @@ from convault.pause import Window, parse_pause
 from convault.quota import parse_quota
 from convault.retention.spans import SpanText
 from convault.signature import SigningKeys
+from convault.validation import reasons
 
 ENV_FILE = Path(os.environ.get("CONVAULT_ENV_FILE") or ".env")
 _NAMED_STORE = re.compile(r"CONVAULT_STORE_([A-Z0-9_]+)_URL")
@@ -413,11 +414,8 @@ def load_settings() -> Settings:
     try:
         return Settings(_env_file=ENV_FILE if _env_file() else None)  # type: ignore[call-arg]
     except ValidationError as error:
-        reasons = "; ".join(
-            f"{str(e['loc'][0]).upper()}: {e['msg']}"
-            for e in error.errors(include_input=False, include_url=False)
-        )
-        raise ConfigurationError(f"These settings cannot be used: {reasons}.") from None
+        why = reasons(error, named=str.upper)
+        raise ConfigurationError(f"These settings cannot be used: {why}.") from None
 
 
 def env_file() -> Path:
