@@ -82,8 +82,8 @@ def _stand(
     own_server: bool,
     tell: Callable[[Addresses], None],
 ) -> None:
-    from convault import signing_key
     from convault.installation import initialise
+    from convault.signing import signing_key
     from deployments.stack.kept import held
     from deployments.stack.ports import require_free
     from deployments.stack.standing import Wanted, stand

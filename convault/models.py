@@ -21,8 +21,8 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
+from convault.dataset.period import order_fault, parsed
 from convault.errors import OptionsError
-from convault.period import order_fault, parsed
 from convault.validation import reasons
 
 MAX_PART_BYTES = 32 * 1024 * 1024
@@ -430,7 +430,7 @@ class RangeKey:
     read_because: str = ""
     """for people: why its rows were read; '' when it was taken over"""
     digest: str | None = None
-    """of its rows (`convault.row_digest`); None where it is not known"""
+    """of its rows (`convault.ranges.row_digest`); None where it is not known"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,16 +22,16 @@ from convault.catalog import BackupRecord, BackupStatus, Catalog, Lease, open_ca
 from convault.cluster import require_cluster
 from convault.commit import record_failure
 from convault.deadline import Deadline
-from convault.encryption import Encryptor
+from convault.encryption.objects import Encryptor
 from convault.errors import ConvaultError, LeaseLost, SnapshotLost, SourceUnavailable
 from convault.files.wanted import FilesWanted
 from convault.installation import Installation, open_installation
 from convault.models import BackupOptions, TableName
-from convault.parent import Parentage, Policy
 from convault.progress import report
+from convault.ranges.parent import Parentage, Policy
+from convault.ranges.row_digest import Counted
 from convault.retention.shrinkage import shrunk_tables
 from convault.retention.usual import rows_before
-from convault.row_digest import Counted
 from convault.settings import load_settings
 from convault.sources.base import Snapshot
 from flows.slots import backup_of_slot

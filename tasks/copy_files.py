@@ -7,7 +7,7 @@ from collections.abc import Callable
 from prefect import task
 
 from convault.catalog.base import BackupStatus
-from convault.encryption import Encryptor
+from convault.encryption.objects import Encryptor
 from convault.files import gathering
 from convault.files.copying import Copied, Copier
 from convault.files.held import held_of

@@ -16,7 +16,7 @@ import psycopg
 from psycopg import sql
 
 from convault.catalog.locks import key_of
-from convault.dataset import is_managed
+from convault.dataset.tables import is_managed
 from convault.drill.scratch import Scratch
 from convault.errors import BusyError, ConfigurationError
 from convault.manifest import Manifest

@@ -16,13 +16,13 @@ import psycopg
 import pytest
 
 from cli.main import main
-from convault.archive import Archive
+from convault.archive.composed import Archive
+from convault.archive.extraction import extract
 from convault.comparison import compare
 from convault.drill.files import file_checks
 from convault.drill.report import Outcome
 from convault.embedded.server import EmbeddedPostgres
 from convault.errors import FilesMissing, OptionsError, RestoreError
-from convault.extraction import extract
 from convault.files.restoring import put_back
 from convault.names import file_path
 from convault.restore import RestoreOptions, restore
