@@ -49,6 +49,8 @@ def test_everything_comes_back(
         "empty": (b"", "text/plain"),
         "linked (1).jpg": (b"jpeg", "image/jpeg"),
         "a/b": (b"under", "text/csv"),
+        "Screenshot at 10.00.00\u202fAM.png": (b"png", "image/png"),
+        "\U0001f469\u200d\U0001f3eb.txt": (b"joined", "text/plain"),
     }
     for path, (data, kind) in files.items():
         world.upload(path, data, kind)
