@@ -21,6 +21,7 @@ from api.auth import Guard, caller
 from api.facts import Facts
 from api.hardening import LOOPBACK, Hardening
 from api.links import links_of
+from api.methods import FixedPaths
 from api.routes import (
     backups,
     deletion,
@@ -42,6 +43,18 @@ from convault.settings import Settings, load_settings
 
 KEPT_SESSIONS = 4
 """of the catalog's database, between requests"""
+_CLOSED = (
+    # Fixed paths before `/{id}`.
+    initialising.router,
+    facts.router,
+    retention.router,
+    metrics.router,
+    scheduler.router,
+    listing.router,
+    backups.router,
+    runs.router,
+    deletion.router,
+)
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -72,14 +85,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     hide_queries()
     app.include_router(health.router)
     app.include_router(downloads.router)  # by a link, or a key
-    # Fixed paths before `/{id}`.
-    app.include_router(initialising.router, dependencies=closed)
-    app.include_router(facts.router, dependencies=closed)
-    app.include_router(retention.router, dependencies=closed)
-    app.include_router(metrics.router, dependencies=closed)
-    app.include_router(scheduler.router, dependencies=closed)
-    app.include_router(listing.router, dependencies=closed)
-    app.include_router(backups.router, dependencies=closed)
-    app.include_router(runs.router, dependencies=closed)
-    app.include_router(deletion.router, dependencies=closed)
+    for router in _CLOSED:
+        app.include_router(router, dependencies=closed)
+    app.router.routes.insert(0, FixedPaths(route for router in _CLOSED for route in router.routes))
     return app

@@ -18,6 +18,7 @@ from starlette.requests import ClientDisconnect
 
 from api.problems import BodyTooLarge, MalformedBody, UnsupportedMediaType
 from convault.errors import OptionsError
+from convault.validation import reasons
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -54,11 +55,7 @@ def parsed(model: type[_Model], body: object) -> _Model:
     try:
         return model.model_validate(body)
     except ValidationError as error:
-        reasons = "; ".join(
-            f"{'.'.join(map(str, e['loc'])) or 'body'}: {e['msg']}"
-            for e in error.errors(include_input=False, include_url=False)
-        )
-        raise OptionsError(f"This cannot be done: {reasons}. See /docs.") from None
+        raise OptionsError(f"This cannot be done: {reasons(error, 'body')}. See /docs.") from None
 
 
 def described(model: type[BaseModel], example: object) -> dict[str, Any]:

@@ -223,7 +223,10 @@ def _invalid_request(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     # The first element of `loc` says where (query, path, header); `input` is never repeated.
     wrong = [
-        FieldError(field=".".join(map(str, e["loc"][1:])), message=e["msg"]) for e in error.errors()
+        FieldError(
+            field=".".join(map(str, e["loc"][1:])), message=e["msg"].removeprefix("Value error, ")
+        )
+        for e in error.errors()
     ]
     detail = "; ".join(f"{e.field}: {e.message}" for e in wrong)
     return answer(

@@ -38,11 +38,14 @@ class Shared(Generic[_Key, _Value]):
             del self._waiting[key]  # who comes now gets the next one
             self._making[key] = mine
         try:
-            mine.set_result(make())
+            try:
+                value = make()
+            finally:
+                # Before anybody is woken: whoever waited for this one puts its own there.
+                with self._lock:
+                    del self._making[key]
         except BaseException as error:
             mine.set_exception(error)
             raise
-        finally:
-            with self._lock:
-                del self._making[key]
-        return mine.result()
+        mine.set_result(value)
+        return value

@@ -103,7 +103,7 @@ def _verify(asked: dict[str, Any]) -> Callable[[], Any]:
 
 
 def _download(asked: dict[str, Any]) -> Callable[[], Any]:
-    from convault.archive import Archive
+    from convault.archive.composed import Archive
     from convault.installation import open_installation
     from convault.settings import load_settings
 

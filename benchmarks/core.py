@@ -10,12 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
 from convault import commit
-from convault import parent as parents
 from convault.carrying import BatchReader, Outgoing, packed, written
 from convault.catalog import BackupRecord, open_catalog
 from convault.installation import Installation, open_installation
 from convault.models import BackupOptions, Chunk, Part
-from convault.parent import Policy
+from convault.ranges import parent as parents
+from convault.ranges.parent import Policy
 from convault.reconcile import reconcile
 from convault.repository import Repository
 from convault.settings import Settings

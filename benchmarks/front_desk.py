@@ -29,7 +29,7 @@ from pathlib import Path
 
 import psycopg
 
-from convault.archive import Archive
+from convault.archive.composed import Archive
 from convault.embedded.server import EmbeddedPostgres
 from convault.installation import initialise, open_installation
 from convault.settings import Settings

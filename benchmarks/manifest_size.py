@@ -23,11 +23,12 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from convault import archive, commit
+from convault import commit
+from convault.archive import composed as archive
 from convault.manifest import FORMAT, Manifest, PartEntry, RangeEntry, TableEntry, part_path
 from convault.models import BackupOptions, Column, SourceFacts, TableName
 from convault.repository import Repository
-from convault.signature import Signature, SigningKeys, judged
+from convault.signing.signature import Signature, SigningKeys, judged
 from convault.stores import open_store
 
 _TYPES = {

@@ -21,7 +21,7 @@ from uuid import uuid4
 import psycopg
 
 from convault.embedded.server import EmbeddedPostgres
-from convault.encryption import Encryptor
+from convault.encryption.objects import Encryptor
 from convault.models import BackupFormat
 from convault.repository import Repository
 from convault.restore import RestoreOptions, restore

@@ -24,10 +24,10 @@ from benchmarks.core import back_up
 from benchmarks.databases import cluster, fill, heap_bytes, installed, new_database, workplace
 from benchmarks.manifest_size import TABLE
 from benchmarks.month import Counting
-from convault import ranges
 from convault.embedded.server import wheel_binaries
 from convault.installation import open_installation
 from convault.models import BackupOptions, Part, RangeKey
+from convault.ranges import ranges
 from convault.settings import Settings
 
 RANGE_PAGES, PAGE, CHUNK = 1024, 8192, 1 << 26

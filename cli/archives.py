@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -24,7 +25,7 @@ from convault.progress import report
 from convault.settings import load_settings
 
 if TYPE_CHECKING:
-    from convault.extraction import Extracted
+    from convault.archive.extraction import Extracted
 
 Output = Annotated[
     str | None,
@@ -49,7 +50,7 @@ def download(
 
     Example: convault download latest -o school.tar
     """
-    from convault.archive import Archive
+    from convault.archive.composed import Archive
 
     if output == "-" and (as_json or sys.stdout.isatty()):
         raise ConfigurationError(
@@ -72,7 +73,7 @@ def download(
         print_json(file)
     else:
         print(path)
-        say(f"{size(archive.size)}. Look inside with: convault extract {path} FOLDER")
+        say(f"{size(archive.size)}. Look inside with: convault extract {quote(str(path))} FOLDER")
 
 
 def extract(
@@ -92,7 +93,7 @@ def extract(
 
     Example: convault extract latest school
     """
-    from convault import extraction
+    from convault.archive import extraction
 
     if is_backup_name(source) and not Path(source).exists():
         done = _extract_stored(source, folder, identity)
@@ -131,8 +132,8 @@ def extract(
 
 
 def _extract_stored(name: str, folder: Path, identity: list[Path] | None) -> Extracted:
-    from convault import extraction
-    from convault.archive import Archive
+    from convault.archive import extraction
+    from convault.archive.composed import Archive
 
     settings = load_settings()
     installation = opened(settings)

@@ -81,6 +81,7 @@ def cleanup(
     from convault.reconcile import reconcile
     from convault.retention import cleaning
     from convault.retention.configured import policy_of
+    from convault.retention.deciding import LIMITED
 
     given = {
         "keep_last": keep_last, "keep_hourly": keep_hourly, "keep_daily": keep_daily,
@@ -101,7 +102,7 @@ def cleanup(
         )  # fmt: skip
         swept, why = None, ""
         if not dry_run:
-            cleaning.apply(repository, catalog, found, actor())
+            found = cleaning.apply(repository, catalog, found, actor())
         try:
             swept = _sweep(installation, dry_run=dry_run)
         except BusyError as error:
@@ -123,6 +124,14 @@ def cleanup(
             for d in found.decisions
         ],
     )
+    gone = sum(decision.goes for decision in found.decisions)
+    if gone and not dry_run:
+        say(
+            f"{number(gone)} moved to the trash, where `convault undelete` finds them for "
+            f"{settings.convault_trash_days:g} days."
+        )
+    if any(decision.reason.startswith(LIMITED) for decision in found.decisions):
+        say("--no-limit lets all of them go at once, since you look at it.")
     say(why or _told(swept))
 
 

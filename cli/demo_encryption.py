@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cli.demo_home import DemoHome
-from convault import identities
+from convault.encryption import identities
 
 if TYPE_CHECKING:
-    from convault.age import Identity
     from convault.catalog import Catalog
+    from convault.encryption.age import Identity
 
 
 @contextmanager

@@ -14,11 +14,12 @@ from convault.embedded.server import wheel_binaries
 def where_it_lies(home: DemoHome, *, running: bool) -> list[str]:
     """A line for each place."""
     state = "running" if running else "stopped"
+    databases = "school, school_restored, school_open"
     return [
         f"Store     {home.store}",
         f"Download  {home.download}",
         f"Prefect   {home.prefect} (its database, and demo.log)",
-        f"Postgres  {home.postgres.folder} ({state}; databases school and school_restored)",
+        f"Postgres  {home.postgres.folder} ({state}; databases {databases})",
     ]
 
 
@@ -40,8 +41,8 @@ def what_next(home: DemoHome, *, running: bool) -> list[str]:
             f"{demo}          # again: a day later, a second backup",
             f"{demo} --keep   # the same, and its Postgres keeps running for you",
             "",
-            "For a database of yours, set DATABASE_URL and CONVAULT_STORE_URL, then:",
-            f"{convault} init && {convault} backup && {convault} list",
+            "For a database of yours; it asks what it has to know:",
+            f"{convault} setup",
         ]
     values = {name: shlex.quote(value) for name, value in home.settings().items()}
     # The key itself is not for the screen.
@@ -50,7 +51,7 @@ def what_next(home: DemoHome, *, running: bool) -> list[str]:
     return [
         *exports,
         f"{convault} show latest",
-        f"{convault} backup --compression-level 19",
+        f"{convault} backup   # again: nothing has changed, so nothing is stored twice",
         f'{shlex.quote(str(wheel_binaries() / "psql"))} "$DATABASE_URL"',
         f"{_program('prefect')} server start   # the run, in Prefect's UI",
         *lines,

@@ -13,7 +13,7 @@ from pathlib import Path
 from convault.embedded.server import EmbeddedPostgres
 from convault.errors import BusyError, ConfigurationError
 from convault.home import home, make_folder
-from convault.signature import new_key
+from convault.signing.signature import new_key
 
 _NOT_MEANT_FOR_THE_DEMO = ("CONVAULT_", "SUPABASE_", "PREFECT_", "PG", "DATABASE_URL")
 _KEPT = {"CONVAULT_DEBUG"}

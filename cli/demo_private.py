@@ -11,7 +11,7 @@ from convault.errors import IdentityNeeded, IntegrityError
 from convault.restore import restore
 
 if TYPE_CHECKING:
-    from convault.age import Identity
+    from convault.encryption.age import Identity
     from convault.manifest import Manifest
     from convault.repository import Repository
 

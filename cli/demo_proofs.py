@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from convault.archive import SUMS_NAME
+from convault.archive.composed import SUMS_NAME
 from convault.comparison import TableComparison
 from convault.errors import IntegrityError
 from convault.manifest import Manifest

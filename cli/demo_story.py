@@ -21,14 +21,14 @@ from cli.demo_school import SCHOOL, exists, recreate
 from cli.drilled import print_checks
 from cli.listing import as_object, contents, print_contents, print_records, steps, summary
 from cli.output import duration, number, print_table, size
-from convault.archive import SUMS_NAME, Archive
+from convault.archive.composed import SUMS_NAME, Archive
+from convault.archive.extraction import extract
 from convault.catalog.base import BackupRecord
 from convault.comparison import TableComparison, compare
 from convault.drill.drilling import drill, require_passed
 from convault.drill.report import DrillReport
 from convault.embedded import demo_data
 from convault.errors import IntegrityError
-from convault.extraction import extract
 from convault.installation import Installation, initialise, open_installation
 from convault.manifest import Manifest
 from convault.models import BackupOptions

@@ -17,7 +17,7 @@ from convault.errors import ConfigurationError
 from convault.settings import Settings
 
 if TYPE_CHECKING:
-    from convault.age import Identity
+    from convault.encryption.age import Identity
 
 Identities = Annotated[
     list[Path] | None,
@@ -39,7 +39,7 @@ Trust = Annotated[
 def identities_of(settings: Settings, files: list[Path] | None) -> tuple[Identity, ...]:
     """The identities in the files, or in that of CONVAULT_IDENTITY_FILE when none is named; none
     where that is not set. IdentityMissing, IdentityUnusable, WrongPassphrase."""
-    from convault import identities
+    from convault.encryption import identities
 
     named = settings.convault_identity_file
     paths = files or ([] if named is None else [named])
@@ -66,7 +66,7 @@ def new_passphrase(settings: Settings, path: Path) -> str:
 
 
 def _from_file(settings: Settings) -> str | None:
-    from convault import identities
+    from convault.encryption import identities
 
     path = settings.convault_identity_passphrase_file
     return None if path is None else identities.read_passphrase(path)

@@ -69,7 +69,7 @@ def new(
 
     Example: convault keys new --output school-key.txt --label office
     """
-    from convault import identities
+    from convault.encryption import identities
 
     settings = load_settings()
     path = output.absolute()
@@ -147,7 +147,7 @@ def add(public_key: PublicKey, label: Label = "", as_json: AsJson = False) -> No
 
     Example: convault keys add age1q47k6a6v9qh0...
     """
-    from convault import age
+    from convault.encryption import age
 
     key = age.check_recipient(public_key)
     recipient = opened(load_settings()).catalog.add_recipient(key, label)
@@ -170,7 +170,7 @@ def retire(
 
     Example: convault keys retire age1q47k6a6v9qh0...
     """
-    from convault import age
+    from convault.encryption import age
 
     key = age.check_recipient(public_key)
     recipient = opened(load_settings()).catalog.retire_recipient(key, last=last)
@@ -193,7 +193,7 @@ def signing(
 
     Example: convault keys signing --rotate
     """
-    from convault import signing_key
+    from convault.signing import signing_key
 
     settings = load_settings()
     if rotate:
@@ -237,7 +237,7 @@ def _backups_by_recipient(
 ) -> tuple[dict[str, list[UUID]], dict[str, list[UUID]]]:
     """Which backups of the repository each public key opens, and of which it opens objects that
     earlier revisions named and that are still stored; what cannot be read is told."""
-    from convault.recipients import opens, recipients_of
+    from convault.encryption.recipients import opens, recipients_of
 
     repository = installation.repository
     found: dict[str, list[UUID]] = {}
@@ -256,8 +256,8 @@ def _backups_by_recipient(
 
 def _left_behind(repository: Repository, manifest: Manifest) -> set[str]:
     """Public keys that open objects which only superseded revisions of the manifest name."""
+    from convault.encryption.recipients import opens, recipients_of
     from convault.manifest import Manifest
-    from convault.recipients import opens, recipients_of
 
     keys: set[str] = set()
     needed = manifest.objects()

@@ -29,10 +29,10 @@ from cli.output import (
 )
 from cli.signatures import in_words, signature_of, signatures
 from convault.catalog.base import BackupRecord, BackupStatus
+from convault.dataset.filters import described, is_filtered
+from convault.dataset.omissions import left_out
 from convault.drill.report import summary as drill_summary
 from convault.errors import NotFoundError
-from convault.filters import described, is_filtered
-from convault.omissions import left_out
 from convault.settings import load_settings
 
 if TYPE_CHECKING:
@@ -268,7 +268,7 @@ def files_in_words(counts: dict[str, int], project: str) -> str:
 
 def contents(manifest: Manifest) -> dict[str, Any]:
     """What a backup holds, for programs. Sizes in bytes."""
-    from convault.recipients import recipients_of
+    from convault.encryption.recipients import recipients_of
 
     return {
         "created_at": manifest.created_at.isoformat(),
@@ -400,7 +400,7 @@ def _row_facts(record: BackupRecord, zone: tzinfo) -> Iterable[tuple[str, str]]:
 
 
 def _manifest_facts(manifest: Manifest) -> Iterable[tuple[str, str]]:
-    from convault.recipients import recipients_of
+    from convault.encryption.recipients import recipients_of
 
     source = manifest.source
     version = f", Postgres {source.server_version}" if source.server_version else ""
@@ -471,6 +471,8 @@ def _key(repository: Repository, manifest: Manifest) -> str:
 def _metric(name: str, value: Any) -> str:
     if name == "seconds" and isinstance(value, dict):
         return steps(value)
+    if name == "tables" and isinstance(value, dict):
+        return ", ".join(f"{table} {number(rows)}" for table, rows in value.items())
     if name == "files" and isinstance(value, dict):
         return ", ".join(f"{key.replace('_', ' ')} {_metric(key, n)}" for key, n in value.items())
     if isinstance(value, list):

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from cli.identify import shortened
 from cli.output import moment, number, print_json, print_table, printable, ratio, say, size
+from convault.dataset.filters import described, is_full
 from convault.errors import ConvaultError
-from convault.filters import described, is_full
 
 if TYPE_CHECKING:
     from convault.manifest import Manifest

@@ -17,9 +17,9 @@ from convault.settings import load_settings
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from convault.age import Identity
+    from convault.encryption.age import Identity
+    from convault.encryption.rekey import Rekeyed
     from convault.installation import Installation
-    from convault.rekey import Rekeyed
 
 
 def rekey(
@@ -41,8 +41,8 @@ def rekey(
 
     Example: convault rekey --all --identity old-key.txt
     """
+    from convault.encryption.rekey import left_behind
     from convault.reconcile import reconcile
-    from convault.rekey import left_behind
 
     if (backup is None) is not all_:
         raise ConfigurationError("Name one backup, or all of them with --all.")
@@ -85,8 +85,8 @@ def _one(
     *,
     trust: bool,
 ) -> Rekeyed:
-    from convault import rekey as rekeying
     from convault.adoption import require_ours
+    from convault.encryption import rekey as rekeying
     from convault.home import home
 
     repository, catalog = installation.repository, installation.catalog

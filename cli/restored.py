@@ -9,9 +9,9 @@ from uuid import UUID
 
 from cli.listing import left_out_as_object
 from cli.output import duration, number, print_table, printable, say
-from convault.filters import described
+from convault.dataset.filters import described
+from convault.dataset.omissions import in_lines, left_out
 from convault.models import TableName
-from convault.omissions import in_lines, left_out
 from convault.secrets import MARKER
 
 if TYPE_CHECKING:

@@ -21,9 +21,9 @@ from convault.errors import ConfigurationError, OptionsError, RestoredWithFaults
 from convault.settings import Settings, load_settings
 
 if TYPE_CHECKING:
+    from convault.dataset.period import Period
     from convault.files.addresses import Address
     from convault.files.restoring import FilesPut
-    from convault.period import Period
     from convault.restore.options import RestoreOptions
 
 
@@ -203,7 +203,7 @@ def restore(
 
 def _period(since: str | None, until: str | None, settings: Settings) -> Period:
     """As `startDate` and `endDate` of a backup are read. OptionsError."""
-    from convault.period import instants, parsed
+    from convault.dataset.period import instants, parsed
 
     for option, text in (("--since", since), ("--until", until)):
         try:

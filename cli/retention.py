@@ -57,7 +57,9 @@ def delete(
     installation = opened(load_settings())
     backup_id = backup_named(installation, backup)
     if (force or purge) and backup.lower() not in (str(backup_id), backup_id.hex):
-        raise OptionsError("With --force or --purge, write the backup's full id.")
+        raise OptionsError(
+            "With --force or --purge, write the full id of the backup; `convault show` tells it."
+        )
     repository, catalog = installation.repository, installation.catalog
     with ended_properly(), progress.shown():
         row = operating.delete(repository, catalog, backup_id, actor(), force=force)
@@ -123,7 +125,7 @@ def unpin(backup: BackupName, as_json: AsJson = False) -> None:
 
     installation = opened(load_settings())
     row = operating.unpin(installation.catalog, backup_named(installation, backup), actor())
-    _tell(row, f"Backup {row.id} is not pinned.", as_json)
+    _tell(row, f"Backup {row.id} is not pinned any more.", as_json)
 
 
 def acknowledge(backup: BackupName, as_json: AsJson = False) -> None:

@@ -65,10 +65,10 @@ def setup(
 
 
 def _made(answers: Answers) -> dict[str, Any]:
-    from convault import signing_key
     from convault.doctor.examination import examine
     from convault.doctor.finding import require_healthy
     from convault.installation import initialise, open_installation
+    from convault.signing import signing_key
 
     settings = load_settings()
     for line in initialise(settings).done:

@@ -29,8 +29,8 @@ def init(
 
     Example: convault init
     """
-    from convault import signing_key
     from convault.installation import initialise
+    from convault.signing import signing_key
 
     settings = load_settings()
     settings.catalog_url()

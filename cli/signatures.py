@@ -9,7 +9,7 @@ from uuid import UUID
 
 from cli.output import say
 from convault.errors import NotFoundError, RepositoryError
-from convault.signature import VARIABLE, Signature, SigningKeys
+from convault.signing.signature import VARIABLE, Signature, SigningKeys
 
 if TYPE_CHECKING:
     from convault.installation import Installation

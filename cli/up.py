@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -81,8 +82,8 @@ def _stand(
     own_server: bool,
     tell: Callable[[Addresses], None],
 ) -> None:
-    from convault import signing_key
     from convault.installation import initialise
+    from convault.signing import signing_key
     from deployments.stack.kept import held
     from deployments.stack.ports import require_free
     from deployments.stack.standing import Wanted, stand
@@ -129,4 +130,7 @@ def _tell(there: Addresses) -> None:
         print(f"                  made because none is set, and kept in {there.api_key_file}")
     elif there.api_key is not None:
         print(f"  Key of the API  in {there.api_key_file}")
+    if there.api_key is not None:
+        kept = shlex.quote(str(there.api_key_file))
+        print(f'  For a shell     export CONVAULT_API_KEY="$(cat {kept})"')
     print("Ctrl-C stops everything.", flush=True)

@@ -15,13 +15,14 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from convault import age, index
-from convault.belonging import belonging
-from convault.encryption import Encryptor
+from convault import index
+from convault.dataset.belonging import belonging
+from convault.encryption import age
+from convault.encryption.objects import Encryptor
 from convault.formats.registry import format_of
 from convault.index import Grouped
 from convault.models import BackupOptions, Dataset, Part, Range
-from convault.pieces import RangeReader, piece_bytes
+from convault.ranges.pieces import RangeReader, piece_bytes
 from convault.repository import Repository, Stored
 from convault.sources.base import Rows
 

@@ -18,11 +18,12 @@ from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
-from convault import archive, memory, readme, readme_encrypted, schema
 from convault import index as conversations
-from convault.belonging import indexed
+from convault import memory, schema
+from convault.archive import composed as archive
 from convault.catalog.base import BackupRecord, BackupStatus, Catalog, Lease
-from convault.encryption import Encryptor
+from convault.dataset.belonging import indexed
+from convault.encryption.objects import Encryptor
 from convault.errors import (
     CatalogError,
     CatalogUnavailable,
@@ -66,8 +67,10 @@ from convault.models import (
 )
 from convault.per_page import Reading
 from convault.progress import report
+from convault.readme import encrypted as readme_encrypted
+from convault.readme import text as readme
 from convault.repository import Repository
-from convault.signature import SigningKeys
+from convault.signing.signature import SigningKeys
 
 _NO_KEYS = SigningKeys()
 
@@ -146,8 +149,8 @@ def build_manifest(
 ) -> Manifest:
     """The manifest of these receipts: tables as in the dataset, parts and ranges in the order of
     their pages, parts numbered per table; `digests` are of the tables' rows
-    (`convault.row_digest`), where they are known; `readings` tell how each table was read where
-    there was no snapshot. ValueError when the receipts are of other tables
+    (`convault.ranges.row_digest`), where they are known; `readings` tell how each table was read
+    where there was no snapshot. ValueError when the receipts are of other tables
     than the dataset, KeyError when `counts` lacks one: `check_counts` and `check_keys` come before
     this."""
     by_table: dict[TableName, list[Part]] = defaultdict(list)

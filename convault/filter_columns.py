@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from convault.descent import participant_columns
+from convault.dataset.descent import participant_columns
+from convault.dataset.filters import Filters
 from convault.errors import OptionsError
-from convault.filters import Filters
 from convault.models import Dataset, ForeignKey, Table, TableName
 
 

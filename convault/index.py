@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from convault.belonging import Belonging
+from convault.dataset.belonging import Belonging
 from convault.errors import IntegrityError
 from convault.formats.base import Document, Frame
 from convault.models import Column, Part, Table

@@ -13,18 +13,18 @@ from uuid import UUID, uuid4
 from convault import layout, memory
 from convault.adoption import A_COPY, FOREIGN
 from convault.catalog import Catalog, open_catalog
-from convault.encryption import Encryptor
+from convault.dataset.scope import scope_of
+from convault.encryption.objects import Encryptor
+from convault.encryption.recipients import encryptor_of
 from convault.errors import CatalogError, ConfigurationError, ObjectMissing, RepositoryError
 from convault.files.wanted import FilesWanted, files_wanted
 from convault.manifest import FORMAT
 from convault.models import BackupOptions
 from convault.project import project
-from convault.recipients import encryptor_of
 from convault.reconcile import Change, reconcile
 from convault.repository import Repository
-from convault.scope import scope_of
 from convault.settings import Settings
-from convault.signature import SigningKeys
+from convault.signing.signature import SigningKeys
 from convault.sources.base import Source
 from convault.sources.postgres import PostgresSource
 from convault.stores import open_store

@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from convault.age import SUFFIX as ENCRYPTED
+from convault.encryption.age import SUFFIX as ENCRYPTED
 from convault.files.faults import fault_of_files
 from convault.models import MAX_PART_BYTES, TableName
 from convault.names import table_path

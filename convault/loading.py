@@ -9,7 +9,7 @@ from uuid import UUID
 
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
-from convault.encryption import Opener
+from convault.encryption.objects import Opener
 from convault.errors import ConvaultError, IntegrityError, ObjectMissing
 from convault.manifest import Manifest, PartEntry
 from convault.stores.base import Store

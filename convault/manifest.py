@@ -14,8 +14,7 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-from convault import row_digest
-from convault.age import SUFFIX as ENCRYPTED
+from convault.encryption.age import SUFFIX as ENCRYPTED
 from convault.errors import RepositoryError
 from convault.files.entries import FileEntry, StorageFacts
 from convault.files.faults import FEATURE as FILES
@@ -34,7 +33,8 @@ from convault.models import (
     Statement,
     TableName,
 )
-from convault.signature import SigningKeys
+from convault.ranges import row_digest
+from convault.signing.signature import SigningKeys
 
 FORMAT = 1
 """The repository format that this version writes, and the newest that it reads; 0 is read too."""
@@ -148,7 +148,7 @@ class TableEntry(_Stored):
     """as counted in the snapshot, not summed from the parts"""
     parts: tuple[PartEntry, ...]
     digest: Annotated[str, Field(pattern=row_digest.PATTERN)] | None = None
-    """of the rows, computed by the source in the snapshot (`convault.row_digest`)"""
+    """of the rows, computed by the source in the snapshot (`convault.ranges.row_digest`)"""
     reference_only: bool = False
     """kept so that references can be understood, never made or filled by a restore"""
     ranges: tuple[RangeEntry, ...] = ()
@@ -204,7 +204,7 @@ class EncryptionFacts(_Stored):
     """those who can open what this backup has written itself: its index, and its own parts"""
     access: Literal["part"]
     """what any program for age can open: whole objects. (Chunks open by themselves too, see
-    `convault.age_chunks`, and the index tells which.)"""
+    `convault.encryption.age_chunks`, and the index tells which.)"""
     digest_keys: tuple[DigestKey, ...]
 
 

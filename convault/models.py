@@ -21,8 +21,9 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
+from convault.dataset.period import order_fault, parsed
 from convault.errors import OptionsError
-from convault.period import order_fault, parsed
+from convault.validation import reasons
 
 MAX_PART_BYTES = 32 * 1024 * 1024
 """Plain bytes of a part at most (a single row may exceed it). Repository format, docs/format.md."""
@@ -221,12 +222,9 @@ class BackupOptions(BaseModel):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            reasons = "; ".join(
-                f"{'.'.join(map(str, e['loc'])) or 'options'}: {e['msg']}"
-                for e in error.errors(include_input=False, include_url=False)
-            )
             raise OptionsError(
-                f"These options cannot be used: {reasons}. See `convault backup --help`."
+                f"These options cannot be used: {reasons(error, 'options')}. See `convault "
+                "backup --help`."
             ) from None
 
     def to_json(self) -> dict[str, object]:
@@ -432,7 +430,7 @@ class RangeKey:
     read_because: str = ""
     """for people: why its rows were read; '' when it was taken over"""
     digest: str | None = None
-    """of its rows (`convault.row_digest`); None where it is not known"""
+    """of its rows (`convault.ranges.row_digest`); None where it is not known"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from convault.catalog.base import BackupStatus, Catalog
+from convault.dataset.filters import described, is_full
 from convault.errors import NotFoundError
-from convault.filters import described, is_full
 
 if TYPE_CHECKING:
     from convault.manifest import Manifest

@@ -18,8 +18,8 @@ from zoneinfo import ZoneInfo
 from cronsim import CronSim
 
 from convault.catalog.base import BackupRecord, BackupStatus
+from convault.dataset.filters import is_full
 from convault.errors import QuotaExceeded, sentence_of
-from convault.filters import is_full
 from convault.incidents import Incident, Kind, Notice
 from convault.retention.groups import asked_for
 from convault.retention.spans import Span

@@ -7,9 +7,9 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from convault.encryption import Encryptor
+from convault.dataset.masking import mask_key
+from convault.encryption.objects import Encryptor
 from convault.manifest import DigestKey
-from convault.masking import mask_key
 from convault.models import BackupOptions
 from convault.repository import Repository
 from convault.settings import Settings

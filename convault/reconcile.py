@@ -12,12 +12,12 @@ from enum import StrEnum
 from hashlib import sha256
 from uuid import UUID
 
-from convault.archive import Archive
+from convault.archive.composed import Archive
 from convault.catalog.base import BackupRecord, BackupStatus, Catalog
 from convault.commit import completed_columns
+from convault.encryption.recipients import learn
 from convault.errors import NotFoundError, ObjectMissing, RepositoryError
 from convault.per_page import told_of
-from convault.recipients import learn
 from convault.repository import Repository
 from convault.trash import trashed
 

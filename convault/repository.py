@@ -30,7 +30,7 @@ from convault.errors import (
 from convault.manifest import FORMAT, IndexEntry, Manifest, MemberEntry, too_new
 from convault.manifest_entries import Shared
 from convault.models import TableName
-from convault.signature import SigningKeys
+from convault.signing.signature import SigningKeys
 from convault.stores.base import Store
 from convault.stores.quota import QuotaStore
 

@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from convault.declared import DeclaredRelation, parse_column, parse_relations
+from convault.dataset.declared import DeclaredRelation, parse_column, parse_relations
 from convault.errors import ConfigurationError, NotFoundError
 from convault.files.addresses import is_bucket, is_host
 from convault.files.columns import Told, parse_paths, parse_urls
@@ -26,7 +26,8 @@ from convault.models import MAX_PART_BYTES, TableName
 from convault.pause import Window, parse_pause
 from convault.quota import parse_quota
 from convault.retention.spans import SpanText
-from convault.signature import SigningKeys
+from convault.signing.signature import SigningKeys
+from convault.validation import reasons
 
 ENV_FILE = Path(os.environ.get("CONVAULT_ENV_FILE") or ".env")
 _NAMED_STORE = re.compile(r"CONVAULT_STORE_([A-Z0-9_]+)_URL")
@@ -94,7 +95,7 @@ class Settings(BaseSettings):
     convault_messages_table: str = "messages"
     """table of the dataset that must be there, or nothing is backed up"""
     convault_relations: str = ""
-    """relations that the schema does not declare; `convault.declared` tells how they are written"""
+    """relations that the schema does not declare, written as `convault.dataset.declared` tells"""
     convault_created_column: str = Field(default="created_at", min_length=1)
     """column of the root that startDate and endDate are held against"""
     convault_status_column: str = Field(default="status", min_length=1)
@@ -413,11 +414,8 @@ def load_settings() -> Settings:
     try:
         return Settings(_env_file=ENV_FILE if _env_file() else None)  # type: ignore[call-arg]
     except ValidationError as error:
-        reasons = "; ".join(
-            f"{str(e['loc'][0]).upper()}: {e['msg']}"
-            for e in error.errors(include_input=False, include_url=False)
-        )
-        raise ConfigurationError(f"These settings cannot be used: {reasons}.") from None
+        why = reasons(error, named=str.upper)
+        raise ConfigurationError(f"These settings cannot be used: {why}.") from None
 
 
 def env_file() -> Path:

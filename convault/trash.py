@@ -61,7 +61,12 @@ def move_to_trash(repository: Repository, backup_id: UUID) -> None:
 def put_back(repository: Repository, backup_id: UUID) -> None:
     """Let a backup in the trash exist again. May be repeated. NotFoundError, RepositoryError for a
     manifest that cannot be read, StoreError."""
-    data = _bytes(repository, backup_id)
+    try:
+        data = _bytes(repository, backup_id)
+    except NotFoundError:
+        if backup_id not in repository.backup_ids():
+            raise
+        return  # it exists, and was never deleted, or taken back long ago
     repository.read_manifest(backup_id, data, 1)
     repository.store.put(repository.manifest_key(backup_id), data)
     repository.store.flush()

@@ -6,7 +6,7 @@ leaves it alone. Those that were made in Prefect's UI, or in prefect.yaml, are s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -29,11 +29,13 @@ from prefect.exceptions import ObjectNotFound
 from convault.catalog.base import Catalog
 from convault.errors import BusyError, NotFoundError
 from convault.schedule import BackupSchedule, id_of, word_for
-from deployments.server import deployment_id, server
+from deployments.server import deployment, deployment_id, server
 from deployments.start import DEPLOYMENT
 
 OVERDUE = timedelta(minutes=5)
 """after which a run that has not begun is late; a worker looks for work every 15 s"""
+_MOST = 200
+"""runs that a Prefect server tells at once"""
 _OVER: list[StateType] = [state for state in StateType if state is not StateType.SCHEDULED]
 
 
@@ -56,12 +58,15 @@ def read(catalog: Catalog, *, now: datetime, only: UUID | None = None) -> list[S
     PrefectUnavailable, CatalogUnavailable.
     """
     with server("read the schedules") as client:
-        there = client.read_deployment_schedules(deployment_id(client, DEPLOYMENT))
-        seen = [
-            _seen(client, schedule, now)
-            for schedule in there
-            if only is None or _row(schedule).id == only
-        ]
+        # With the deployment: each time that Prefect reads a schedule costs both sides 10 ms.
+        there = deployment(client, DEPLOYMENT).schedules
+        asked = [each for each in there if only is None or _row(each).id == only]
+        ids = [schedule.id for schedule in asked]
+        last = first_runs(client, ids, _OVER, FlowRunSort.EXPECTED_START_TIME_DESC)
+        following = first_runs(
+            client, ids, [StateType.SCHEDULED], FlowRunSort.NEXT_SCHEDULED_START_TIME_ASC
+        )
+    seen = [_seen(each, last.get(each.id), following.get(each.id), now) for each in asked]
     mirrored = {row.id: row for row in catalog.schedules() if only is None or row.id == only}
     for each in seen:
         before = mirrored.pop(each.row.id, None)
@@ -76,8 +81,8 @@ def create(catalog: Catalog, wanted: BackupSchedule) -> None:
     """Make it on the server, then in the catalog. One that is there already, the same in every way,
     is left as it is; BusyError for another of that name."""
     with server("make a schedule") as client:
-        found = deployment_id(client, DEPLOYMENT)
-        there = _by_slug(client, found, wanted.name)
+        found = deployment(client, DEPLOYMENT)
+        there = next((each for each in found.schedules if each.slug == wanted.name), None)
         if there is None:
             made = DeploymentScheduleCreate(
                 schedule=_cron(wanted),
@@ -85,7 +90,7 @@ def create(catalog: Catalog, wanted: BackupSchedule) -> None:
                 parameters={"options": wanted.options},
                 slug=wanted.name,
             )
-            client.create_deployment_schedules(found, [made])
+            client.create_deployment_schedules(found.id, [made])
         elif _asked(_row(there)) != _asked(wanted):
             raise BusyError(
                 f"There is a schedule {wanted.name} already. Change it (PATCH), or choose another "
@@ -145,8 +150,7 @@ def rebuild(catalog: Catalog) -> list[str]:
     """Make those again that the catalog knows and the server does not; their names."""
     made = []
     with server("make the schedules again") as client:
-        found = deployment_id(client, DEPLOYMENT)
-        there = {schedule.slug for schedule in client.read_deployment_schedules(found)}
+        there = {schedule.slug for schedule in deployment(client, DEPLOYMENT).schedules}
     for row in catalog.schedules():
         if row.name not in there:
             create(catalog, row)
@@ -154,11 +158,9 @@ def rebuild(catalog: Catalog) -> list[str]:
     return made
 
 
-def _seen(client: SyncPrefectClient, schedule: DeploymentSchedule, now: datetime) -> Seen:
-    last = _run(client, schedule.id, _OVER, FlowRunSort.EXPECTED_START_TIME_DESC)
-    following = _run(
-        client, schedule.id, [StateType.SCHEDULED], FlowRunSort.NEXT_SCHEDULED_START_TIME_ASC
-    )
+def _seen(
+    schedule: DeploymentSchedule, last: FlowRun | None, following: FlowRun | None, now: datetime
+) -> Seen:
     due = None if following is None else following.expected_start_time
     row = _row(schedule)
     # A new one has no run yet: the server makes them within a minute.
@@ -176,18 +178,33 @@ def _seen(client: SyncPrefectClient, schedule: DeploymentSchedule, now: datetime
     )
 
 
-def _run(
-    client: SyncPrefectClient, schedule_id: UUID, states: list[StateType], sort: FlowRunSort
-) -> FlowRun | None:
-    found = client.read_flow_runs(
-        flow_run_filter=FlowRunFilter(
-            created_by=FlowRunFilterCreatedBy(id_=[schedule_id]),
-            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=states)),
-        ),
-        sort=sort,
-        limit=1,
-    )
-    return found[0] if found else None
+def first_runs(
+    client: SyncPrefectClient, schedules: Sequence[UUID], states: list[StateType], sort: FlowRunSort
+) -> dict[UUID, FlowRun]:
+    """The first run of each schedule that has one, by schedule.
+
+    Each request leaves out the schedules whose run is known, so that hundreds of them take a few
+    requests rather than two each, whatever one of them has run.
+    """
+    found: dict[UUID, FlowRun] = {}
+    left = set(schedules)
+    while left:
+        limit = min(len(left), _MOST)
+        page = client.read_flow_runs(
+            flow_run_filter=FlowRunFilter(
+                created_by=FlowRunFilterCreatedBy(id_=sorted(left)),
+                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=states)),
+            ),
+            sort=sort,
+            limit=limit,
+        )
+        for run in page:
+            if run.created_by is not None and run.created_by.id is not None:
+                found.setdefault(run.created_by.id, run)
+        if len(page) < limit or not left & found.keys():
+            break
+        left -= found.keys()
+    return found
 
 
 def _row(schedule: DeploymentSchedule) -> BackupSchedule:
@@ -213,11 +230,6 @@ def _timing(timing: Any) -> str:
     if isinstance(timing, IntervalSchedule):
         return f"every {int(timing.interval.total_seconds())} s"
     return str(getattr(timing, "rrule", "never"))
-
-
-def _by_slug(client: SyncPrefectClient, deployment: UUID, slug: str) -> DeploymentSchedule | None:
-    there = client.read_deployment_schedules(deployment)
-    return next((schedule for schedule in there if schedule.slug == slug), None)
 
 
 def _all(row: BackupSchedule) -> dict[str, Any]:

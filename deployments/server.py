@@ -9,6 +9,7 @@ from uuid import UUID
 
 import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import get_current_settings
 
@@ -33,8 +34,13 @@ def named() -> Server | None:
 
 def deployment_id(client: SyncPrefectClient, name: str) -> UUID:
     """The id of a deployment (`flow/deployment`). PrefectUnavailable where there is none."""
+    return deployment(client, name).id
+
+
+def deployment(client: SyncPrefectClient, name: str) -> DeploymentResponse:
+    """A deployment (`flow/deployment`), schedules included. PrefectUnavailable without one."""
     try:
-        return client.read_deployment_by_name(name).id
+        return client.read_deployment_by_name(name)
     except ObjectNotFound:
         raise PrefectUnavailable(
             f"The Prefect server has no deployment {name}. Make it, in the checkout: "

@@ -23,8 +23,8 @@ from prefect.artifacts import (
 from prefect.exceptions import PrefectException
 
 from convault.catalog import BackupRecord
+from convault.dataset.filters import described
 from convault.errors import ConvaultError
-from convault.filters import described
 from convault.manifest import Manifest, TableEntry
 from convault.progress import Progress, listening
 from convault.repository import Repository

@@ -8,8 +8,8 @@ from typing import Any
 from prefect.futures import PrefectFuture, as_completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from convault import ranges
 from convault.models import Chunk, ChunkReceipt, Part, RangeKey
+from convault.ranges import ranges
 from convault.sources.base import Snapshot
 from tasks.carry import Work, carry
 from tasks.chunk import bytes_of

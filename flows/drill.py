@@ -9,7 +9,7 @@ from prefect.artifacts import create_table_artifact
 
 from convault.drill.drilling import concluded, plan, record, require_passed
 from convault.drill.report import DrillReport
-from convault.identities import configured
+from convault.encryption.identities import configured
 from convault.incidents import Kind
 from convault.installation import open_installation
 from convault.notify.reporting import reported

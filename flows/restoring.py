@@ -6,7 +6,7 @@ from uuid import UUID
 
 from prefect import get_run_logger
 
-from convault import identities
+from convault.encryption import identities
 from convault.errors import ConfigurationError
 from convault.repository import Repository
 from convault.restore import RestoreOptions

@@ -22,20 +22,20 @@ from convault.catalog import BackupRecord, BackupStatus, Catalog, Lease, open_ca
 from convault.cluster import require_cluster
 from convault.commit import record_failure
 from convault.deadline import Deadline
-from convault.encryption import Encryptor
+from convault.encryption.objects import Encryptor
 from convault.errors import ConvaultError, LeaseLost, SnapshotLost, SourceUnavailable
 from convault.files.wanted import FilesWanted
 from convault.installation import Installation, open_installation
 from convault.models import BackupOptions, TableName
-from convault.parent import Parentage, Policy
 from convault.progress import report
+from convault.ranges.parent import Parentage, Policy
+from convault.ranges.row_digest import Counted
 from convault.retention.shrinkage import shrunk_tables
 from convault.retention.usual import rows_before
-from convault.row_digest import Counted
 from convault.settings import load_settings
 from convault.sources.base import Snapshot
 from flows.slots import backup_of_slot
-from flows.stopping import finished_first
+from flows.stopping import finished_first, stop_behind
 from tasks.begin import begin
 from tasks.boundary import unexpected
 from tasks.copy_files import FileWork
@@ -114,10 +114,13 @@ class Run:
                 self._prepare()
                 yield
             except BaseException as error:
+                stop = stop_behind(error)
                 if self.record is None:
                     with finished_first():  # who told us to stop may tell it twice
-                        self._fail(error, held)
-                if self.record is None or not isinstance(error, Exception):
+                        self._fail(stop or error, held)
+                if stop is not None and stop is not error:
+                    raise stop from None
+                if self.record is None or stop is not None:
                     raise
         if self.record is not None:
             self.record = self.record.model_copy(update={"lease_expires_at": None})  # given back

@@ -10,6 +10,22 @@ from contextlib import contextmanager
 from types import FrameType
 
 
+def stop_behind(error: BaseException) -> BaseException | None:
+    """What told the process to stop, where that is what led to `error`: itself, or what was being
+    handled when it came up. Prefect's engine may stumble over being interrupted between two tasks,
+    and raise an error of its own in the stead of it."""
+    seen: set[int] = set()
+    while id(error) not in seen:
+        if not isinstance(error, Exception | GeneratorExit):
+            return error
+        seen.add(id(error))
+        before = error.__cause__ or error.__context__
+        if before is None:
+            break
+        error = before
+    return None
+
+
 @contextmanager
 def finished_first() -> Iterator[None]:
     """SIGTERM does not end the block, behind which the run ends anyway. All that was read and

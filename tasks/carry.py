@@ -12,7 +12,7 @@ from prefect import task
 
 from convault.carrying import BatchReader, Outgoing
 from convault.deadline import Deadline
-from convault.encryption import Encryptor
+from convault.encryption.objects import Encryptor
 from convault.errors import ConvaultError
 from convault.models import BackupOptions, Chunk, ChunkReceipt, Part, StepSeconds
 from convault.repository import Repository

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 
 from prefect import task
 
-from convault import ranges
 from convault.layout import SHARED_INDEXES, parts_of
 from convault.models import (
     MAX_PART_BYTES,
@@ -18,11 +17,12 @@ from convault.models import (
     RangeKey,
     Table,
 )
-from convault.parent import Parentage
 from convault.progress import report
-from convault.range_keys import obstacle, range_key, writing
+from convault.ranges import ranges
+from convault.ranges.parent import Parentage
+from convault.ranges.range_keys import obstacle, range_key, writing
+from convault.ranges.reuse import Taking, take_over
 from convault.repository import Repository
-from convault.reuse import Taking, take_over
 from convault.sources.base import Snapshot
 from tasks.boundary import contained
 from tasks.load import Load

@@ -6,7 +6,7 @@ from prefect import task
 
 from convault import carrying
 from convault.carrying import Packed, Written
-from convault.encryption import Encryptor
+from convault.encryption.objects import Encryptor
 from convault.models import BackupOptions
 from tasks.boundary import contained
 from tasks.load import Load

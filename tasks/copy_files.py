@@ -7,11 +7,11 @@ from collections.abc import Callable
 from prefect import task
 
 from convault.catalog.base import BackupStatus
-from convault.encryption import Encryptor
+from convault.encryption.objects import Encryptor
 from convault.files import gathering
 from convault.files.copying import Copied, Copier
 from convault.files.held import held_of
-from convault.files.outcomes import FileReceipts, counted, receipts, require_enough
+from convault.files.outcomes import FileReceipts, counted, receipts, require_enough, unkept
 from convault.files.references import References
 from convault.files.wanted import FilesWanted
 from convault.installation import Installation
@@ -68,6 +68,9 @@ def copy_files(
         return None
     with tally.timed("files"):
         made = _copied(references.content, work.content, tally)
+    warning = unkept(made.entries)
+    if warning is not None:
+        tally.warn(warning)
     require_enough(made.entries, work.content.wanted.missing_percent)
     return Load(f"{len(made.entries)} files", made)
 

@@ -8,11 +8,11 @@ from dataclasses import replace
 
 from prefect import task
 
-from convault import row_digest
 from convault.errors import IncompleteBackup
 from convault.models import RangeKey, Table, TableName
 from convault.progress import report
-from convault.row_digest import Counted
+from convault.ranges import row_digest
+from convault.ranges.row_digest import Counted
 from convault.sources.base import Snapshot
 from tasks.boundary import contained
 from tasks.chunk import Plan

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prefect import task
 
-from convault.encryption import Opener
+from convault.encryption.objects import Opener
 from convault.restore import pieces
 from convault.restore.pieces import Piece, Stored
 from convault.stores.base import Store

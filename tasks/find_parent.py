@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from prefect import get_run_logger, task
 
-from convault import parent
 from convault.catalog.base import Catalog
-from convault.encryption import Encryptor
+from convault.encryption.objects import Encryptor
 from convault.models import BackupOptions
-from convault.parent import Parentage, Policy
+from convault.ranges import parent
+from convault.ranges.parent import Parentage, Policy
 from convault.repository import Repository
-from convault.signature import SigningKeys
+from convault.signing.signature import SigningKeys
 from tasks.boundary import contained
 from tasks.load import Load
 from tasks.policy import POLICY

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from prefect import get_run_logger, task
 
-from convault.age import Identity
+from convault.encryption.age import Identity
 from convault.files.addresses import Address
 from convault.files.restoring import FilesPut, put_back
 from convault.manifest import Manifest

@@ -10,14 +10,14 @@ from prefect import get_run_logger, task
 
 from convault import commit
 from convault.catalog.base import BackupRecord, Catalog, Lease
-from convault.encryption import Encryptor
+from convault.encryption.objects import Encryptor
 from convault.files.outcomes import FileReceipts
 from convault.manifest import DigestKey, EncryptionFacts, Manifest
 from convault.models import BackupOptions, Part, RangeKey, TableName
+from convault.ranges.reuse import Taking, reuse_facts
+from convault.ranges.row_digest import Counted
 from convault.repository import Repository
-from convault.reuse import Taking, reuse_facts
-from convault.row_digest import Counted
-from convault.signature import SigningKeys
+from convault.signing.signature import SigningKeys
 from convault.sources.base import Snapshot
 from tasks.boundary import contained
 from tasks.chunk import Plan

@@ -32,7 +32,7 @@ def retain(
         repository, catalog.content, policy, zone, unattended=True, dry_run=dry_run
     )
     if not dry_run:
-        cleaning.apply(repository, catalog.content, found, actor)
+        found = cleaning.apply(repository, catalog.content, found, actor)
     for decision in found.going:
         get_run_logger().info("%s", decision)
     return Load("decisions", found)

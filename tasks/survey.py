@@ -8,7 +8,7 @@ from prefect import task
 
 from convault.catalog.base import Catalog
 from convault.repository import Repository
-from convault.signature import SigningKeys
+from convault.signing.signature import SigningKeys
 from convault.verification import verifying
 from convault.verification.verifying import Survey
 from tasks.boundary import contained

@@ -16,9 +16,9 @@ from convault.manifest import ReuseFacts
 from convault.models import Chunk, Range, StepSeconds
 from convault.per_page import told_of
 from convault.progress import report
+from convault.ranges.reuse import Taking
 from convault.repository import Stored
 from convault.retention.shrinkage import Shrunk
-from convault.reuse import Taking
 from convault.sources.base import Snapshot
 
 

@@ -11,8 +11,7 @@ from uuid import UUID
 
 from obstore.store import MemoryStore
 
-from convault import readme
-from convault.encryption import Encryptor
+from convault.encryption.objects import Encryptor
 from convault.files.entries import ColumnEntry, FileEntry, Referrer, StorageFacts
 from convault.formats import ndjson
 from convault.formats.registry import format_of
@@ -29,6 +28,7 @@ from convault.models import (
     Table,
     TableName,
 )
+from convault.readme import text as readme
 from convault.repository import Repository
 from convault.stores.base import Store
 from convault.stores.objects import ObjectStore

@@ -32,7 +32,7 @@ def served(app: FastAPI) -> Iterator[str]:
     )
     thread.start()
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 90
         while not server.started:
             assert thread.is_alive(), "the server did not start"
             assert time.monotonic() < deadline, "the server took too long to start"

@@ -15,7 +15,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from convault.archive import Archive
+from convault.archive.composed import Archive
 from convault.catalog.base import BackupStatus
 from convault.catalog.postgres import PostgresCatalog
 from convault.commit import (

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convault import layout
-from convault.archive import members_of
+from convault.archive.composed import members_of
 from convault.errors import RepositoryError
 from convault.manifest import Manifest
 from convault.models import MAX_PART_BYTES

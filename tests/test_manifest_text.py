@@ -18,7 +18,7 @@ from convault.manifest import Manifest
 from convault.manifest_entries import Shared
 from convault.manifest_reading import Path, members, thinned
 from convault.manifest_text import Listed, pieces, text_of
-from convault.signature import Signature, SigningKeys
+from convault.signing.signature import Signature, SigningKeys
 
 KEYS = SigningKeys((bytes(range(32)),))
 NAMES = st.sampled_from(["convault", "tables", "parts", "resources", "files", "format", "x", "é\n"])

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from convault.archive import Archive
+from convault.archive.composed import Archive
 from convault.catalog.base import BackupRecord, BackupStatus, Lease
 from convault.catalog.postgres import PostgresCatalog
 from convault.commit import commit

@@ -28,7 +28,7 @@ from tests.prefect_server import PrefectServer
 from tests.prefect_worker import deploy, worker
 from tests.supabase_stack import SupabaseStack
 
-pytestmark = [pytest.mark.prefect_server, pytest.mark.xdist_group("commands")]
+pytestmark = [pytest.mark.prefect_server, pytest.mark.xdist_group("commands"), pytest.mark.long]
 
 GUIDE = (Path(__file__).parents[1] / "docs/supabase.md").read_text()
 STEPS = re.findall(

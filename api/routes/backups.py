@@ -24,6 +24,7 @@ from api.problems import (
 from api.routes.context import CLOSED, PREFIX, actor_of, catalog_of, path_of, settings_of
 from api.routes.examples import RECORD
 from convault.catalog.base import BackupRecord, BackupStatus, Catalog, Query
+from convault.encryption.recipients import require_recipient
 from convault.errors import (
     CatalogError,
     CatalogUnavailable,
@@ -35,7 +36,6 @@ from convault.errors import (
 from convault.files.wanted import files_wanted
 from convault.installation import source_of
 from convault.models import BackupOptions
-from convault.recipients import require_recipient
 from convault.retention.audited import Actor, audited
 from convault.settings import Settings
 from deployments import start_backup

@@ -25,7 +25,7 @@ from api.problems import (
     documented,
 )
 from api.routes.context import PREFIX, catalog_of, links_of, repository_of
-from convault.archive import Archive
+from convault.archive.composed import Archive
 from convault.catalog.base import BackupStatus, Catalog
 from convault.errors import (
     BusyError,

@@ -145,7 +145,7 @@ def cleanup(
         unattended=True, dry_run=request.dry_run,
     )  # fmt: skip
     if not request.dry_run:
-        cleaning.apply(repository, catalog, found, Actor(who.name, "api"))
+        found = cleaning.apply(repository, catalog, found, Actor(who.name, "api"))
     return CleanupAnswer.model_validate(found.to_json())
 
 

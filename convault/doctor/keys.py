@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from convault import masking
 from convault.catalog.base import Catalog, Recipient
+from convault.dataset import masking
 from convault.doctor.finding import Finding, amber, not_checked, of_error, ok, red
+from convault.encryption.identities import configured
+from convault.encryption.recipients import Mode
 from convault.errors import ConvaultError
-from convault.identities import configured
-from convault.recipients import Mode
 from convault.settings import Settings
 
 

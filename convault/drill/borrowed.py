@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import Any, NamedTuple
 
 import psycopg
 from psycopg import sql
 
 from convault.catalog.locks import key_of
-from convault.dataset import is_managed
+from convault.dataset.tables import is_managed
 from convault.drill.scratch import Scratch
 from convault.errors import BusyError, ConfigurationError
 from convault.manifest import Manifest
@@ -86,7 +86,7 @@ def borrowed(url: str, manifest: Manifest) -> Iterator[Scratch]:
     when the role owns it not, or may do more than a drill's role may; BusyError when another drill
     is in it; SourceError when it cannot be reached.
     """
-    with translated(), closing(session.connect(url)) as connection:
+    with translated(), closing(session.connect(url)) as connection, _alone(connection):
         before, database = _taken(connection, manifest)
         try:
             version = connection.info.parameter_status("server_version") or ""
@@ -97,7 +97,6 @@ def borrowed(url: str, manifest: Manifest) -> Iterator[Scratch]:
 
 def _taken(connection: psycopg.Connection[Any], manifest: Manifest) -> tuple[_Before, str]:
     """Cleared of what a drill that was killed has left, and marked."""
-    _lock(connection)
     database, comment = _require_harmless(connection)
     if comment is not None and comment.startswith(_MARK):
         left = _left(comment, database)
@@ -116,12 +115,18 @@ def _taken(connection: psycopg.Connection[Any], manifest: Manifest) -> tuple[_Be
     return before, database
 
 
-def _lock(connection: psycopg.Connection[Any]) -> None:
-    got = connection.execute(
-        "SELECT pg_catalog.pg_try_advisory_lock(%s)", (key_of("drill"),)
-    ).fetchone()
+@contextmanager
+def _alone(connection: psycopg.Connection[Any]) -> Iterator[None]:
+    """Given back at once: a server that is busy notices late that a session is gone."""
+    key = (key_of("drill"),)
+    got = connection.execute("SELECT pg_catalog.pg_try_advisory_lock(%s)", key).fetchone()
     if got != (True,):
         raise BusyError("Another drill works in that database: wait until it is done.")
+    try:
+        yield
+    finally:
+        with suppress(psycopg.Error):  # then it ends with the session
+            connection.execute("SELECT pg_catalog.pg_advisory_unlock(%s)", key)
 
 
 def _require_harmless(connection: psycopg.Connection[Any]) -> tuple[str, str | None]:

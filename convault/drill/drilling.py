@@ -12,7 +12,6 @@ from uuid import UUID
 
 import psycopg
 
-from convault.age import Identity
 from convault.catalog.base import Catalog
 from convault.drill.assertions import Assertion, assertion_checks, read_assertions
 from convault.drill.borrowed import borrowed
@@ -23,14 +22,15 @@ from convault.drill.report import Check, DrillReport, Outcome, not_verified
 from convault.drill.rows import row_checks
 from convault.drill.scratch import Scratch, embedded
 from convault.drill.sequences import sequence_checks
-from convault.encryption import unlocked
+from convault.encryption.age import Identity
+from convault.encryption.objects import unlocked
 from convault.errors import DrillFailed
 from convault.home import home
 from convault.installation import Installation
 from convault.manifest import Manifest
 from convault.newest import newest_full
 from convault.settings import Settings
-from convault.signature import judged
+from convault.signing.signature import judged
 from convault.sources import session
 from convault.sources.failures import translated
 from convault.stores.base import Store

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
-from convault.age import Identity
 from convault.drill.extensions import adapt
 from convault.drill.references import is_of, types_of
 from convault.drill.report import Check, Outcome, not_verified
 from convault.drill.scratch import Scratch
+from convault.encryption.age import Identity
 from convault.errors import IntegrityError, RestoreError
 from convault.manifest import Manifest
 from convault.models import Statement, TableName

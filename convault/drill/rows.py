@@ -7,12 +7,12 @@ from typing import Any
 
 import psycopg
 
-from convault import row_digest
 from convault.drill.report import Check, not_verified, passed_or_failed
 from convault.manifest import Manifest, TableEntry
 from convault.progress import report
+from convault.ranges import row_digest
+from convault.ranges.row_digest import Counted
 from convault.restore.trees import trees
-from convault.row_digest import Counted
 from convault.sources.failures import reason
 
 

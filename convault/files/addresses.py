@@ -7,6 +7,7 @@ and a path, which are asked for through the Storage API, or it is somebody else'
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -29,6 +30,7 @@ _FORMS = (
 )
 _HOST = re.compile(r"[a-z0-9.:\[\]_-]{1,253}")
 _ENCODED = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_ENDING = {"Cc", "Cs", "Zl", "Zp"}
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -72,7 +74,7 @@ class Borders:
 
     def of_url(self, text: str) -> Address | Elsewhere:
         """What a URL, or a path of one that begins with /storage/v1/, leads to."""
-        if not text.isprintable() or "\\" in text or text != text.strip():
+        if not _one_line(text) or "\\" in text or text != text.strip():
             return Elsewhere(Reason.MALFORMED)
         if text.startswith("/storage/v1/"):
             return self._of_url_path(text.partition("?")[0].partition("#")[0])
@@ -137,17 +139,24 @@ def is_host(text: str) -> bool:
 
 def is_path(text: str) -> bool:
     """Whether a file can have that path here: segments that are not empty and do not climb,
-    nothing in them that does not print."""
+    nothing in them that ends a line or controls a terminal."""
     try:
         size = len(text.encode())
     except UnicodeEncodeError:
         return False
     return (
         0 < size <= MAX_PATH_BYTES
-        and text.isprintable()
+        and _one_line(text)
         and "\\" not in text
         and all(segment not in ("", ".", "..") for segment in text.split("/"))
     )
+
+
+def _one_line(text: str) -> bool:
+    """Without control characters, separators of lines, and halves of characters. Not what Python
+    calls printable: file names have narrow spaces (those of macOS' screenshots), joiners (emoji),
+    marks of direction, and characters that are younger than this Python."""
+    return all(unicodedata.category(character) not in _ENDING for character in text)
 
 
 def hosts_of(project_url: str, more: Iterable[str] = ()) -> tuple[str, ...]:

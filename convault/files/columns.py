@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from convault.declared import parse_column
+from convault.dataset.declared import parse_column
 from convault.errors import OptionsError
 from convault.files.several import BUCKETS, PATHS, Form, form_of
 from convault.models import Column, Dataset, Table, TableName

@@ -10,8 +10,8 @@ from hashlib import sha256
 from threading import Lock
 from typing import BinaryIO
 
-from convault import age_streams
-from convault.encryption import Digest, Encryptor
+from convault.encryption import age_streams
+from convault.encryption.objects import Digest, Encryptor
 from convault.files.addresses import Address
 from convault.files.entries import FileEntry, Outcome
 from convault.files.held import Held, is_there

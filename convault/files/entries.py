@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from convault.age import SUFFIX as ENCRYPTED
+from convault.encryption.age import SUFFIX as ENCRYPTED
 from convault.files.addresses import Address, Borders
 from convault.files.columns import FileColumn
 from convault.files.several import Form

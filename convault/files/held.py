@@ -11,9 +11,9 @@ from convault.files.addresses import Address
 from convault.files.entries import FileEntry
 from convault.files.storage import RemoteFile
 from convault.manifest import DigestKey, Manifest
-from convault.parent import proven
+from convault.ranges.parent import proven
 from convault.repository import Repository
-from convault.signature import SigningKeys
+from convault.signing.signature import SigningKeys
 
 BACKUPS = 3
 """newest ones with files that are looked at: a filtered one may hold few"""

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from convault.errors import FilesMissing
-from convault.files.addresses import Address, Elsewhere
+from convault.files.addresses import Address, Elsewhere, Reason
 from convault.files.columns import FileColumn
 from convault.files.entries import ColumnEntry, FileEntry, Referrer, StorageFacts
 from convault.files.references import References
@@ -84,6 +84,23 @@ def require_enough(entries: Sequence[FileEntry], percent: float) -> None:
         "many may be missing, and strictAttachments that not one may.",
         missing=len(lost),
         files=len(tried),
+    )
+
+
+def unkept(entries: Sequence[FileEntry]) -> str | None:
+    """What to warn of: rows that hold no address, or the address of a file whose name cannot be
+    kept. None when there are none."""
+    where: Counter[str] = Counter()
+    for entry in entries:
+        if entry.reason == Reason.MALFORMED:
+            for referrer in entry.referrers:
+                where[f"{referrer.table}.{referrer.column}"] += referrer.rows
+    if not where:
+        return None
+    named = ", ".join(f"{rows} of {column}" for column, rows in where.most_common(3))
+    return (
+        f"Files of {sum(where.values())} rows were not copied, because what stands there is no "
+        f"address of a file, or of one whose name cannot be kept ({named})."
     )
 
 

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from convault.age import Identity
-from convault.encryption import Digest, Opener, unlocked
+from convault.encryption.age import Identity
+from convault.encryption.objects import Digest, Opener, unlocked
 from convault.errors import FilesError, OptionsError, RestoreError
 from convault.files.addresses import Address, Borders
 from convault.files.entries import FileEntry

@@ -12,7 +12,7 @@ from convault.catalog.base import BackupRecord, Guard
 from convault.errors import CopyError, IntegrityError, NotFoundError, ObjectConflict, ObjectMissing
 from convault.replication.transport import Brought, Transport, objects_of
 from convault.repository import Repository
-from convault.signature import Signature, SigningKeys
+from convault.signing.signature import Signature, SigningKeys
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from urllib.parse import unquote
 from uuid import UUID, uuid5
 
 from convault import layout
@@ -93,7 +95,22 @@ def _made(
             "of that file, or choose an empty place.",
             store=store.url,
         )
+    _require_beside(first.store.url, store.url)
     return first.create_copy(store, _writer(catalog))
+
+
+def _require_beside(first: str, copy: str) -> None:
+    """A folder in the other's is lost with it, and each of the two would list what is not its."""
+    places = [Path(unquote(url.removeprefix("file://"))).resolve() for url in (first, copy)
+              if url.startswith("file://")]  # fmt: skip
+    if len(places) == 2 and (
+        places[0].is_relative_to(places[1]) or places[1].is_relative_to(places[0])
+    ):
+        raise CopyError(
+            f"{copy} and the first repository, {first}, lie one in the other: choose a place "
+            "beside it, best on another machine.",
+            store=copy,
+        )
 
 
 def _require_copy_of(first: Repository, copy: Repository, name: str) -> None:

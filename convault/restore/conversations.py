@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 import psycopg
 
-from convault.belonging import belonging, key_columns, way_to_root
+from convault.dataset.belonging import belonging, key_columns, way_to_root
 from convault.errors import NotFoundError
 from convault.formats.base import Rows
 from convault.manifest import TableEntry

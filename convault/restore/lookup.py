@@ -15,13 +15,13 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from convault import age
-from convault.age_chunks import CHUNK_BYTES, Span
-from convault.encryption import Opener
+from convault.encryption import age
+from convault.encryption.age_chunks import CHUNK_BYTES, Span
+from convault.encryption.objects import Opener
+from convault.encryption.sealed_file import SealedFile
 from convault.errors import IntegrityError
 from convault.index import BLOCK_BYTES
 from convault.manifest import IndexEntry, Manifest
-from convault.sealed_file import SealedFile
 from convault.stores.base import Store
 
 

@@ -9,6 +9,7 @@ from pydantic.alias_generators import to_camel
 
 from convault.errors import OptionsError
 from convault.files.addresses import is_bucket
+from convault.validation import reasons
 
 
 class Mode(StrEnum):
@@ -92,12 +93,9 @@ class RestoreOptions(BaseModel):
         try:
             options = cls.model_validate(values)
         except ValidationError as error:
-            reasons = "; ".join(
-                f"{'.'.join(map(str, e['loc'])) or 'options'}: {e['msg']}"
-                for e in error.errors(include_input=False, include_url=False)
-            )
             raise OptionsError(
-                f"These options cannot be used: {reasons}. See `convault restore --help`."
+                f"These options cannot be used: {reasons(error, 'options')}. See `convault "
+                "restore --help`."
             ) from None
         options.check()
         return options

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from convault.belonging import way_to_root
+from convault.dataset.belonging import way_to_root
 from convault.errors import NotFoundError, OptionsError
 from convault.manifest import Manifest, TableEntry
 from convault.models import Column, Dataset, Table, TableName

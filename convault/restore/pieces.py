@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from convault.age import SUFFIX
-from convault.age_chunks import Span
-from convault.encryption import Opener
+from convault.encryption.age import SUFFIX
+from convault.encryption.age_chunks import Span
+from convault.encryption.objects import Opener
 from convault.errors import IntegrityError
 from convault.formats import compression
 from convault.formats.base import Rows

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import replace
 
-from convault.dataset import is_managed
+from convault.dataset.tables import is_managed
 from convault.errors import RestoreError
 from convault.formats.postgres_types import quoted
 from convault.manifest import Manifest

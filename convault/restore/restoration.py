@@ -13,9 +13,9 @@ from uuid import UUID
 
 import psycopg
 
-from convault.age import Identity
 from convault.ahead import ahead
-from convault.encryption import unlocked
+from convault.encryption.age import Identity
+from convault.encryption.objects import unlocked
 from convault.errors import OptionsError
 from convault.files.addresses import Address
 from convault.formats.base import Rows

@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg
 
-from convault.dataset import is_managed
+from convault.dataset.tables import is_managed
 from convault.formats.postgres_types import quoted
 from convault.manifest import Manifest
 from convault.models import Statement, TableName

@@ -7,7 +7,7 @@ from typing import Any
 
 import psycopg
 
-from convault.encryption import Opener
+from convault.encryption.objects import Opener
 from convault.formats.base import Rows
 from convault.manifest import Manifest
 from convault.models import TableName

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Collection, Sequence
 
-from convault.age_chunks import CHUNK_BYTES
+from convault.encryption.age_chunks import CHUNK_BYTES
 from convault.formats.registry import format_of_name
 from convault.manifest import PartEntry, TableEntry
 from convault.restore.lookup import FrameRow

@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from convault import tar
-from convault.archive import members_of
+from convault.archive import tar
+from convault.archive.composed import members_of
 from convault.errors import IntegrityError, NotFoundError, ObjectMissing, StoreError
 from convault.layout import MANIFEST_NAME, MAX_MANIFEST_BYTES
 from convault.manifest import Manifest

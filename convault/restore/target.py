@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg
 
-from convault.dataset import OWN_TABLES, is_managed
+from convault.dataset.tables import OWN_TABLES, is_managed
 from convault.errors import RestoreError, SourceError
 from convault.formats.postgres_types import quoted
 from convault.models import TableName

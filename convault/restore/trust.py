@@ -9,7 +9,7 @@ from convault.manifest import Manifest
 from convault.models import Statement
 from convault.restore.options import RestoreOptions
 from convault.restore.script import holds_code, script_of
-from convault.signature import Signature
+from convault.signing.signature import Signature
 
 
 def admit(

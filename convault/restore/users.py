@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from convault.dataset import is_managed
+from convault.dataset.tables import is_managed
 from convault.errors import RestoreError
 from convault.formats.postgres_types import quoted
 from convault.manifest import Manifest, TableEntry

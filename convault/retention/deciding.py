@@ -19,6 +19,7 @@ from convault.retention.spans import Span
 
 SHARE = 3
 """an unattended run removes at most one in so many of a group's good backups"""
+LIMITED = "an unattended run removes at most a third of a group's good ones"
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,9 +190,8 @@ def _limited(decisions: Sequence[Decision]) -> list[Decision]:
     allowed = len(good) // SHARE
     going = sorted((d for d in good if d.goes), key=lambda d: (d.backup.taken_at, d.backup.id))
     late = {d.backup.id for d in going[allowed:]}
-    reason = "an unattended run removes at most a third of a group's good ones"
     return [
-        replace(d, goes=False, reason=f"{reason}; it would go: {d.reason}")
+        replace(d, goes=False, reason=f"{LIMITED}; it would go: {d.reason}")
         if d.backup.id in late
         else d
         for d in decisions

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from convault.filters import described
+from convault.dataset.filters import described
 from convault.manifest import Manifest
 from convault.models import BackupOptions
 

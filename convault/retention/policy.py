@@ -16,6 +16,7 @@ from pydantic.alias_generators import to_camel
 
 from convault.errors import PolicyError
 from convault.retention.spans import Span, SpanText
+from convault.validation import reasons
 
 _BUCKETS = ("keep_hourly", "keep_daily", "keep_weekly", "keep_monthly", "keep_yearly")
 _GOOD = ("keep_last", *_BUCKETS, "keep_within")
@@ -101,13 +102,9 @@ class Policy(BaseModel):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            reasons = "; ".join(
-                f"{'.'.join(map(str, e['loc'])) or 'policy'}: {e['msg']}"
-                for e in error.errors(include_input=False, include_url=False)
-            )
             raise PolicyError(
-                f"This policy cannot be used, and nothing was removed: {reasons}. See `convault "
-                "cleanup --help`."
+                f"This policy cannot be used, and nothing was removed: {reasons(error)}. See "
+                "`convault cleanup --help`."
             ) from None
 
     def to_json(self) -> dict[str, object]:

@@ -25,7 +25,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from convault.dataset import is_managed
+from convault.dataset.tables import is_managed
 from convault.errors import UnsupportedSource
 from convault.models import Dataset, TableName
 from convault.schema.catalogs import Catalogs

@@ -11,8 +11,8 @@ import pyarrow as pa
 
 from convault.models import Dataset, Range, Selection, SourceFacts, Statement, Table, TableName
 from convault.per_page import Reading
-from convault.range_keys import Fingerprint, Provenance
-from convault.row_digest import Counted
+from convault.ranges.range_keys import Fingerprint, Provenance
+from convault.ranges.row_digest import Counted
 
 
 class Rows(Protocol):
@@ -38,7 +38,7 @@ class Shared:
     mask_key: str | None = None
     """fingerprint of the key that columns are hashed with"""
     selected: Mapping[Range, bytes] | None = None
-    """places of the selected rows (8 bytes each, as `convault.tids` counts them); None for all"""
+    """places of the selected rows (8 bytes each, see `convault.ranges.tids`); None for all"""
 
 
 class Snapshot(Protocol):
@@ -101,9 +101,9 @@ class Snapshot(Protocol):
 
         Columns are named and ordered as `Table.columns`; booleans and integers come as such,
         everything else as Postgres' own text. Behind them comes one more column where only a query
-        tells which conversation a row belongs to (`convault.belonging`). A table without columns
-        gives batches without columns, whose `num_rows` counts. An iterator that is left early must
-        be closed.
+        tells which conversation a row belongs to (`convault.dataset.belonging`). A table without
+        columns gives batches without columns, whose `num_rows` counts. An iterator that is left
+        early must be closed.
         Raises SourceUnavailable (transient), SnapshotLost.
         """
 
@@ -120,7 +120,7 @@ class Snapshot(Protocol):
         are selected."""
 
     def counted(self, table: Table) -> Counted:
-        """The same, and in the same scan the digest of the rows (`convault.row_digest`)."""
+        """The same, and in the same scan the digest of the rows (`convault.ranges.row_digest`)."""
 
     def provenance(self, table: Table) -> Provenance:
         """What the text of the table's rows depends on besides the rows, or why that cannot be

@@ -9,9 +9,9 @@ from typing import Any
 
 import psycopg
 
+from convault.dataset.narrowing import Changes, ColumnFacts, ColumnId, narrowed, resolve
+from convault.dataset.scope import Scope
 from convault.models import Dataset, Statement
-from convault.narrowing import Changes, ColumnFacts, ColumnId, narrowed, resolve
-from convault.scope import Scope
 
 # Postgres says which columns a partition key uses by making each hang on the whole table (it may
 # not be dropped without it), those within expressions too.

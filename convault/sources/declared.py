@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg
 
-from convault.declared import DeclaredRelation
+from convault.dataset.declared import DeclaredRelation
 from convault.errors import ConfigurationError
 from convault.models import ForeignKey, TableName
 from convault.sources.equality import equality, read_types

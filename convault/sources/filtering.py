@@ -12,6 +12,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from convault.dataset.filters import Filters
 from convault.filter_columns import (
     key_column,
     no_time,
@@ -21,7 +22,6 @@ from convault.filter_columns import (
     participants,
     period_column,
 )
-from convault.filters import Filters
 from convault.formats.postgres_types import quoted
 from convault.models import Dataset, Table
 from convault.sources.comparing import read_conditions

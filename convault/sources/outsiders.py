@@ -6,9 +6,9 @@ from typing import Any
 
 import psycopg
 
-from convault.dataset import own_tables
+from convault.dataset.omissions import Outsider
+from convault.dataset.tables import own_tables
 from convault.models import Dataset, TableName
-from convault.omissions import Outsider
 
 _OUTSIDERS = """
     SELECT n.nspname, c.relname, c.oid <> ALL (%(tables)s::pg_catalog.oid[]) AND NOT EXISTS (

@@ -16,8 +16,11 @@ from typing import Any, Literal
 import psycopg
 import pyarrow as pa
 
-from convault import row_digest, secrets, tids
-from convault.belonging import belonging
+from convault import secrets
+from convault.dataset.belonging import belonging
+from convault.dataset.masking import SETTINGS_QUERY, masked_value
+from convault.dataset.omissions import Outsider, unreachable, warnings
+from convault.dataset.scope import Scope
 from convault.errors import (
     LockNotAvailable,
     MissingTable,
@@ -25,13 +28,11 @@ from convault.errors import (
     SourceError,
     SourceUnavailable,
 )
-from convault.masking import SETTINGS_QUERY, masked_value
 from convault.models import Dataset, Range, SourceFacts, Statement, Table, TableName
-from convault.omissions import Outsider, unreachable, warnings
 from convault.per_page import Reading
-from convault.range_keys import Fingerprint, Provenance
-from convault.row_digest import Counted
-from convault.scope import Scope
+from convault.ranges import row_digest, tids
+from convault.ranges.range_keys import Fingerprint, Provenance
+from convault.ranges.row_digest import Counted
 from convault.sources.base import Shared
 from convault.sources.columns import fitting, read_consequences
 from convault.sources.failures import translated

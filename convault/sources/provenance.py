@@ -1,4 +1,4 @@
-"""Ask the catalogs what the text of a table's rows depends on (`convault.range_keys`)."""
+"""Ask the catalogs what the text of a table's rows depends on (`convault.ranges.range_keys`)."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 
 import psycopg
 
-from convault import row_digest
-from convault.belonging import belonging
-from convault.masking import MaskKey, masked_value
+from convault.dataset.belonging import belonging
+from convault.dataset.masking import MaskKey, masked_value
 from convault.models import Dataset, Range, Table, TableName
-from convault.range_keys import Provenance
+from convault.ranges import row_digest
+from convault.ranges.range_keys import Provenance
 from convault.sources.readers import range_query
 from convault.sources.session import SETTINGS
 

@@ -12,12 +12,12 @@ import adbc_driver_postgresql.dbapi as driver
 import polars as pl
 import pyarrow as pa
 
-from convault import row_digest, tids
+from convault.dataset.masking import SETTINGS_QUERY, MaskKey, masked_expression, masked_value
 from convault.errors import MissingTable, SnapshotLost, SourceError, SourceUnavailable
-from convault.masking import SETTINGS_QUERY, MaskKey, masked_expression, masked_value
 from convault.models import Range, Table
-from convault.range_keys import Fingerprint
-from convault.row_digest import Counted
+from convault.ranges import row_digest, tids
+from convault.ranges.range_keys import Fingerprint
+from convault.ranges.row_digest import Counted
 from convault.sources.failures import STREAM_ERRORS, failure, sqlstate, translated
 from convault.sources.proof import leads_to, lock_query, locked_query, moved
 from convault.sources.session import milliseconds, settings_query
@@ -80,7 +80,7 @@ class Readers:
         self, table: Table, range_: Range, skip_rows: int, extra: str | None = None,
         selected: pl.Series | None = None, condition: str | None = None,
     ) -> Iterator[pa.RecordBatch]:  # fmt: skip
-        """The rows of a range, or those `selected` of it (`convault.tids`); see
+        """The rows of a range, or those `selected` of it (`convault.ranges.tids`); see
         `sources.base.Snapshot.read`. `extra` is SQL for a last column, `condition` SQL for which
         rows, when none are selected; both may read others of the tables."""
         named = [table] if extra is None and condition is None else self._tables

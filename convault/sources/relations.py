@@ -11,13 +11,13 @@ from typing import Any, Literal, cast
 
 import psycopg
 
-from convault import exclusion
-from convault.closure import closure_of
-from convault.dataset import Relation
+from convault.dataset import exclusion
+from convault.dataset.closure import closure_of
+from convault.dataset.scope import Scope
+from convault.dataset.tables import Relation
 from convault.errors import OptionsError, UnsupportedSource
 from convault.formats.postgres_types import encoding_of
 from convault.models import Column, Dataset, ForeignKey, Table, TableName
-from convault.scope import Scope
 from convault.sources.columns import with_columns_changed
 from convault.sources.declared import read_declared
 from convault.sources.users import USERS, require_users_readable, with_users

@@ -15,13 +15,13 @@ from typing import Any
 import polars as pl
 import psycopg
 
-from convault import tids
-from convault.descent import Descent, Step
-from convault.filters import absent_ids, facts_of
+from convault.dataset.descent import Descent, Step
+from convault.dataset.filters import absent_ids, facts_of
+from convault.dataset.scope import Scope
 from convault.formats.postgres_types import quoted
 from convault.models import Dataset, Range, Selection, Table, TableName
 from convault.progress import report
-from convault.scope import Scope
+from convault.ranges import tids
 from convault.sources.comparing import Conditions, read_conditions
 from convault.sources.filtering import missing_ids, root_conditions
 from convault.sources.proof import leads_to, moved

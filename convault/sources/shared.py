@@ -7,11 +7,11 @@ from contextlib import closing
 
 import pyarrow as pa
 
-from convault import tids
-from convault.belonging import belonging
+from convault.dataset.belonging import belonging
+from convault.dataset.masking import MaskKey
 from convault.errors import ConfigurationError, LockNotAvailable, SnapshotLost
-from convault.masking import MaskKey
 from convault.models import Range
+from convault.ranges import tids
 from convault.sources.base import Shared
 from convault.sources.failures import translated
 from convault.sources.readers import Readers

@@ -39,12 +39,13 @@ class FolderStore(ObjectStore):
 
     def __init__(self, root: Path, url: str) -> None:
         """ConfigurationError when `root` is no folder."""
-        if not root.is_dir():
-            raise ConfigurationError(
-                f"The folder of {url} does not exist, so no backup can be kept there. If it lies "
-                "on a disk that should be mounted, mount it; if it is new, run `convault init`."
-            )
         with translated("opening it", url):
+            if not root.is_dir():
+                raise ConfigurationError(
+                    f"The folder of {url} does not exist, so no backup can be kept there. If it "
+                    "lies on a disk that should be mounted, mount it; if it is new, run `convault "
+                    "init`."
+                )
             super().__init__(LocalStore(root), url)
             self._root = root
             self._identity = _identity(root)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from convault.repository import Repository
-from convault.signature import SigningKeys
+from convault.signing.signature import SigningKeys
 from convault.trash import trashed
 from convault.verification import presence
 from convault.verification.findings import Verification

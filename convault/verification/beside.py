@@ -9,12 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from hashlib import sha256
 
-from convault import readme, readme_encrypted, schema
-from convault.age import SUFFIX
+from convault import schema
+from convault.encryption.age import SUFFIX
 from convault.errors import ConvaultError
 from convault.manifest import IndexEntry, Manifest, MemberEntry, ReadingEntry
 from convault.models import BackupOptions
 from convault.per_page import Missing, Reading
+from convault.readme import encrypted as readme_encrypted
+from convault.readme import text as readme
 from convault.repository import Repository
 from convault.restore.outline import dataset_of
 from convault.verification.holdings import Holdings

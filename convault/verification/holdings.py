@@ -13,7 +13,7 @@ from convault.files.entries import FileEntry
 from convault.manifest import Manifest, PartEntry, TableEntry
 from convault.manifest_entries import Shared
 from convault.repository import Repository
-from convault.signature import Signature, SigningKeys
+from convault.signing.signature import Signature, SigningKeys
 from convault.verification.findings import Finding, FindingKind
 
 _NO_KEYS = SigningKeys()

@@ -10,8 +10,8 @@ import polars as pl
 import pyarrow as pa
 
 from convault import index
-from convault.belonging import belonging, key_columns, way_to_root
-from convault.encryption import unlocked
+from convault.dataset.belonging import belonging, key_columns, way_to_root
+from convault.encryption.objects import unlocked
 from convault.errors import IntegrityError
 from convault.formats.base import Rows
 from convault.formats.registry import format_of

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from hashlib import sha256
 
 from convault import index
-from convault.belonging import belonging
+from convault.dataset.belonging import belonging
 from convault.formats.base import Document
 from convault.formats.registry import format_of
 from convault.models import BackupOptions, Range
-from convault.pieces import RangeReader, piece_bytes
+from convault.ranges.pieces import RangeReader, piece_bytes
 from convault.sources.base import Snapshot
 from convault.verification.holdings import Place
 

@@ -13,7 +13,7 @@ from convault.catalog.base import BackupRecord, BackupStatus, Catalog
 from convault.errors import NotFoundError, VerificationFailed
 from convault.installation import Installation
 from convault.repository import Repository
-from convault.signature import SigningKeys
+from convault.signing.signature import SigningKeys
 from convault.trash import trashed
 from convault.verification import presence
 from convault.verification.findings import Finding, FindingKind, Unread, Verification

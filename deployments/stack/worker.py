@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import shlex
 import signal
 import sys
-from collections.abc import Iterable, Sequence
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -62,7 +64,7 @@ class Worker(ProcessWorker):
     ) -> ProcessWorkerResult:
         """Run it by the interpreter we run by, without the process in between that would look for
         code to fetch: it lies here."""
-        configuration.command = f"{sys.executable} -m prefect.engine"
+        configuration.command = engine()
         configuration._command_configured = True
         configuration.working_dir = configuration.working_dir or Path.cwd()
         return await super().run(flow_run, configuration, task_status)
@@ -82,6 +84,12 @@ class Worker(ProcessWorker):
         return [entry for entry in found if entry.flow_run.id in first]
 
 
+def engine() -> str:
+    """The command line that carries a run, as Prefect takes it apart: by the rules of a shell, so
+    that the interpreter may lie in a folder with spaces."""
+    return shlex.join([sys.executable, "-m", "prefect.engine"])
+
+
 def scheduled_first(found: Sequence[FlowRun], waiting: Iterable[FlowRun]) -> list[FlowRun]:
     """Of the runs that were `found` to be due, those that may go: not one that somebody asked for
     while one of a schedule of the same deployment is due or `waiting` for its turn."""
@@ -97,9 +105,23 @@ def main(name: str) -> None:
     """Work until SIGTERM, which stops the runs, too."""
     end_with_stdin()
     try:
-        asyncio.run(_work(name))
+        with own_scratch():
+            asyncio.run(_work(name))
     except asyncio.CancelledError:
         _said("The worker has stopped.")
+
+
+@contextlib.contextmanager
+def own_scratch() -> Iterator[None]:
+    """Temporary files of this process in a folder of its own: Prefect's runner makes
+    /tmp/runner_storage, where the worker of a second user can make nothing. Runs use TMPDIR."""
+    before = tempfile.tempdir
+    with tempfile.TemporaryDirectory(prefix="cv-worker-") as folder:
+        tempfile.tempdir = folder
+        try:
+            yield
+        finally:
+            tempfile.tempdir = before
 
 
 async def _work(name: str) -> None:

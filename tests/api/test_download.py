@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from api.access_log import WithoutQuery
-from convault.archive import Archive
+from convault.archive.composed import Archive
 from convault.catalog.base import BackupRecord, BackupStatus, Catalog
 from convault.installation import open_installation
 from convault.settings import Settings

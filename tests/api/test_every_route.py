@@ -242,7 +242,16 @@ def test_no_right(
 
 @pytest.mark.parametrize(
     ("row", "away"),
-    [pytest.param(row, each, id=f"{row.name}-{each}") for row in ROWS for each in row.needs],
+    [
+        pytest.param(
+            row,
+            each,
+            id=f"{row.name}-{each}",
+            marks=[pytest.mark.long] if each == "catalog" and row.method != "POST" else [],
+        )
+        for row in ROWS
+        for each in row.needs
+    ],
 )
 def test_what_it_leans_on_is_away(row: Row, away: str, urls: dict[str, str], ready: Any) -> None:
     path, given = ready(row)

@@ -11,7 +11,7 @@ from api.caller import EVERYTHING, Caller, Scope
 from api.keys import ApiKey, digest_of, keys_of, new_key
 from api.links import MAX_SECONDS, Links, links_of
 from convault.settings import Settings
-from convault.signature import new_key as new_signing_key
+from convault.signing.signature import new_key as new_signing_key
 
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 ONE, OTHER = UUID(int=1), UUID(int=2)

@@ -72,3 +72,38 @@ def test_an_error_is_everybodys_and_not_kept() -> None:
         with pytest.raises(ValueError, match="no"):
             each.result()
     assert shared.get("a", lambda: 5) == 5
+
+
+def test_the_next_one_may_begin_before_the_one_before_returns(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Threads are switched just when the first value is handed over."""
+    shared: Shared[str, int] = Shared()
+    asked, making, handed_over = threading.Event(), threading.Event(), threading.Event()
+
+    class Slow(Future[int]):
+        def set_result(self, result: int) -> None:
+            super().set_result(result)
+            if result == 1:
+                making.wait(10)
+
+    def first() -> int:
+        asked.set()
+        while "a" not in shared._waiting:
+            time.sleep(0.001)
+        return 1
+
+    def second() -> int:
+        making.set()
+        handed_over.wait(10)
+        return 2
+
+    monkeypatch.setattr("api.shared.Future", Slow)
+    with ThreadPoolExecutor(2) as pool:
+        one = pool.submit(shared.get, "a", first)
+        assert asked.wait(10)
+        two = pool.submit(shared.get, "a", second)
+        assert one.result(10) == 1
+        handed_over.set()
+        assert two.result(10) == 2
+    assert shared._waiting == shared._making == {}

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from obstore.store import MemoryStore
 
-from convault.archive import Archive, members_of, size_of
+from convault.archive.composed import Archive, members_of, size_of
 from convault.errors import IntegrityError, NotFoundError, ObjectMissing, StoreUnavailable
 from convault.layout import MAX_ROW_BYTES
 from convault.models import TableName

@@ -8,7 +8,7 @@ import io
 import random
 import tarfile
 
-from convault.archive import Archive
+from convault.archive.composed import Archive
 from convault.repository import Repository
 from convault.stores import open_store
 from tests.handmade import BACKUP, CONVERSATIONS, MESSAGES, new_backup, rows

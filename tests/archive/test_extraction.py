@@ -19,8 +19,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convault import tar
-from convault.archive import Archive
+from convault.archive import tar
+from convault.archive.composed import Archive
+from convault.archive.extraction import Extracted, extract
 from convault.errors import (
     ConfigurationError,
     ConvaultError,
@@ -29,8 +30,7 @@ from convault.errors import (
     RepositoryError,
     StoreError,
 )
-from convault.extraction import Extracted, extract
-from convault.signature import Signature
+from convault.signing.signature import Signature
 from tests.handmade import BACKUP, CONVERSATIONS, new_backup, new_repository
 
 REPOSITORY = new_repository()

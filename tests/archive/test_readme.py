@@ -11,9 +11,9 @@ import duckdb
 import polars
 import pytest
 
-from convault import readme
-from convault.archive import Archive
+from convault.archive.composed import Archive
 from convault.models import Absence, BackupFormat, BackupOptions, TableName
+from convault.readme import text as readme
 from tests.handmade import (
     BACKUP,
     CONVERSATIONS,

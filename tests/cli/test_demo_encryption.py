@@ -9,7 +9,7 @@ from pathlib import Path
 from cli.demo_encryption import encrypted
 from cli.demo_home import DemoHome
 from convault.catalog.postgres import PostgresCatalog
-from convault.signature import SigningKeys
+from convault.signing.signature import SigningKeys
 
 
 def test_a_backup_inside_the_block_is_encrypted(database: str, tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ import pytest
 
 from cli.identify import backup_named, is_backup_name, shortened
 from convault.catalog.base import BackupStatus
+from convault.dataset.filters import is_full
 from convault.errors import NotFoundError
-from convault.filters import is_full
 from convault.installation import Installation
 
 A = UUID("aaaaaaaa-0000-4000-8000-000000000001")

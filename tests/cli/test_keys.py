@@ -15,13 +15,14 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from convault import age, errors
+from convault import errors
 from convault.embedded.server import EmbeddedPostgres
-from convault.encryption import Encryptor
+from convault.encryption import age
+from convault.encryption.objects import Encryptor
 from convault.env_file import put_variable
 from convault.repository import Repository
 from convault.settings import load_settings
-from convault.signature import SigningKeys, new_key
+from convault.signing.signature import SigningKeys, new_key
 from convault.stores import open_store
 from tests.cli.conftest import Convault, InProcess
 from tests.encryption.keys import new_key as new_identity

@@ -214,7 +214,7 @@ def test_what_would_go_is_asked_about(ready: Ready, run: InProcess) -> None:
 
 
 def test_a_tar_restores_as_well(ready: Ready, run: InProcess, tmp_path: Path) -> None:
-    from convault.archive import Archive
+    from convault.archive.composed import Archive
 
     tar = tmp_path / "school.tar"
     tar.write_bytes(
@@ -247,7 +247,7 @@ def test_a_tar_restores_as_well(ready: Ready, run: InProcess, tmp_path: Path) ->
 def test_a_damaged_tar_is_refused_and_nothing_is_made(
     ready: Ready, run: InProcess, tmp_path: Path, damage: Callable[[bytes], bytes], says: str
 ) -> None:
-    from convault.archive import Archive
+    from convault.archive.composed import Archive
 
     repository = Repository.open(open_store(ready.store))
     tar = tmp_path / "school.tar"

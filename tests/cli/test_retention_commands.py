@@ -58,6 +58,8 @@ def test_a_life_of_a_backup(settings: Settings, run: InProcess) -> None:
     assert done.status == 0
     assert "no rule keeps it" in done.out
     assert "at most a third" in done.out
+    assert "1 moved to the trash" in done.err
+    assert "--no-limit" in done.err
     assert {row["id"] for row in run("list", "--json").json} == {middle, new}
     refused = run("delete", new[:8], "--force")
     assert refused.status == errors.OptionsError.exit_code

@@ -58,6 +58,11 @@ def test_a_life_of_a_copy(copies: Copies, run: InProcess, monkeypatch: pytest.Mo
     # The place of the first one is no copy; what is damaged there is told by its exit status.
     monkeypatch.setenv("CONVAULT_STORE_HERE_URL", vault.folder.as_uri())
     assert run("copy", "--to", "here").status == CopyError.exit_code
+    for inside in (vault.folder / "copy", vault.folder.parent):
+        monkeypatch.setenv("CONVAULT_STORE_HERE_URL", inside.as_uri())
+        refused = run("copy", "--to", "here")
+        assert refused.status == CopyError.exit_code
+        assert "one in the other" in refused.err
     third = vault.back_up(5)
     part = next(k for k in third.objects() if k.startswith("data/") and k not in first.objects())
     Path(vault.folder / part).write_bytes(b"x")

@@ -15,8 +15,8 @@ from convault.commit import commit
 from convault.comparison import compare
 from convault.copies import lag
 from convault.embedded.server import EmbeddedPostgres
+from convault.encryption.identities import write_new
 from convault.errors import NotFoundError, OptionsError
-from convault.identities import write_new
 from convault.installation import Installation
 from convault.manifest import SHARED_INDEX, Manifest
 from convault.replication import transport

@@ -8,10 +8,10 @@ from dataclasses import replace
 import psycopg
 import pytest
 
+from convault.dataset.filters import Filters
+from convault.dataset.scope import Scope
 from convault.drill.report import Check, Outcome
-from convault.filters import Filters
 from convault.repository import Repository
-from convault.scope import Scope
 from convault.stores import open_store
 from tests.drill.conftest import Backup, Drilled, changed, of_other_statements
 from tests.restore.builder import CONVERSATIONS, MESSAGES, back_up

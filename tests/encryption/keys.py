@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from convault import age
-from convault.age import Identity
+from convault.encryption import age
+from convault.encryption.age import Identity
 
 
 def new_key() -> tuple[str, Identity]:

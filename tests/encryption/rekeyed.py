@@ -10,14 +10,14 @@ from pathlib import Path
 
 import polars as pl
 
-from convault.age import Identity
-from convault.archive import Archive
-from convault.encryption import Encryptor, unlocked
+from convault.archive.composed import Archive
+from convault.encryption.age import Identity
+from convault.encryption.objects import Encryptor, unlocked
+from convault.encryption.rekey import Rekeyed, rekey
 from convault.loading import read_part
 from convault.manifest import Manifest
-from convault.rekey import Rekeyed, rekey
 from convault.repository import Repository
-from convault.signature import SigningKeys
+from convault.signing.signature import SigningKeys
 from convault.stores.base import Store
 from tests.encryption.keys import new_key
 from tests.handmade import BACKUP, CONVERSATIONS, MESSAGES, new_backup, new_repository, rows

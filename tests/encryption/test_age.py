@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convault import age
-from convault.encryption import Encryptor
+from convault.encryption import age
+from convault.encryption.objects import Encryptor
 from convault.errors import ConfigurationError, EncryptionError
 from tests.encryption.keys import flipped, header_bytes, new_key
 

@@ -7,8 +7,8 @@ import string
 
 import pytest
 
-from convault import age
-from convault.age_chunks import CHUNK_BYTES, Chunks, Span, header_bytes, header_end
+from convault.encryption import age
+from convault.encryption.age_chunks import CHUNK_BYTES, Chunks, Span, header_bytes, header_end
 from tests.encryption.keys import new_key
 
 SIZES = [0, 1, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 3 * CHUNK_BYTES, 200_003]

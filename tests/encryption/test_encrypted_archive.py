@@ -10,9 +10,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from convault import readme_encrypted
-from convault.archive import Archive
-from convault.encryption import Encryptor
+from convault.archive.composed import Archive
+from convault.archive.extraction import extract, manifest_of
+from convault.encryption.objects import Encryptor
 from convault.errors import (
     ConvaultError,
     DamagedHeader,
@@ -20,9 +20,9 @@ from convault.errors import (
     IntegrityError,
     WrongIdentity,
 )
-from convault.extraction import extract, manifest_of
 from convault.models import BackupFormat
-from convault.signature import Signature, SigningKeys
+from convault.readme import encrypted as readme_encrypted
+from convault.signing.signature import Signature, SigningKeys
 from tests.encryption.keys import new_key
 from tests.handmade import BACKUP, CONVERSATIONS, new_backup, new_repository, rows
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convault import age
-from convault.encryption import Encryptor, unlocked
+from convault.encryption import age
+from convault.encryption.objects import Encryptor, unlocked
 from convault.errors import (
     DamagedHeader,
     EncryptionError,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from convault import age, identities
+from convault.encryption import age, identities
 from convault.errors import (
     ConfigurationError,
     ConvaultError,

@@ -13,9 +13,9 @@ import pytest
 
 from convault.catalog import Recipient
 from convault.catalog.postgres import PostgresCatalog
-from convault.encryption import Encryptor
+from convault.encryption.objects import Encryptor
+from convault.encryption.recipients import FOUND, Mode, decide, encryptor_of, opens, recipients_of
 from convault.errors import EncryptionError, NotFoundError, RecipientMissing
-from convault.recipients import FOUND, Mode, decide, encryptor_of, opens, recipients_of
 from convault.reconcile import reconcile
 from convault.repository import Repository
 from tests.encryption.keys import new_key

@@ -12,10 +12,12 @@ from uuid import uuid4
 
 import pytest
 
-from convault.age import Identity
-from convault.archive import Archive
+from convault.archive.composed import Archive
 from convault.catalog.postgres import PostgresCatalog
-from convault.encryption import unlocked
+from convault.encryption.age import Identity
+from convault.encryption.objects import unlocked
+from convault.encryption.rekey import left_behind
+from convault.encryption.rekey_journal import journal_of
 from convault.errors import (
     BusyError,
     ConfigurationError,
@@ -30,10 +32,8 @@ from convault.errors import (
 )
 from convault.manifest import FORMAT
 from convault.reconcile import ChangeKind, reconcile
-from convault.rekey import left_behind
-from convault.rekey_journal import journal_of
 from convault.repository import Repository
-from convault.signature import Signature, SigningKeys
+from convault.signing.signature import Signature, SigningKeys
 from tests.encryption.rekeyed import (
     EVE,
     KEYS,

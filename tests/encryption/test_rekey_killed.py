@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from convault.age import Identity
-from convault.rekey import left_behind
+from convault.encryption.age import Identity
+from convault.encryption.rekey import left_behind
 from convault.repository import Repository
-from convault.signature import SigningKeys
+from convault.signing.signature import SigningKeys
 from convault.stores import open_store
 from convault.stores.base import Store
 from tests.encryption.keys import new_key
@@ -105,10 +105,10 @@ def _old_keys(repository: Repository) -> list[str]:
 REKEY = """
 import os, sys
 from pathlib import Path
-from convault import age
+from convault.encryption import age
 from convault.repository import Repository
-from convault.rekey import rekey
-from convault.signature import SigningKeys
+from convault.encryption.rekey import rekey
+from convault.signing.signature import SigningKeys
 from convault.stores import open_store
 from tests.handmade import BACKUP
 store = open_store(sys.argv[1])

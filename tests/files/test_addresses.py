@@ -33,6 +33,11 @@ OBJECT = f"{PROJECT}/storage/v1/object"
         (f"{PROJECT}/storage/v1/render/image/sign/media/a.jpg?token=x", "a.jpg"),
         (f"{OBJECT}/public/media/a%20b/%C3%A7.jpg", "a b/ç.jpg"),
         (f"{OBJECT}/public/media/a%2Fb.jpg", "a/b.jpg"),
+        (f"{OBJECT}/public/media/10.00%E2%80%AFAM.png", "10.00\u202fAM.png"),
+        (
+            f"{OBJECT}/public/media/\U0001f469\u200d\U0001f3eb\U0001faea.txt",
+            "\U0001f469\u200d\U0001f3eb\U0001faea.txt",
+        ),
         (f"{OBJECT}/public/media/100%2525.jpg", "100%25.jpg"),
         (f"{OBJECT}/public/m%65dia/a.jpg", "a.jpg"),
         (f"{OBJECT.replace('https', 'http')}/public/media/a.jpg", "a.jpg"),

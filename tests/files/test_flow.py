@@ -23,17 +23,20 @@ def test_the_flow_copies_files_and_the_drill_finds_each(
     world: World, prefect_api: PrefectServer
 ) -> None:
     world.upload("a.txt", b"one")
-    world.attach("a.txt")
+    world.attach("a.txt", "../b.txt")
     world.link(world.url_of("a.txt"), 2)
     record = backup(BackupOptions(include_attachments=True))
     assert record.metrics is not None
     assert record.metrics["files"] == {
-        "stored": 1, "missing": 0, "changed": 0, "external_rows": 0, "objects": 1, "bytes": 3,
+        "stored": 1, "missing": 0, "changed": 0, "external_rows": 1, "objects": 1, "bytes": 3,
         "stored_bytes": 3, "read": 1, "held": 0, "new_bytes": 3,
     }  # fmt: skip
+    [warning] = [w for w in record.metrics["warnings"] if "Files of" in w]
+    assert warning.startswith("Files of 1 rows were not copied")
+    assert "(1 of public.message_attachments.path)" in warning
     installation = world.application.installation()
     manifest = installation.repository.manifest(record.id)
-    assert outcomes(manifest) == {"a.txt": "stored"}
+    assert outcomes(manifest) == {"a.txt": "stored", "malformed: ": "external"}
     report = drill(installation, record.id)
     checks = [check for check in report.checks if check.what == "files"]
     assert [check.outcome.value for check in checks] == ["passed"] * 3
@@ -68,6 +71,15 @@ def test_what_cannot_be_is_refused_before_anything_is_started(
     wanted = files_wanted(s3, options)
     assert wanted is not None
     assert wanted.borders.own == ("media", "x")
+    for host in ("ABC.supabase.co:443", "files.example.com"):
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"https://{host}/storage/v1/s3")
+        by_host = Settings(
+            convault_store_url="s3://media/x", convault_file_hosts="Files.example.com"
+        )
+        wanted = files_wanted(by_host, options)
+        assert wanted is not None
+        assert wanted.borders.own == ("media", "x"), host
+    monkeypatch.delenv("AWS_ENDPOINT_URL_S3")
     with pytest.raises(OptionsError, match="where the backups are kept"):
         files_wanted(
             Settings(convault_store_url="supabase://media"), BackupOptions(buckets=("media",))

@@ -16,11 +16,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convault.archive import Archive
+from convault.archive.composed import Archive
+from convault.archive.extraction import extract
 from convault.catalog import BackupRecord, BackupStatus
-from convault.encryption import unlocked
+from convault.encryption.objects import unlocked
+from convault.encryption.rekey import rekey
 from convault.errors import IntegrityError, OptionsError, RepositoryError
-from convault.extraction import extract
 from convault.files.addresses import Address
 from convault.files.columns import FileColumn, file_columns, parse_paths, parse_urls
 from convault.files.held import Held, held_of
@@ -28,8 +29,7 @@ from convault.files.storage import RemoteFile
 from convault.manifest import Manifest
 from convault.models import BackupOptions, Column, Dataset, Table, TableName
 from convault.names import file_path
-from convault.rekey import rekey
-from convault.signature import SigningKeys
+from convault.signing.signature import SigningKeys
 from tests.encryption.keys import new_key
 from tests.handmade import TAKEN, new_backup, new_repository
 

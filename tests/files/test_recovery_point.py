@@ -16,13 +16,13 @@ import psycopg
 import pytest
 
 from cli.main import main
-from convault.archive import Archive
+from convault.archive.composed import Archive
+from convault.archive.extraction import extract
 from convault.comparison import compare
 from convault.drill.files import file_checks
 from convault.drill.report import Outcome
 from convault.embedded.server import EmbeddedPostgres
 from convault.errors import FilesMissing, OptionsError, RestoreError
-from convault.extraction import extract
 from convault.files.restoring import put_back
 from convault.names import file_path
 from convault.restore import RestoreOptions, restore
@@ -49,6 +49,8 @@ def test_everything_comes_back(
         "empty": (b"", "text/plain"),
         "linked (1).jpg": (b"jpeg", "image/jpeg"),
         "a/b": (b"under", "text/csv"),
+        "Screenshot at 10.00.00\u202fAM.png": (b"png", "image/png"),
+        "\U0001f469\u200d\U0001f3eb.txt": (b"joined", "text/plain"),
     }
     for path, (data, kind) in files.items():
         world.upload(path, data, kind)

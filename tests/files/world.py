@@ -14,7 +14,7 @@ import psycopg
 
 from convault.manifest import FileEntry, Manifest
 from convault.models import BackupOptions
-from convault.parent import Parentage
+from convault.ranges.parent import Parentage
 from tasks.chunk import plan
 from tasks.copy_files import FileWork, copy_files
 from tasks.count import counted_in, digests

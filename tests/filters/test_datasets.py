@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from convault.belonging import indexed
+from convault.dataset.belonging import indexed
 from convault.embedded.server import EmbeddedPostgres
 from convault.models import TableName
 from convault.repository import Repository

@@ -8,8 +8,8 @@ from typing import Any
 
 import psycopg
 
+from convault.dataset.scope import Scope, scope_of
 from convault.models import BackupOptions
-from convault.scope import Scope, scope_of
 from convault.settings import Settings
 
 TABLES = """

@@ -9,8 +9,8 @@ from typing import Any
 
 import psycopg
 
+from convault.dataset.scope import Scope, scope_of
 from convault.models import BackupOptions
-from convault.scope import Scope, scope_of
 from convault.settings import Settings
 from convault.sources.postgres import PostgresSource
 from tests.sources.reading import read_all

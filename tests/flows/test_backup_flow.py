@@ -19,6 +19,7 @@ from convault.progress import Progress, listening
 from convault.sources.postgres import PostgresSnapshot
 from flows.artifacts import percent_of
 from flows.backup import backup
+from flows.running import Run
 from tests.flows.application import Application, differences
 
 pytestmark = [pytest.mark.prefect_server, pytest.mark.xdist_group("flows")]
@@ -212,6 +213,29 @@ def test_rows_that_were_counted_but_not_stored_fail_the_backup(
         installation.repository.manifest(failed[0].id)
     assert sorted(application.store.rglob("*")) == before
     assert installation.catalog.get(first.id) == first
+
+
+def test_a_run_that_stumbles_over_being_cancelled_was_cancelled(
+    application: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two tasks, Prefect's engine raises an error of its own."""
+
+    class Told(BaseException):
+        """Prefect's own would end the process that runs the tests."""
+
+    def interrupted(self: Run) -> None:
+        try:
+            raise Told
+        finally:
+            raise ValueError("Task run is not set")
+
+    monkeypatch.setattr(Run, "parentage", interrupted)
+    with pytest.raises(Told):
+        backup()
+    [row] = application.installation().catalog.list()
+    assert row.status is BackupStatus.FAILED
+    assert "cancelled" in (row.error or "")
+    assert (row.metrics or {})["error_code"] == "stopped"
 
 
 def test_every_step_is_reported_from_the_workers_threads(application: Application) -> None:

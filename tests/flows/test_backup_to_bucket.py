@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from convault.archive import Archive
+from convault.archive.composed import Archive
 from convault.embedded.server import EmbeddedPostgres
 from convault.errors import StoreError
 from flows.backup import backup

@@ -9,11 +9,11 @@ import polars as pl
 import psycopg
 import pytest
 
-from convault.age import Identity
-from convault.archive import Archive
+from convault.archive.composed import Archive
 from convault.catalog import BackupStatus
 from convault.comparison import compare
-from convault.encryption import unlocked
+from convault.encryption.age import Identity
+from convault.encryption.objects import unlocked
 from convault.errors import (
     ConvaultError,
     DamagedHeader,
@@ -27,7 +27,7 @@ from convault.manifest import Manifest
 from convault.models import BackupFormat, BackupOptions
 from convault.repository import Repository
 from convault.restore import restore
-from convault.signature import Signature
+from convault.signing.signature import Signature
 from flows.backup import backup
 from tests.encryption.keys import flipped, new_key
 from tests.flows.application import Application

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
-from convault.archive import Archive
+from convault.archive.composed import Archive
 from convault.catalog.base import BackupStatus
 from convault.errors import ConvaultError, MissingTable, OptionsError
 from convault.manifest import Manifest

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
-from convault.archive import Archive
+from convault.archive.composed import Archive
 from convault.comparison import compare
 from convault.manifest import Manifest
 from convault.models import BackupOptions

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from convault.errors import SourceUnavailable
 from convault.models import Range, TableName
-from convault.pieces import RangeReader
+from convault.ranges.pieces import RangeReader
 
 RANGE = Range(TableName("public", "messages"), 0, None)
 

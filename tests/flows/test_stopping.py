@@ -9,7 +9,7 @@ from types import FrameType
 
 import pytest
 
-from flows.stopping import finished_first
+from flows.stopping import finished_first, stop_behind
 
 
 class Told(BaseException):
@@ -45,6 +45,29 @@ def test_a_commit_that_failed_is_not_tried_again() -> None:
 
     with pytest.raises(Told):
         commit()
+
+
+def test_what_stumbled_over_being_stopped_is_a_stop() -> None:
+    def caught() -> BaseException:
+        try:
+            try:
+                try:
+                    raise Told
+                finally:
+                    raise ValueError("Task run is not set")
+            except ValueError as error:
+                raise KeyError("x") from error
+        except KeyError as error:
+            return error
+
+    assert isinstance(stop_behind(caught()), Told)
+    alone = ValueError("x")
+    assert stop_behind(alone) is None
+    other = KeyError("y")
+    alone.__cause__, other.__cause__ = other, alone
+    assert stop_behind(alone) is None, "round and round"
+    told = Told()
+    assert stop_behind(told) is told
 
 
 def test_an_error_of_its_own_passes() -> None:

@@ -15,12 +15,12 @@ import adbc_driver_postgresql.dbapi as adbc
 import psycopg
 import pyarrow as pa
 
+from convault.dataset.masking import masked_expression
 from convault.formats import compression
 from convault.formats.base import Document
 from convault.formats.copy_text import loadable, to_copy_text
 from convault.formats.postgres_types import encoding_of, quoted
 from convault.formats.registry import format_of
-from convault.masking import masked_expression
 from convault.models import BackupFormat, Column
 from convault.sources import session
 from tests.formats.decoders import decoded, unpacked

@@ -9,9 +9,9 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from convault.dataset.masking import masked_expression
 from convault.embedded.server import EmbeddedPostgres
 from convault.formats.postgres_types import encoding_of
-from convault.masking import masked_expression
 from convault.models import Column
 from tests.formats.round_trip import round_trip
 from tests.formats.type_examples import (

@@ -25,7 +25,7 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
-from convault.archive import Archive
+from convault.archive.composed import Archive
 from convault.embedded.server import EmbeddedPostgres, wheel_binaries
 from convault.models import TableName
 from convault.repository import Repository

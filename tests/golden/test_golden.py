@@ -12,14 +12,14 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from convault import age
-from convault.age import Identity
-from convault.archive import Archive
+from convault.archive.composed import Archive
 from convault.embedded.server import EmbeddedPostgres
+from convault.encryption import age
+from convault.encryption.age import Identity
 from convault.models import BackupFormat
 from convault.repository import Repository
 from convault.restore import restore
-from convault.signature import Signature, SigningKeys
+from convault.signing.signature import Signature, SigningKeys
 from convault.stores.folder import FolderStore
 from tests.golden.contents import (
     HOME,

@@ -14,7 +14,7 @@ import zstandard
 
 from convault.manifest import Manifest, TableEntry
 from convault.models import BackupOptions
-from convault.parent import ASKED, Parentage
+from convault.ranges.parent import ASKED, Parentage
 from convault.repository import Repository
 from convault.sources.base import Snapshot
 from tasks.chunk import plan

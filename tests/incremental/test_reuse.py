@@ -12,14 +12,14 @@ import pytest
 from obstore.store import MemoryStore
 
 from convault.catalog.base import BackupRecord, BackupStatus, Catalog
-from convault.encryption import Encryptor
+from convault.encryption.objects import Encryptor
 from convault.errors import RepositoryError
 from convault.manifest import SHARED_INDEX, Manifest, ReuseFacts
 from convault.models import BackupFormat, BackupOptions, SourceFacts
-from convault.parent import Parentage, Policy, find_parent
-from convault.range_keys import incomparable
+from convault.ranges.parent import Parentage, Policy, find_parent
+from convault.ranges.range_keys import incomparable
 from convault.repository import Repository
-from convault.signature import SigningKeys, new_key
+from convault.signing.signature import SigningKeys, new_key
 from convault.stores.objects import ObjectStore
 from tests.encryption.keys import new_key as new_identity
 from tests.handmade import BACKUP, TAKEN, new_backup

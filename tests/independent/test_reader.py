@@ -20,16 +20,16 @@ import pytest
 import zstandard
 from psycopg import sql
 
+from convault.dataset.filters import Filters
+from convault.dataset.masking import MaskKey
+from convault.dataset.scope import Scope
 from convault.embedded.server import EmbeddedPostgres
-from convault.encryption import Encryptor
-from convault.filters import Filters
+from convault.encryption.objects import Encryptor
+from convault.encryption.rekey import rekey
 from convault.manifest import Manifest
-from convault.masking import MaskKey
 from convault.models import BackupFormat, TableName
-from convault.rekey import rekey
 from convault.repository import Repository
-from convault.scope import Scope
-from convault.signature import SigningKeys
+from convault.signing.signature import SigningKeys
 from convault.stores.folder import FolderStore
 from tests.encryption.keys import new_key
 from tests.flows.application import database as new_database

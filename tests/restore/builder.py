@@ -8,14 +8,14 @@ from uuid import uuid4
 import pyarrow as pa
 
 from convault import index
-from convault.belonging import belonging
 from convault.commit import build_manifest, write_index
-from convault.encryption import Encryptor
+from convault.dataset.belonging import belonging
+from convault.dataset.scope import Scope
+from convault.encryption.objects import Encryptor
 from convault.formats.registry import format_of
 from convault.manifest import Manifest
 from convault.models import BackupFormat, BackupOptions, Part, Range, Table, TableName
 from convault.repository import Repository
-from convault.scope import Scope
 from convault.sources.base import Snapshot, Source
 from convault.sources.postgres import PostgresSource
 from tasks.chunk import ranges_of

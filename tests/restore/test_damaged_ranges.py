@@ -11,8 +11,8 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from convault.age import Identity
-from convault.encryption import Encryptor
+from convault.encryption.age import Identity
+from convault.encryption.objects import Encryptor
 from convault.errors import ConvaultError, IntegrityError
 from convault.manifest import Manifest
 from convault.models import BackupFormat

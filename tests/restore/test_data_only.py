@@ -12,7 +12,7 @@ from convault.models import TableName
 from convault.repository import Repository
 from convault.restore import RestoreOptions, restore
 from convault.restore.trust import admit
-from convault.signature import Signature
+from convault.signing.signature import Signature
 from tests.restore.builder import back_up
 from tests.restore.plain_owner import owned_database
 from tests.restore.test_live import run

@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from convault.archive import Archive
+from convault.archive.composed import Archive
+from convault.archive.extraction import extract
 from convault.embedded.server import EmbeddedPostgres
-from convault.extraction import extract
 from convault.manifest import Manifest, PartEntry
 from convault.models import BackupFormat
 from convault.repository import Repository

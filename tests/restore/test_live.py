@@ -8,6 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from convault.dataset.scope import Scope
 from convault.embedded.server import EmbeddedPostgres
 from convault.errors import NotFoundError, RestoreError
 from convault.manifest import Manifest
@@ -15,7 +16,6 @@ from convault.models import TableName
 from convault.repository import Repository
 from convault.restore import Changes, RestoreOptions, RestoreResult, restore
 from convault.restore.undo import undo
-from convault.scope import Scope
 from tests.restore.builder import back_up
 from tests.restore.plain_owner import as_role, owned_database
 from tests.restore.test_selection import rows

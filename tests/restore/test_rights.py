@@ -136,7 +136,7 @@ def test_a_policy_that_the_target_refuses_is_an_error_unless_tolerated(
 
 
 def test_the_source_warns_of_secrets(source: str) -> None:
-    from convault.scope import Scope
+    from convault.dataset.scope import Scope
     from convault.sources.postgres import PostgresSource
     from tests.restore.builder import CONVERSATIONS, MESSAGES
 

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from convault.embedded.server import EmbeddedPostgres
-from convault.encryption import Encryptor
+from convault.encryption.objects import Encryptor
 from convault.errors import IntegrityError, NotFoundError, OptionsError
 from convault.manifest import Manifest
 from convault.models import BackupFormat

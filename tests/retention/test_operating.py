@@ -64,6 +64,9 @@ def test_a_deleted_backup_does_not_exist_and_can_be_taken_back(vault: Vault) -> 
     again = undelete(vault.repository, vault.catalog, old.backup_id, WHO)
     assert (again.status, again.deleted_at, again.rows) == (DONE, None, 60)
     assert vault.repository.manifest(old.backup_id) == old
+    assert undelete(vault.repository, vault.catalog, new.backup_id, WHO).status is DONE, (
+        "it is there"
+    )
     assert survey(vault.repository, vault.catalog).findings == []
     assert before <= vault.listed()
     assert {e.action for e in vault.catalog.audited()} == {"delete", "undelete", "sweep"}
@@ -130,6 +133,27 @@ def test_a_clean_up_says_why_of_each_and_a_dry_run_changes_nothing(vault: Vault)
     assert reasons[made[5].backup_id] == ("delete", "no rule keeps it")
     assert reasons[made[0].backup_id][0] == "keep"
     assert reasons.keys() == {m.backup_id for m in made}
+
+
+def test_what_changed_since_a_clean_up_decided_stays(vault: Vault) -> None:
+    """A pin, a proof; and the newest, for whose sake others were to go, deleted by force."""
+    made = vault.daily(5)
+    ids = [manifest.backup_id for manifest in made]
+    found = plan(vault.repository, vault.catalog, Policy(keep_last=2), ZONE, unattended=False)
+    assert [d.backup.id for d in found.going] == ids[2:]
+    pin(vault.catalog, ids[2], "an exam", WHO)
+    proven = vault.catalog.get(ids[3])
+    assert vault.catalog.replace(proven, verified_at=vault.catalog.now()) is not None
+    apply(vault.repository, vault.catalog, found, WHO)
+    assert set(vault.repository.backup_ids()) == set(ids[:4])
+    unpin(vault.catalog, ids[2], WHO)
+    found = plan(vault.repository, vault.catalog, Policy(keep_last=1), ZONE, unattended=False)
+    assert {d.backup.id for d in found.going} == {ids[1], ids[2]}
+    delete(vault.repository, vault.catalog, ids[0], WHO, force=True)
+    assert apply(vault.repository, vault.catalog, found, WHO).going == ()
+    assert set(vault.repository.backup_ids()) == set(ids[1:4])
+    results = [(e.backup_id, e.result) for e in vault.catalog.audited() if e.action == "delete"]
+    assert (ids[1], "changed meanwhile") in results
 
 
 def test_a_shrunk_table_holds_its_group_until_it_is_acknowledged(vault: Vault) -> None:

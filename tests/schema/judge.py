@@ -11,7 +11,7 @@ from typing import Any
 
 import psycopg
 
-from convault.dataset import is_managed
+from convault.dataset.tables import is_managed
 from convault.embedded.server import wheel_binaries
 from convault.models import Dataset, Statement, Table, TableName
 from convault.restore.target import exists

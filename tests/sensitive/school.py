@@ -8,12 +8,12 @@ from uuid import uuid4
 
 import psycopg
 
+from convault.dataset.masking import MaskKey
+from convault.dataset.scope import Scope
 from convault.manifest import Manifest
-from convault.masking import MaskKey
 from convault.models import BackupFormat, TableName
 from convault.repository import Repository
 from convault.restore import RestoreResult, restore
-from convault.scope import Scope
 from convault.sources.postgres import PostgresSource
 from convault.stores import open_store
 from tests.restore.builder import CONVERSATIONS, MESSAGES, back_up

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
+from convault.dataset.omissions import in_lines, left_out
 from convault.embedded.server import EmbeddedPostgres
 from convault.errors import OptionsError
 from convault.models import Absence, BackupFormat, TableName
-from convault.omissions import in_lines, left_out
 from tests.flows.application import database as database_of
 from tests.sensitive.school import carried_over, entry, fill, rows, scope, source
 

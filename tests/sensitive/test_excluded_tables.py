@@ -7,11 +7,11 @@ from dataclasses import replace
 import psycopg
 import pytest
 
-from convault.dataset import Relation, close_over
+from convault.dataset.exclusion import leave_out, matching
+from convault.dataset.omissions import in_lines, left_out
+from convault.dataset.tables import Relation, close_over
 from convault.errors import OptionsError
-from convault.exclusion import leave_out, matching
 from convault.models import Absence, BackupFormat, ForeignKey, TableName
-from convault.omissions import in_lines, left_out
 from tests.sensitive.school import carried_over, fill, names, rows, scope, source
 
 AUDITS = TableName("public", "audits")

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from convault.dataset.scope import Scope, scope_of
 from convault.errors import OptionsError
 from convault.models import BackupOptions
-from convault.scope import Scope, scope_of
 from convault.settings import Settings
 from tests.sensitive.school import carried_over, entry, rows, scope, source
 

@@ -20,18 +20,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from convault.embedded.server import EmbeddedPostgres
-from convault.errors import ConfigurationError, OptionsError
-from convault.masking import (
+from convault.dataset.masking import (
     SETTINGS_QUERY,
     MaskKey,
     cannot_be_hashed,
     mask_key,
     masked_expression,
 )
+from convault.dataset.omissions import in_lines, left_out
+from convault.dataset.scope import scope_of
+from convault.embedded.server import EmbeddedPostgres
+from convault.errors import ConfigurationError, OptionsError
 from convault.models import BackupFormat, BackupOptions, Column
-from convault.omissions import in_lines, left_out
-from convault.scope import scope_of
 from convault.settings import Settings
 from tasks.chunk import keys_of, ranges_of
 from tests.flows.application import database as database_of

@@ -12,12 +12,12 @@ import psycopg
 import pytest
 import zstandard
 
-from convault.archive import Archive
+from convault.archive.composed import Archive
 from convault.catalog import BackupStatus
+from convault.dataset.masking import MaskKey
 from convault.embedded.server import EmbeddedPostgres
 from convault.errors import ConvaultError
 from convault.installation import initialise, open_installation
-from convault.masking import MaskKey
 from convault.models import BackupFormat, BackupOptions, Range
 from convault.repository import Repository
 from convault.settings import Settings

@@ -10,12 +10,12 @@ import psycopg
 import pytest
 import zstandard
 
-from convault.archive import members_of
+from convault.archive.composed import members_of
+from convault.dataset.filters import Filters
+from convault.dataset.omissions import in_lines, left_out
 from convault.errors import MissingPrivilege, OptionsError
-from convault.filters import Filters
 from convault.manifest import Manifest
 from convault.models import BackupFormat, TableName
-from convault.omissions import in_lines, left_out
 from convault.repository import Repository
 from convault.restore import restore
 from tests.restore.builder import back_up

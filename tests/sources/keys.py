@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 
 from convault.models import BackupOptions, RangeKey
-from convault.ranges import cut
+from convault.ranges.ranges import cut
 from convault.sources.base import Snapshot
 from tasks.chunk import keys_of
 from tests.sources.reading import source

@@ -6,9 +6,9 @@ from contextlib import closing
 
 import psycopg
 
+from convault.dataset.scope import Scope
 from convault.models import Range, Table, TableName
-from convault.ranges import cut
-from convault.scope import Scope
+from convault.ranges.ranges import cut
 from convault.sources.base import Snapshot
 from convault.sources.postgres import PostgresSource
 

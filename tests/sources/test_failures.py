@@ -14,6 +14,7 @@ import adbc_driver_postgresql.dbapi as adbc
 import psycopg
 import pytest
 
+from convault.dataset.scope import Scope
 from convault.embedded.server import EmbeddedPostgres
 from convault.errors import (
     AuthenticationError,
@@ -27,7 +28,6 @@ from convault.errors import (
     UnsupportedSource,
 )
 from convault.models import TableName
-from convault.scope import Scope
 from convault.sources.failures import translated
 from convault.sources.postgres import PostgresSource
 from convault.sources.refusals import require_server

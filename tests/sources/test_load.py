@@ -11,8 +11,8 @@ from contextlib import contextmanager
 import psycopg
 import pytest
 
+from convault.dataset.scope import Scope
 from convault.errors import SnapshotLost
-from convault.scope import Scope
 from convault.sources.postgres import PostgresSource
 from tests.sources.reading import CONVERSATIONS, MESSAGES, TABLES, read, run, source, whole
 from tests.sources.test_lost_connections import LARGE, begun, processes

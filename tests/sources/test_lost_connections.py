@@ -15,8 +15,8 @@ import psycopg
 import pyarrow as pa
 import pytest
 
+from convault.dataset.scope import Scope
 from convault.errors import LockNotAvailable, SnapshotLost, SourceError, SourceUnavailable
-from convault.scope import Scope
 from convault.sources.base import Snapshot
 from convault.sources.postgres import PostgresSource
 from convault.sources.readers import Readers

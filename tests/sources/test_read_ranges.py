@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from convault.embedded.server import EmbeddedPostgres
 from convault.models import TableName
-from convault.ranges import cut
+from convault.ranges.ranges import cut
 from convault.sources.readers import range_query
 from convault.sources.session import connect
 from tests.soak import count

@@ -11,7 +11,7 @@ from itertools import islice
 import pytest
 
 from convault.errors import SnapshotLost
-from convault.ranges import cut
+from convault.ranges.ranges import cut
 from tests.soak import count
 from tests.sources.reading import TABLES, read, run, source, table, whole
 
@@ -68,8 +68,8 @@ LARGE_ROWS = count(30, 100)
 READ_ALL = """
 import json, resource, sys
 from convault.models import TableName
-from convault.ranges import cut
-from convault.scope import Scope
+from convault.ranges.ranges import cut
+from convault.dataset.scope import Scope
 from convault.sources.postgres import PostgresSource
 
 conversations, messages = TableName("public", "conversations"), TableName("public", "messages")

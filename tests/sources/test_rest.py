@@ -14,6 +14,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from convault.dataset.filters import Filters
+from convault.dataset.scope import Scope
 from convault.embedded.server import EmbeddedPostgres
 from convault.errors import (
     AuthenticationError,
@@ -28,14 +30,12 @@ from convault.errors import (
 from convault.files.addresses import Address, Borders
 from convault.files.references import References
 from convault.files.wanted import FilesWanted
-from convault.filters import Filters
 from convault.manifest import Manifest
 from convault.models import BackupFormat, BackupOptions, Range, TableName
 from convault.project import Project
-from convault.readme import text
+from convault.readme.text import text
 from convault.repository import Repository
 from convault.restore import RestoreOptions, restore
-from convault.scope import Scope
 from convault.sources.base import Snapshot, Source
 from convault.sources.postgres import PostgresSource
 from convault.sources.rest import RestSource, asking

@@ -226,3 +226,25 @@ def test_a_folder_that_may_not_be_written_says_so() -> None:
     assert message.startswith("StoreError While storing a/object")
     assert "Permission denied" in message
     assert "Give the user that runs Convault the right" in message
+
+
+REACHING = """
+import os, sys
+from pathlib import Path
+from convault.stores.folder import FolderStore
+os.chmod(sys.argv[1], 0)
+os.geteuid() or os.setuid(65534)
+FolderStore(Path(sys.argv[1], "store"), "file:///there")
+"""
+
+
+def test_a_folder_that_may_not_be_reached_says_so() -> None:
+    """As that of another user: whether it exists cannot be told."""
+    with tempfile.TemporaryDirectory() as folder:
+        (private := Path(folder) / "private").mkdir()
+        ended = subprocess.run(
+            [sys.executable, "-c", REACHING, str(private)],
+            check=False, capture_output=True, text=True,
+        )  # fmt: skip
+        private.chmod(0o700)
+    assert ended.stderr.splitlines()[-1].startswith("convault.errors.")

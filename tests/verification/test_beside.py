@@ -9,14 +9,16 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from convault import readme, readme_encrypted, schema
+from convault import schema
 from convault.commit import write_members
+from convault.dataset.scope import Scope
 from convault.embedded.server import EmbeddedPostgres
-from convault.encryption import Encryptor
+from convault.encryption.objects import Encryptor
 from convault.manifest import Manifest
 from convault.models import BackupFormat, BackupOptions
+from convault.readme import encrypted as readme_encrypted
+from convault.readme import text as readme
 from convault.repository import Repository
-from convault.scope import Scope
 from convault.sources.base import Source
 from convault.sources.postgres import PostgresSource
 from convault.stores.folder import FolderStore

@@ -8,11 +8,11 @@ import pytest
 
 from convault.catalog import BackupStatus
 from convault.drill.drilling import plan
-from convault.encryption import Encryptor
+from convault.encryption.objects import Encryptor
+from convault.encryption.rekey import rekey
 from convault.errors import IdentityNeeded
 from convault.reconcile import reconcile
-from convault.rekey import rekey
-from convault.signature import SigningKeys
+from convault.signing.signature import SigningKeys
 from convault.verification.findings import Repair
 from convault.verification.reading import Subset
 from convault.verification.verifying import verify

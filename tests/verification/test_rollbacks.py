@@ -13,7 +13,7 @@ from convault.catalog.postgres import PostgresCatalog
 from convault.errors import SignatureError
 from convault.reconcile import ChangeKind, reconcile
 from convault.repository import Repository
-from convault.signature import Signature
+from convault.signing.signature import Signature
 from convault.verification.findings import Finding, FindingKind
 from convault.verification.verifying import Survey, survey
 from tests.encryption.rekeyed import EVE, KEYS, NEW, OLD, SECOND, old_backup, rekeyed

@@ -12,9 +12,9 @@ import psycopg
 import pytest
 
 from convault.catalog import BackupStatus
+from convault.dataset.scope import scope_of
 from convault.errors import NotFoundError, OptionsError
 from convault.models import BackupOptions
-from convault.scope import scope_of
 from convault.settings import Settings
 from convault.verification.findings import FindingKind, Repair
 from convault.verification.reading import Subset

@@ -1,4 +1,4 @@
-"""The digest of rows (`convault.row_digest`) of what came by REST, which computes none. Pure.
+"""The digest (`convault.ranges.row_digest`) of rows that came by REST, which computes none. Pure.
 
 So a drill can ask a restored table for the same as after a backup by SQL. It is given up for types
 whose text depends on settings of a session that nobody sees by REST, and for what is costly here:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import product
 from uuid import UUID
 
+from convault.dataset.filters import Filters
 from convault.errors import UnsupportedSource
 from convault.filter_columns import (
     key_column,
@@ -21,7 +22,6 @@ from convault.filter_columns import (
     participants,
     period_column,
 )
-from convault.filters import Filters
 from convault.models import Dataset, Table
 from convault.sources.rest import asking
 from convault.sources.rest.api import NoSuchValue, RestApi

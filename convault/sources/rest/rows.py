@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
-from convault.belonging import Belonging, key_columns, way_to_root
+from convault.dataset.belonging import Belonging, key_columns, way_to_root
 from convault.errors import SourceError, UnsupportedSource
 from convault.models import Column, Dataset, Table
 from convault.sources.rest.asking import Key, embedded, selected

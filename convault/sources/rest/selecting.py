@@ -1,8 +1,9 @@
 """Which rows belong to those that a filter gave, found along the keys as they are read.
 
-The rules are those of `convault.descent`, as by SQL. There is no snapshot to look into twice, so
-rows are read as they are found: a round of requests for each step away from the root. First what
-belongs to the rows of a filter, until nothing new is found; then what any of all these refers to.
+The rules are those of `convault.dataset.descent`, as by SQL. There is no snapshot to look into
+twice, so rows are read as they are found: a round of requests for each step away from the root.
+First what belongs to the rows of a filter, until nothing new is found; then what any of all these
+refers to.
 A row is asked for after the one that it belongs to, so whatever was there all the time is found.
 """
 
@@ -11,7 +12,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 
-from convault.descent import Descent, Step
+from convault.dataset.descent import Descent, Step
 from convault.models import Dataset, ForeignKey, TableName
 from convault.sources.rest import asking
 from convault.sources.rest.asking import Key

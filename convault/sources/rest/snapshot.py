@@ -18,10 +18,13 @@ from typing import Literal
 
 import pyarrow as pa
 
-from convault.belonging import belonging
-from convault.dataset import own_tables
+from convault.dataset.belonging import belonging
+from convault.dataset.filters import absent_ids, facts_of
+from convault.dataset.omissions import Outsider, unreachable
+from convault.dataset.omissions import warnings as warnings_of
+from convault.dataset.scope import Scope
+from convault.dataset.tables import own_tables
 from convault.errors import IncompleteBackup
-from convault.filters import absent_ids, facts_of
 from convault.models import (
     Dataset,
     ForeignKey,
@@ -32,13 +35,10 @@ from convault.models import (
     Table,
     TableName,
 )
-from convault.omissions import Outsider, unreachable
-from convault.omissions import warnings as warnings_of
 from convault.per_page import LACKS, Missing, Reading
 from convault.per_page import warnings as read_warnings
-from convault.range_keys import Fingerprint, Provenance
-from convault.row_digest import Counted
-from convault.scope import Scope
+from convault.ranges.range_keys import Fingerprint, Provenance
+from convault.ranges.row_digest import Counted
 from convault.sources.rest import asking, lots, tables
 from convault.sources.rest.api import RestApi
 from convault.sources.rest.asking import Key

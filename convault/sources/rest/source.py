@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
+from convault.dataset.scope import Scope
 from convault.errors import SnapshotLost
 from convault.models import Dataset, SourceFacts
 from convault.project import Project
-from convault.scope import Scope
 from convault.sources.base import Snapshot
 from convault.sources.rest import described, tables
 from convault.sources.rest.api import PATIENCE, RestApi

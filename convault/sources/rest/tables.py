@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from convault.closure import closure_of
-from convault.dataset import Relation
-from convault.declared import DeclaredRelation
+from convault.dataset.closure import closure_of
+from convault.dataset.declared import DeclaredRelation
+from convault.dataset.narrowing import ColumnFacts, narrowed, resolve
+from convault.dataset.scope import Scope
+from convault.dataset.tables import Relation
 from convault.errors import ConfigurationError, MissingTable, OptionsError, UnsupportedSource
 from convault.formats.postgres_types import quoted
 from convault.models import Dataset, ForeignKey, Statement, Table, TableName
-from convault.narrowing import ColumnFacts, narrowed, resolve
-from convault.scope import Scope
 from convault.sources.rest.described import Described, Description
 
 NEEDS_SQL = "Set DATABASE_URL, which reads by SQL, or leave it out."

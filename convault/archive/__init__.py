@@ -1,0 +1,1 @@
+"""The tar of a backup: composed while it streams, and taken apart without trusting it."""

@@ -1,0 +1,1 @@
+"""Which tables, rows and columns a backup holds, and what it leaves out. Names in, names out."""

@@ -1,0 +1,1 @@
+"""Backups that only a holder of an identity reads: age, its keys, writing anew for others."""

@@ -1,0 +1,1 @@
+"""Who wrote a manifest: its signature, and the key that makes it."""

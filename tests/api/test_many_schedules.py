@@ -1,0 +1,65 @@
+"""The last run of each of many schedules takes few requests to Prefect."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import cast
+from uuid import UUID, uuid4
+
+from prefect._internal.schemas.fields import CreatedBy
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import FlowRunFilter
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.sorting import FlowRunSort
+
+from deployments.schedules import first_runs
+
+NOW = datetime(2026, 3, 4, tzinfo=UTC)
+
+
+class Answering:
+    """Answers as a server does that has these runs, the newest first, 200 at most."""
+
+    def __init__(self, runs: list[FlowRun]) -> None:
+        self.runs = sorted(runs, key=lambda run: run.expected_start_time or NOW, reverse=True)
+        self.asked = 0
+
+    def read_flow_runs(
+        self, *, flow_run_filter: FlowRunFilter, sort: FlowRunSort, limit: int
+    ) -> list[FlowRun]:
+        assert limit <= 200  # or Prefect refuses
+        assert flow_run_filter.created_by is not None
+        self.asked += 1
+        wanted = flow_run_filter.created_by.id_ or []
+        return [run for run in self.runs if made_by(run) in wanted][:limit]
+
+
+def made_by(run: FlowRun) -> UUID | None:
+    return None if run.created_by is None else run.created_by.id
+
+
+def ran(schedule: UUID, hours: int) -> FlowRun:
+    return FlowRun(
+        flow_id=uuid4(),
+        expected_start_time=NOW - timedelta(hours=hours),
+        created_by=CreatedBy(id=schedule, type="SCHEDULE"),
+    )
+
+
+def test_each_has_its_own_and_busy_ones_hide_none() -> None:
+    never, yearly, *others = (uuid4() for _ in range(300))
+    busy, *daily = others
+    runs = [ran(busy, hours) for hours in range(300)]
+    runs += [ran(schedule, 24 * day + 5) for schedule in daily for day in range(3)]
+    runs += [ran(yearly, 5000)]
+    server = Answering(runs)
+    found = first_runs(
+        cast("SyncPrefectClient", server),
+        [never, yearly, *others],
+        [StateType.COMPLETED],
+        FlowRunSort.EXPECTED_START_TIME_DESC,
+    )
+    latest = {schedule: run.expected_start_time for schedule, run in found.items()}
+    expected = {busy: NOW, yearly: NOW - timedelta(hours=5000)}
+    assert latest == expected | dict.fromkeys(daily, NOW - timedelta(hours=5))
+    assert server.asked <= 5
