@@ -59,6 +59,7 @@ def _core(asked: dict[str, Any]) -> Callable[[], Any]:
 
 
 def _flow(asked: dict[str, Any]) -> Callable[[], Any]:
+    import fastapi.encoders  # noqa: F401  Prefect imports it when the run has begun already
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
     from flows.backup import backup

@@ -93,7 +93,9 @@ def _without_zstd(program: Path) -> str:
 def _without_dlt(python: str | None, backend: str) -> str:
     if python is None:
         return "no Python with dlt was named (--dlt)"
-    done = subprocess.run([python, "-c", f"import dlt, {backend}, pyarrow"], check=False,
-                          capture_output=True, text=True)  # fmt: skip
+    done = subprocess.run(
+        [python, "-c", f"import dlt.sources.sql_database, {backend}, pyarrow"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
     last = done.stderr.strip().splitlines()[-1:] or ["it failed"]
     return "" if done.returncode == 0 else last[0]

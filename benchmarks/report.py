@@ -1,15 +1,25 @@
-"""What a run tells: medians over its rounds, and ratios between cases of the same round. Pure."""
+"""What a run tells: medians over its rounds, and ratios between cases of the same round.
+
+    python -m benchmarks.report benchmarks/results.json --into benchmarks/README.md
+
+prints the table of a run that is over, or puts it between the two marks of a file.
+"""
 
 from __future__ import annotations
 
+import argparse
+import json
+import re
 import statistics
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from benchmarks.meter import Taken
 
 DUMP = "pg_dump | zstd -5 -T2"
 _MIB = 2**20
+_BEGIN, _END = "<!-- table of a run -->", "<!-- end of the table -->"
 
 AIMS: tuple[tuple[str, str, str, float], ...] = (
     ("core PARQUET 1, full", "faster than", DUMP, 1.3),
@@ -76,6 +86,27 @@ def table(told: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def renewed(text: str, told: Mapping[str, Any]) -> str:
+    """`text` with the table of this run between its marks. ValueError when it has none."""
+    between = re.compile(f"(?<={_BEGIN}\n).*?(?={_END})", re.DOTALL)
+    if not between.search(text):
+        raise ValueError(f"there is no place for the table: mark it by {_BEGIN} and {_END}")
+    return between.sub(lambda _: f"\n{table(told)}\n\n", text, count=1)
+
+
+def main() -> None:
+    """See the module."""
+    asked = argparse.ArgumentParser(description="The table of a run that is over.")
+    asked.add_argument("results", type=Path, help="what `benchmarks.run --json` has written")
+    asked.add_argument("--into", type=Path, help="a Markdown file with the marks of a table")
+    given = asked.parse_args()
+    told = json.loads(given.results.read_text())
+    if given.into is None:
+        print(table(told))
+    else:
+        given.into.write_text(renewed(given.into.read_text(), told))
+
+
 def _cell(text: str) -> str:
     """A pipe is a column's border unless it is escaped."""
     return text.replace("|", "\\|")
@@ -94,3 +125,7 @@ def _ratio(one: Sequence[Taken], other: Sequence[Taken]) -> dict[str, float]:
         "wall": round(statistics.median(b.wall / a.wall for a, b in pairs), 3),
         "cpu": round(statistics.median(b.cpu / max(a.cpu, 0.01) for a, b in pairs), 3),
     }
+
+
+if __name__ == "__main__":
+    main()

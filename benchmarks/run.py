@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psycopg
 
 from benchmarks import chart, meter, report
@@ -123,7 +124,10 @@ def started(bench: Bench) -> float:
     began = time.monotonic()
     ensure_server()
     (bench.prefect,) = _children() - before
-    return round(time.monotonic() - began, 2)
+    seconds = round(time.monotonic() - began, 2)
+    # Its routes are made by the first request that passes them, which is one that none answers.
+    httpx.get(f"{os.environ['PREFECT_API_URL']}/none", timeout=60)
+    return seconds
 
 
 def _children() -> set[int]:

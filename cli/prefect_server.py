@@ -115,6 +115,8 @@ def _serve(descriptor: int) -> None:
     """The server itself, on a socket that listens already, until stdin ends."""
     import uvicorn
 
+    import tasks  # noqa: F401  sets what Prefect must find in the environment when it is imported
+
     threading.Thread(target=_end_with_stdin, daemon=True).start()
     config = uvicorn.Config(
         "prefect.server.api.server:create_app",

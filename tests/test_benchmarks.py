@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import psycopg
 import pytest
 
-from benchmarks import chart, databases, meter, month, per_row, report, scale
+from benchmarks import chart, databases, meter, month, per_row, report, scale, sizes
 from benchmarks.meter import Taken
 from benchmarks.peers import peers
 from convault.embedded.server import EmbeddedPostgres, wheel_binaries
@@ -37,6 +37,28 @@ def test_the_table_names_what_is_missing_and_every_line_has_its_columns() -> Non
     cells = [line.replace("\\|", "").count("|") for line in lines if line]
     assert set(cells[:5]) == {9}
     assert set(cells[5:]) == {5}
+
+
+def test_a_table_takes_the_place_of_the_one_before() -> None:
+    marks = ("<!-- table of a run -->\n", "<!-- end of the table -->")
+    text = report.renewed(f"before\n{marks[0]}old\n{marks[1]}\nafter", told())
+    assert report.table(told()) in text
+    assert (text.startswith("before\n"), text.endswith("\nafter"), "old" in text) == (
+        True, True, False,
+    )  # fmt: skip
+    assert report.renewed(text, told()) == text
+    with pytest.raises(ValueError, match="no place"):
+        report.renewed("a file of something else", told())
+
+
+def test_every_size_is_measured_once_and_the_default_is_marked() -> None:
+    default = sizes.Sizes(32 << 20, 64 << 20)
+    asked = sizes.curve([16, 32], [64, 0.5], default)
+    assert asked == [(16 << 20, 64 << 20), default, (32 << 20, 1 << 19)]
+    metrics = {"parts": 3, "chunks": 2, "stored_bytes": 1 << 20}
+    lines = sizes.table({each: [(OURS, metrics)] for each in asked}, default).splitlines()
+    assert {line.count("|") for line in lines} == {10}
+    assert [line.split("|")[2].strip() for line in lines[2:]] == ["64", "0.5", "**64**"]
 
 
 def test_the_chart_is_a_picture_of_every_case() -> None:
