@@ -80,7 +80,7 @@ class KeySet:
                     raise ValueError(f"status {answer.status_code}")
             self._keys = _usable(json.loads(body))
             self._fetched = now
-        except (httpx.HTTPError, ValueError) as error:
+        except (httpx.HTTPError, ValueError, RecursionError) as error:
             _log.warning("the keys of the Auth server were not fetched: %s", type(error).__name__)
 
 

@@ -76,7 +76,7 @@ def _bucket(client: httpx.Client, bucket: str) -> Answered:
 def _members(body: bytes) -> dict[str, Any]:
     try:
         members = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         members = None
     return members if isinstance(members, dict) else {}
 

@@ -103,7 +103,7 @@ class FileStorage:
                 raise
             try:
                 return _remote(told)
-            except (KeyError, TypeError, ValueError, AttributeError):
+            except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
                 raise self._api.strange(doing) from None
 
     def read(self, address: Address, size: int, take: Take[T]) -> T | None:

@@ -98,10 +98,18 @@ def unreachable(error: httpx.TransportError) -> CatalogError:
     )
 
 
+def strange() -> CatalogError:
+    """The error for an answer that no Data API gives."""
+    return CatalogError(
+        "The catalog's project gave an answer that its Data API does not give. Check SUPABASE_URL, "
+        "and what stands between it and Convault."
+    )
+
+
 def _code(body: bytes) -> str:
     try:
         members = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     code = members.get("code") if isinstance(members, dict) else None
     return code if isinstance(code, str) and _CODE.fullmatch(code) else ""

@@ -15,7 +15,7 @@ import httpx
 import postgrest
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
 
-from convault.catalog.supabase.answers import refusal, unreachable
+from convault.catalog.supabase.answers import refusal, strange, unreachable
 from convault.errors import CatalogUnavailable
 from convault.project import Project
 
@@ -72,6 +72,9 @@ class DataApi:
                 return call(again)
             except httpx.TransportError as error:
                 raise unreachable(error) from None
+            except (httpx.DecodingError, ValueError, RecursionError):
+                # Neither an error of Convault's nor postgrest-py's own: no JSON.
+                raise strange() from None
             finally:
                 again = True
 
@@ -79,7 +82,10 @@ class DataApi:
 
 
 def _check(answer: httpx.Response) -> None:
-    if not answer.is_success:
+    if answer.is_success:
+        if answer.headers.get("Content-Type", "").startswith("text/html"):
+            raise strange()  # a proxy's page, which postgrest-py would give as a value
+    else:
         answer.read()
         asked = answer.headers.get("Retry-After", "").strip()
         seconds = min(float(asked), LONGEST_WAIT) if asked.isascii() and asked.isdigit() else 0.0

@@ -12,12 +12,12 @@ from postgrest.types import CountMethod
 
 from convault.catalog.base import BackupRecord, Page, Query
 from convault.catalog.rows import COLUMNS, record_of
+from convault.catalog.supabase.answers import strange
 from convault.catalog.supabase.api import DataApi
 
 PAGE_ROWS = 1000
 """asked for at a time; a server that gives fewer is asked again"""
 _SELECT = ",".join(COLUMNS)
-_NOT_UNDERSTOOD = "the Data API does not count rows"
 
 
 def by_key(
@@ -100,7 +100,7 @@ def page(api: DataApi, query: Query) -> Page:
         asked = api.client.from_("backups").select("id", count=CountMethod.exact)
         counted = narrowed(asked).limit(1).execute().count
         if counted is None:
-            raise ValueError(_NOT_UNDERSTOOD)
+            raise strange()
         return int(counted)
 
     total = api.retried(count)
@@ -109,5 +109,7 @@ def page(api: DataApi, query: Query) -> Page:
 
 
 def rows_of(data: Any) -> list[dict[str, Any]]:
-    """The rows of an answer."""
-    return list(data)
+    """The rows of an answer. CatalogError when it has none."""
+    if not isinstance(data, list) or not all(isinstance(row, dict) for row in data):
+        raise strange()
+    return data

@@ -49,7 +49,7 @@ _NO_VALUE = {"22P02", "22003", "22007", "22008"}
 """no text of that type, a number or time out of its range"""
 _UNDEFINED_FUNCTION = "42883"
 _CODE = re.compile(r"[A-Z0-9]{5,8}")
-_RANGE = re.compile(r"(?:\d+-\d+|\*)/(\d+)")
+_RANGE = re.compile(r"(?:\d+-\d+|\*)/(\d{1,18})", re.ASCII)
 
 T = TypeVar("T")
 
@@ -155,6 +155,8 @@ class RestApi:
                     return bytes(body), answer
             except httpx.TransportError as error:
                 raise _unreachable(self.where, error) from None
+            except httpx.DecodingError:
+                raise self._strange() from None
 
         return self._retried(ask)
 
@@ -221,7 +223,7 @@ class RestApi:
     def _json(self, body: bytes) -> Any:
         try:
             return json.loads(body)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise self._strange() from None
 
     def _strange(self) -> SourceError:
@@ -234,7 +236,7 @@ def _code(body: bytes) -> str:
     """SQLSTATE or PostgREST's own, nothing else of the answer."""
     try:
         code = json.loads(body)["code"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return ""
     return code if isinstance(code, str) and _CODE.fullmatch(code) else ""
 

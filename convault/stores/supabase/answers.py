@@ -48,7 +48,7 @@ def taken_apart(status: int, body: bytes) -> Answer:
     """`body` is JSON, or the plain text in which resumable uploads answer."""
     try:
         members = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         members = None
     if not isinstance(members, dict):
         words = body[:500].decode("utf-8", "replace").strip()

@@ -70,7 +70,7 @@ class StorageApi:
         answer = self.retried(lambda: self._ask(method, path, doing, json=body))
         try:
             return answer.json()
-        except ValueError:
+        except (ValueError, RecursionError):
             raise self.strange(doing) from None
 
     def upload(self, path: str, doing: str, data: Payload, headers: Mapping[str, str]) -> None:
@@ -147,6 +147,8 @@ class StorageApi:
             yield
         except httpx.TransportError as error:
             raise unreachable(doing, self.where, error) from None
+        except httpx.DecodingError:
+            raise self.strange(doing) from None
 
 
 def object_path(bucket: str, name: str) -> str:

@@ -113,7 +113,7 @@ class Listing:
                 whole = name if "/" in name or not prefix else prefix + name
                 if whole.startswith(prefix):  # a `_` in a prefix may have matched any character
                     yield info(whole, entry)
-            except (KeyError, TypeError, ValueError):
+            except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
                 raise self._strange() from None
 
     def _strange(self) -> Exception:

@@ -158,7 +158,7 @@ class SupabaseStore:
             raise self._missing(key, refused) from None
         try:
             return info(key, told)
-        except (KeyError, TypeError, ValueError, AttributeError):
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
             raise self._api.strange(doing) from None
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
