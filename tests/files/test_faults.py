@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import io
 import random
+import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from hashlib import sha256
+from pathlib import Path
+from threading import Lock
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -24,6 +28,8 @@ from convault.models import TableName
 from convault.project import project
 from convault.repository import Repository, Stored
 from convault.stores.buckets import Patience
+from convault.stores.folder import FolderStore
+from convault.stores.supabase.uploads import Description
 from tests.handmade import new_repository
 from tests.stores.between import Between, Fault, Request, between
 from tests.supabase_stack import SupabaseStack
@@ -119,6 +125,47 @@ def test_only_storages_own_word_makes_a_file_missing(through: Through, bucket: s
         )
         with pytest.raises(FilesError, match=r"nowhere.*no such bucket"):
             gather_listed(storage, references)
+
+
+def test_files_pass_through_in_pieces_and_a_few_at_a_time(
+    supabase: SupabaseStack, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """There and back, with less memory than one of them has bytes."""
+    monkeypatch.setenv("SUPABASE_URL", supabase.full_url)
+    monkeypatch.setenv("SUPABASE_SERVICE_ROLE_KEY", supabase.secret_key)
+    storage, bucket = FileStorage(project(), HASTY), supabase.new_bucket()
+    files = {Address(bucket, f"{n}"): bytes([n]) * 20_000_000 for n in range(4)}
+    for address, data in files.items():
+        assert storage.write(address, io.BytesIO(data), Description(), replace=False)
+    reading, most, lock = 0, 0, Lock()
+    original = FileStorage.read
+
+    def read(self: FileStorage, *given: Any) -> Any:
+        nonlocal reading, most
+        with lock:
+            reading += 1
+            most = max(most, reading)
+        try:
+            return original(self, *given)
+        finally:
+            with lock:
+                reading -= 1
+
+    monkeypatch.setattr(FileStorage, "read", read)
+    tmp_path.chmod(0o700)
+    repository = new_repository(FolderStore(tmp_path, tmp_path.as_uri()))
+    tracemalloc.start()
+    try:
+        copied = Copier(storage, repository, Held()).copy_all(list(files), 2, lambda _: None)
+        with (tmp_path / str(copied[Address(bucket, "1")].entry.key)).open("rb") as stored:
+            assert storage.write(Address(bucket, "back"), stored, Description(), replace=False)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 20_000_000
+    assert 1 <= most <= 2
+    back = storage.read(Address(bucket, "back"), 20_000_000, lambda pieces: b"".join(pieces))
+    assert back == files[Address(bucket, "1")]
 
 
 @pytest.mark.parametrize("times", [1, 9])
