@@ -164,7 +164,7 @@ def test_files_pass_through_in_pieces_and_a_few_at_a_time(
         tracemalloc.stop()
     assert peak < 20_000_000
     assert 1 <= most <= 2
-    back = storage.read(Address(bucket, "back"), 20_000_000, lambda pieces: b"".join(pieces))
+    back = storage.read(Address(bucket, "back"), 20_000_000, b"".join)
     assert back == files[Address(bucket, "1")]
 
 
