@@ -35,6 +35,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from convault.errors import ConvaultError
+from convault.validation import words_of
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -223,9 +224,7 @@ def _invalid_request(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     # The first element of `loc` says where (query, path, header); `input` is never repeated.
     wrong = [
-        FieldError(
-            field=".".join(map(str, e["loc"][1:])), message=e["msg"].removeprefix("Value error, ")
-        )
+        FieldError(field=".".join(map(str, e["loc"][1:])), message=words_of(e["msg"]))
         for e in error.errors()
     ]
     detail = "; ".join(f"{e.field}: {e.message}" for e in wrong)

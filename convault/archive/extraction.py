@@ -247,19 +247,7 @@ class _Reader:
     def header(self) -> tar.Header | None:
         """The next member, or None at the archive's end."""
         try:
-            block = self._exactly(tar.BLOCK, "the next member")
-            if block == bytes(tar.BLOCK):
-                return None
-            header = tar.read_header(block)
-            if not header.extension:
-                return header
-            if header.size > tar.MAX_EXTENSION_BYTES:
-                raise tar.TarError("a pax header is too large")
-            data = b"".join(self.body(header.size, "a pax header"))
-            following = tar.read_header(self._exactly(tar.BLOCK, "the next member"))
-            if following.extension:
-                raise tar.TarError("a pax header follows another")
-            return tar.read_extension(data, following)
+            return tar.next_header(self._exactly)
         except tar.TarError as error:
             raise _refused(str(error), None) from None
 

@@ -8,6 +8,7 @@ talked into a link, a device or a sparse file.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 BLOCK = 512
@@ -74,6 +75,27 @@ def read_header(block: bytes) -> Header:
     if not name.isascii():
         raise TarError("a name is not ASCII")
     return Header(name.decode("ascii"), _octal(block[124:136]), kind == b"x")
+
+
+def next_header(exactly: Callable[[int, str], bytes]) -> Header | None:
+    """What the next member is, or None where a block of zeros ends the archive. `exactly` gives so
+    many of the bytes that follow, and raises its own error where there are fewer: of what, it is
+    told. TarError."""
+    block = exactly(BLOCK, "the next member")
+    if block == bytes(BLOCK):
+        return None
+    header = read_header(block)
+    if not header.extension:
+        return header
+    if header.size > MAX_EXTENSION_BYTES:
+        raise TarError("a pax header is too large")
+    data = exactly(header.size, "a pax header")
+    if exactly(-header.size % BLOCK, "a pax header").strip(b"\0"):
+        raise TarError("something is hidden behind a pax header")
+    following = read_header(exactly(BLOCK, "the next member"))
+    if following.extension:
+        raise TarError("a pax header follows another")
+    return read_extension(data, following)
 
 
 def read_extension(data: bytes, header: Header) -> Header:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator
-from pathlib import Path
-from urllib.parse import unquote
 
 from convault.doctor.finding import Finding, amber, not_checked, ok, red
 from convault.stores.base import Store
+from convault.stores.opening import folder_of
 
 TEMPORARY_BYTES = 256 * 1024 * 1024
 """what should be free for temporary files"""
@@ -65,8 +64,9 @@ def examine(store: Store, quota: int | None, needed: int | None) -> Iterator[Fin
         if needed is None:
             yield not_checked("space", "neither an earlier backup nor the database tells the size")
         else:
-            root = Path(unquote(store.url.removeprefix("file://")))
-            yield judge_free("space", shutil.disk_usage(root).free, needed, whose=store.url)
+            yield judge_free(
+                "space", shutil.disk_usage(folder_of(store.url)).free, needed, whose=store.url
+            )
     folder = tempfile.gettempdir()
     yield judge_temporary(folder, shutil.disk_usage(folder).free)
     if quota is not None:

@@ -76,7 +76,7 @@ def require_enough(entries: Sequence[FileEntry], percent: float) -> None:
     for entry in lost:
         for referrer in entry.referrers:
             where[f"{referrer.table}.{referrer.column}"] += 1
-    named = ", ".join(f"{number} of {column}" for column, number in where.most_common(3))
+    named = _most(where)
     raise FilesMissing(
         f"{len(lost)} of {len(tried)} files are missing in Storage, or changed each time they were "
         f"read{f' ({named})' if named else ''}, and at most {percent:g} % may be. Nothing was "
@@ -97,11 +97,15 @@ def unkept(entries: Sequence[FileEntry]) -> str | None:
                 where[f"{referrer.table}.{referrer.column}"] += referrer.rows
     if not where:
         return None
-    named = ", ".join(f"{rows} of {column}" for column, rows in where.most_common(3))
     return (
         f"Files of {sum(where.values())} rows were not copied, because what stands there is no "
-        f"address of a file, or of one whose name cannot be kept ({named})."
+        f"address of a file, or of one whose name cannot be kept ({_most(where)})."
     )
+
+
+def _most(where: Counter[str]) -> str:
+    """The columns with most of them."""
+    return ", ".join(f"{number} of {column}" for column, number in where.most_common(3))
 
 
 def counted(entries: Sequence[FileEntry]) -> dict[str, int]:

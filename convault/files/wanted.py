@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
 
 from convault.errors import ConfigurationError, OptionsError
 from convault.files.addresses import Address, Borders, hosts_of
@@ -99,6 +98,7 @@ def own_place(settings: Settings, project_url: str) -> Address | None:
     if scheme == "s3":
         address = buckets.parse(url)
         endpoint = buckets.endpoint_of(SERVICES[scheme], address.parameters)
-        if urlsplit(endpoint).netloc.lower() in hosts_of(project_url):
+        hosts = hosts_of(project_url, listed(settings.convault_file_hosts))
+        if endpoint and hosts_of(endpoint)[0] in hosts:
             return Address(address.container, address.prefix)
     return None

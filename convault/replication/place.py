@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from urllib.parse import unquote
 from uuid import UUID, uuid5
 
 from convault import layout
@@ -13,6 +11,7 @@ from convault.errors import CatalogError, CopyError, NotAdopted, ObjectMissing
 from convault.repository import Repository
 from convault.stores import open_store
 from convault.stores.base import Store
+from convault.stores.opening import folder_of
 
 
 def open_copy(
@@ -101,8 +100,7 @@ def _made(
 
 def _require_beside(first: str, copy: str) -> None:
     """A folder in the other's is lost with it, and each of the two would list what is not its."""
-    places = [Path(unquote(url.removeprefix("file://"))).resolve() for url in (first, copy)
-              if url.startswith("file://")]  # fmt: skip
+    places = [folder_of(url).resolve() for url in (first, copy) if url.startswith("file://")]
     if len(places) == 2 and (
         places[0].is_relative_to(places[1]) or places[1].is_relative_to(places[0])
     ):

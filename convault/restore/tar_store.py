@@ -118,20 +118,7 @@ class TarStore:
             raise self._refused("it holds files that its manifest does not name")
 
     def _header(self, file: BinaryIO) -> tar.Header | None:
-        block = self._exactly(file, tar.BLOCK)
-        if block == bytes(tar.BLOCK):
-            return None
-        header = tar.read_header(block)
-        if not header.extension:
-            return header
-        if header.size > tar.MAX_EXTENSION_BYTES:
-            raise tar.TarError("a pax header is too large")
-        data = self._exactly(file, header.size)
-        self._exactly(file, -header.size % tar.BLOCK)
-        following = tar.read_header(self._exactly(file, tar.BLOCK))
-        if following.extension:
-            raise tar.TarError("a pax header follows another")
-        return tar.read_extension(data, following)
+        return tar.next_header(lambda size, _: self._exactly(file, size))
 
     def _exactly(self, file: BinaryIO, size: int) -> bytes:
         data: bytes = file.read(size)

@@ -77,11 +77,11 @@ def reads(request: Request) -> bool:
 
 
 @pytest.mark.parametrize(
-    "fault", [Fault.FORBIDDEN, Fault.FORBIDDEN_INSIDE, Fault.NO_ROUTE, Fault.ELSEWHERE]
+    "fault", [401, Fault.FORBIDDEN, Fault.FORBIDDEN_INSIDE, Fault.NO_ROUTE, Fault.ELSEWHERE]
 )
 @pytest.mark.parametrize("at", [0, 1])
 def test_what_is_not_a_missing_file_fails(
-    fault: Fault, at: int, through: Through, bucket: str, supabase: SupabaseStack
+    fault: Fault | int, at: int, through: Through, bucket: str, supabase: SupabaseStack
 ) -> None:
     with through(lambda _, number: fault if number >= at else None) as (proxy, storage):
         with pytest.raises(FilesError) as caught:

@@ -71,6 +71,15 @@ def test_what_cannot_be_is_refused_before_anything_is_started(
     wanted = files_wanted(s3, options)
     assert wanted is not None
     assert wanted.borders.own == ("media", "x")
+    for host in ("ABC.supabase.co:443", "files.example.com"):
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"https://{host}/storage/v1/s3")
+        by_host = Settings(
+            convault_store_url="s3://media/x", convault_file_hosts="Files.example.com"
+        )
+        wanted = files_wanted(by_host, options)
+        assert wanted is not None
+        assert wanted.borders.own == ("media", "x"), host
+    monkeypatch.delenv("AWS_ENDPOINT_URL_S3")
     with pytest.raises(OptionsError, match="where the backups are kept"):
         files_wanted(
             Settings(convault_store_url="supabase://media"), BackupOptions(buckets=("media",))

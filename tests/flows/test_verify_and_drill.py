@@ -45,6 +45,7 @@ def test_the_schedules() -> None:
     assert slugs["flows/drill.py:drill"] == ["monthly"]
     assert slugs["flows/cleanup.py:cleanup"] == ["daily"]
     assert slugs["flows/watch.py:watch"] == ["often"]
+    assert slugs["flows/replicate.py:replicate"] == ["daily"]
 
 
 @pytest.fixture
