@@ -67,7 +67,7 @@ router = APIRouter(prefix=PREFIX, tags=["backups"], responses=CLOSED)
         **documented(InvalidRequest, "limit: Input should be less than or equal to 1000."),
     },
 )
-def list_backups(
+async def list_backups(
     catalog: Annotated[Catalog, Depends(catalog_of)],
     request: Request,
     limit: Annotated[int, Parameter(ge=1, le=1000, description="backups at most")] = 100,
@@ -94,7 +94,7 @@ def list_backups(
         limit=limit,
     )
     shared: Shared[Query, tuple[bytes, str]] = request.app.state.listed
-    body, etag = shared.get(query, lambda: _listed(catalog, query))
+    body, etag = await shared.get(query, lambda: _listed(catalog, query))
     headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
     if if_none_match is not None and _holds(if_none_match, etag):
         return Response(status_code=304, headers=headers)
