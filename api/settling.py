@@ -1,7 +1,9 @@
-"""While the API lives, it looks every few seconds for backups whose run was lost."""
+"""While the API lives, it looks every few seconds for backups whose run was lost, and its modules
+are no garbage."""
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -29,9 +31,14 @@ async def settling(app: FastAPI) -> AsyncIterator[None]:
         target=repeat, args=(lambda: look(app, settings), over), name="settling", daemon=True
     )
     thread.start()
+    # Python would go through half a million objects of modules twice a second to find that they are
+    # still needed, and nobody is answered meanwhile: 110 ms each time.
+    gc.collect()
+    gc.freeze()
     try:
         yield
     finally:
+        gc.unfreeze()
         over.set()
 
 

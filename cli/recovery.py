@@ -6,7 +6,7 @@ import os
 from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 import typer
 
@@ -15,6 +15,7 @@ from convault import __version__
 from convault.errors import ConvaultError, NotFoundError, OptionsError
 from convault.newest import newest_of
 from convault.settings import ENV_FILE, Settings, environment, load_settings, without_password
+from convault.urls import split_url
 
 if TYPE_CHECKING:
     from convault.manifest import Manifest
@@ -105,11 +106,11 @@ def _newest(repository: Repository) -> Manifest | None:
 def _store(settings: Settings) -> str:
     """As it was set: a URL of a store holds no credentials, and its parameters are needed."""
     url = settings.store_url()
-    return url if urlsplit(url).scheme in ("file", *_OF_THE_STORE) else without_password(url)
+    return url if split_url(url).scheme in ("file", *_OF_THE_STORE) else without_password(url)
 
 
 def _region(settings: Settings) -> str:
-    parts = urlsplit(settings.store_url())
+    parts = split_url(settings.store_url())
     named = parse_qs(parts.query).get("region", [""])[0]
     if parts.scheme != "s3":
         return named
@@ -119,7 +120,7 @@ def _region(settings: Settings) -> str:
 def _credentials(settings: Settings, *, encrypted: bool) -> tuple[Credential, ...]:
     from convault.recovery_sheet import Credential
 
-    names = _OF_THE_STORE.get(urlsplit(settings.store_url()).scheme, ())
+    names = _OF_THE_STORE.get(split_url(settings.store_url()).scheme, ())
     found = [Credential(name, _kept(name), "store") for name in names]
     shown = [c for c in found if c.kept != "nowhere" or c.variable in _NEEDED]
     shown.append(Credential("CONVAULT_SIGNING_KEY", _kept("CONVAULT_SIGNING_KEY"), "signing"))

@@ -8,11 +8,11 @@ import json
 import re
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
 
 from convault.errors import ConfigurationError
 from convault.settings import environment
 from convault.stores.buckets import is_loopback
+from convault.urls import split_url
 
 _JWT = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
 _SECRET = re.compile(r"sb_secret_[\w-]+", re.ASCII)
@@ -41,7 +41,7 @@ def checked_url(url: str | None) -> str:
     wanted = "SUPABASE_URL is the address of the project, such as https://abcdefghijkl.supabase.co"
     if not url:
         raise ConfigurationError(f"{wanted}; it is not set. Set it in the environment or in .env.")
-    parts = urlsplit(url)
+    parts = split_url(url)
     try:
         plain = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:

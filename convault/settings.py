@@ -12,7 +12,6 @@ from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
@@ -27,12 +26,26 @@ from convault.pause import Window, parse_pause
 from convault.quota import parse_quota
 from convault.retention.spans import SpanText
 from convault.signing.signature import SigningKeys
+from convault.urls import split_url
 from convault.validation import reasons
 
 ENV_FILE = Path(os.environ.get("CONVAULT_ENV_FILE") or ".env")
 _NAMED_STORE = re.compile(r"CONVAULT_STORE_([A-Z0-9_]+)_URL")
 _OF_A_STORE = ("_SUPABASE", "_AWS_ENDPOINT", "_GOOGLE_BASE")
 """how a name ends where the variable is no store's URL but its own one (`own_variables`)"""
+
+MAX_WORKERS = 4
+"""that are chosen without being asked for: each takes some 150 MiB, and a connection of a pool that
+may have no more than 15 (Supabase's, in session mode)"""
+
+
+def workers_of_cores() -> int:
+    """One for each core that this process may use; 2 at least, because rows are read while others
+    are compressed, and `MAX_WORKERS` at most."""
+    may_use = getattr(os, "sched_getaffinity", None)  # not on macOS
+    cores = len(may_use(0)) if may_use else os.cpu_count() or 1
+    return min(max(2, cores), MAX_WORKERS)
+
 
 _store: ContextVar[str | None] = ContextVar("convault_store", default=None)
 """the named store that is being opened"""
@@ -117,8 +130,9 @@ class Settings(BaseSettings):
     convault_file_workers: int = Field(default=4, ge=1, le=32)
     """files copied at the same time"""
 
-    convault_workers: int = Field(default=2, ge=1, le=32)
-    """chunks carried at the same time"""
+    convault_workers: int = Field(default_factory=workers_of_cores, ge=1, le=32)
+    """chunks carried at the same time; where the source allows fewer connections, they wait for
+    one another"""
     convault_task_runner: Literal["threads", "dask"] = "threads"
     """what carries chunks: threads of the run, or the Dask cluster of the next line"""
     convault_dask_address: str | None = None
@@ -193,7 +207,7 @@ class Settings(BaseSettings):
     @classmethod
     def _ping(cls, value: SecretStr | None) -> SecretStr | None:
         url = "" if value is None else value.get_secret_value()
-        if url and (urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).hostname):
+        if url and (split_url(url).scheme not in {"http", "https"} or not split_url(url).hostname):
             raise ValueError("not an address such as https://hc-ping.com/your-uuid")
         return value if url else None
 
@@ -474,7 +488,7 @@ def parse_table(text: str) -> TableName:
 
 def without_password(url: str) -> str:
     """`url` as it may be shown: no user, no password, no query."""
-    parts = urlsplit(url)
+    parts = split_url(url)
     host = parts.netloc.rpartition("@")[2]
     return parts._replace(netloc=host, query="", fragment="").geturl()
 

@@ -69,7 +69,7 @@ def test_a_wrong_key_is_named_and_not_repeated(
     "url",
     ["", "abcdefghijkl.supabase.co", "http://abcdefghijkl.supabase.co", f"{URL}/storage/v1",
      "https://hunter2@abc.supabase.co", f"{URL}?key=hunter2", "https://abc:70000", "https://abc:x",
-     "postgresql://postgres:hunter2@db.abc.supabase.co/postgres", "https://", f"{URL}#x"],
+     "postgresql://postgres:hunter2@db.abc.supabase.co/postgres", "https://", f"{URL}#x", "https://[::1/hunter2"],
 )  # fmt: skip
 def test_a_wrong_address_is_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SUPABASE_URL", url)

@@ -47,3 +47,13 @@ def test_what_others_can_read_is_refused(env_file: Path, mode: int) -> None:
     env_file.chmod(mode)
     with pytest.raises(ConfigurationError, match=r"chmod 600 \.env"):
         load_settings()
+
+
+@pytest.mark.parametrize(("cores", "workers"), [(1, 2), (2, 2), (3, 3), (64, 4)])
+def test_workers_are_chosen_by_the_cores(
+    cores: int, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
+    assert load_settings().convault_workers == workers
+    monkeypatch.setenv("CONVAULT_WORKERS", "7")
+    assert load_settings().convault_workers == 7

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from convault.doctor.address import machine, parse, project_of
 from convault.doctor.finding import Finding, amber, ok
+from convault.urls import split_url
 
 NAME = "another place"
 
@@ -48,20 +49,20 @@ def home_of_database(url: str) -> Home:
 
 def home_of_project(supabase_url: str | None) -> Home:
     """Of SUPABASE_URL."""
-    host = urlsplit(supabase_url or "").hostname or "?"
+    host = split_url(supabase_url or "").hostname or "?"
     return Home(project_of(host), machine(host))
 
 
 def home_of_store(url: str, supabase_url: str | None, endpoint: str | None) -> Home | None:
     """Of a store in Supabase, through its own protocol or S3; None for one that is in no project.
     `endpoint`: what the environment names for S3."""
-    parts = urlsplit(url)
+    parts = split_url(url)
     if parts.scheme == "supabase":
         return home_of_project(supabase_url)
     if parts.scheme == "s3":
         given = dict(parse_qsl(parts.query)).get("endpoint") or endpoint or ""
-        host = urlsplit(given).hostname or "?"
-        if project_of(host) or urlsplit(given).path.rstrip("/").endswith("/storage/v1/s3"):
+        host = split_url(given).hostname or "?"
+        if project_of(host) or split_url(given).path.rstrip("/").endswith("/storage/v1/s3"):
             return Home(project_of(host), machine(host))
     return None
 

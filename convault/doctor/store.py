@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 from uuid import UUID
 
 from convault.catalog import Catalog
@@ -19,6 +19,7 @@ from convault.settings import Settings, environment, named_stores
 from convault.stores import open_store
 from convault.stores.base import Store
 from convault.stores.services import S3
+from convault.urls import split_url
 
 
 def examine(
@@ -109,7 +110,7 @@ def _holds(url: str, backup_id: UUID) -> bool:
 
 def _endpoint(url: str) -> str | None:
     """Where requests of an S3 store go; '' for Amazon's own place."""
-    parts = urlsplit(url)
+    parts = split_url(url)
     if parts.scheme != S3.scheme:
         return None
     given = dict(parse_qsl(parts.query)).get("endpoint")

@@ -41,6 +41,7 @@ from convault.sources.outsiders import read_outsiders
 from convault.sources.proof import leads_to, lock_query, locked_query, moved
 from convault.sources.provenance import read_provenance
 from convault.sources.readers import Readers, snapshot_lost
+from convault.sources.room import readers_allowed
 from convault.sources.refusals import (
     require_no_large_objects,
     require_rights,
@@ -86,8 +87,8 @@ class PostgresSource:
     ) -> None:  # fmt: skip
         """`lock_timeout` is in seconds. `readers` is how many threads will read at the same time;
         more can, but somebody who waits for a table to be free keeps them from being opened.
-        `connections` is how many there are at most, with the one that holds the snapshot; threads
-        wait for one another then."""
+        `connections` is how many there are at most, with the one that holds the snapshot; when that
+        or the server allows fewer than `readers`, threads wait for one another."""
         self._url = url
         self._scope = scope
         self._lock_timeout = lock_timeout
@@ -160,6 +161,8 @@ class PostgresSource:
         self, exporter: _Connection, facts: SourceFacts, dataset: Dataset
     ) -> Readers | None:
         """None when somebody has come to wait for a table: better let them pass and begin anew."""
+        number = readers_allowed(exporter, self._readers)
+        most = self._most if number == self._readers else number
         readers = Readers(
             connection_string(self._url, options=reader_options(exporter)),
             dataset.tables,
@@ -168,10 +171,10 @@ class PostgresSource:
             lock_timeout=self._lock_timeout,
             check_exporter=lambda: answer(exporter),
             mask_key=self._scope.mask_key,
-            most=self._most,
+            most=most,
         )
         try:
-            readers.open(self._readers)
+            readers.open(number)
         except BaseException as error:
             readers.close()
             if isinstance(error, LockNotAvailable | SnapshotLost):

@@ -10,7 +10,7 @@ from datetime import timedelta
 from ipaddress import ip_address
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote
 
 from obstore.exceptions import BaseError
 from obstore.store import AzureStore, GCSStore, S3Store
@@ -21,6 +21,7 @@ from convault.settings import environment
 from convault.stores.bucket import BucketStore
 from convault.stores.keys import is_key
 from convault.stores.services import AZURE, GCS, S3, SERVICES, Service
+from convault.urls import split_url
 
 if TYPE_CHECKING:  # obstore has these for type checkers alone
     from obstore.store import ClientConfig, RetryConfig
@@ -118,7 +119,7 @@ def _without(service: Service, config: Mapping[str, Any]) -> Iterator[None]:
 
 def parse(url: str) -> Address:
     """Take a URL apart. ConfigurationError."""
-    parts = urlsplit(url)
+    parts = split_url(url)
     service = SERVICES[parts.scheme]
     wanted = f"A store's URL is {service.scheme}://{service.container}/prefix"
     if not re.fullmatch(service.container_pattern, parts.netloc):
@@ -164,7 +165,7 @@ def endpoint_of(service: Service, parameters: Mapping[str, str]) -> str:
             source = variable
     if not found:
         return ""
-    parts = urlsplit(found)
+    parts = split_url(found)
     try:
         plain = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:

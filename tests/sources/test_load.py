@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from convault.dataset.scope import Scope
 from convault.errors import SnapshotLost
@@ -63,6 +64,32 @@ def test_no_more_connections_than_are_allowed(database: str) -> None:
         done.set()
     assert len(set(found)) == 1
     assert most == 3
+
+
+@pytest.mark.parametrize("limited", ["ROLE reader", "DATABASE {name}"])
+def test_half_of_the_connections_that_are_left_stay_free(database: str, limited: str) -> None:
+    run(database, TABLES)
+    name = conninfo_to_dict(database)["dbname"]
+    role = f"reader_{name}"
+    run(database, f"CREATE ROLE {role} LOGIN; GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}")
+    try:
+        what = limited.format(name=name).replace("reader", role)
+        run(database, f"ALTER {what} CONNECTION LIMIT 6")
+        url = make_conninfo(database, user=role)
+        many = PostgresSource(
+            url, scope=Scope(CONVERSATIONS, MESSAGES), lock_timeout=5, readers=20
+        )
+        with many.snapshot() as snapshot, ThreadPoolExecutor(9) as pool:
+            range_ = whole(snapshot, "messages")
+            found = list(pool.map(lambda _: len(read(snapshot, range_)), range(24)))
+            left = 6 - len(processes(database))
+            others = [psycopg.connect(url) for _ in range(2)]
+            for other in others:
+                other.close()
+        assert len(set(found)) == 1
+        assert left >= 2
+    finally:
+        run(database, f"DROP OWNED BY {role}; DROP ROLE {role}")
 
 
 @contextmanager

@@ -175,6 +175,8 @@ def test_the_url_that_it_shows_opens_it_again(url: str, shown: str) -> None:
         ("s3://bucket?endpoint=ftp://h", "https://host"),
         ("s3://bucket?endpoint=https://h:x", "https://host"),
         ("s3://bucket?endpoint=https://", "https://host"),
+        ("s3://bucket?endpoint=https://[::1", "https://host"),
+        ("s3://[::1/prefix", "s3://bucket/prefix"),
         ("s3://bucket?endpoint=http://minio:9000", "not encrypted"),
         ("s3://bucket?endpoint=http://127.0.0.1.example.org", "not encrypted"),
         ("az://container?endpoint=http://10.0.0.1", "not encrypted"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote
 
 from convault.errors import ConfigurationError
 from convault.project import project
@@ -12,6 +12,7 @@ from convault.stores.buckets import MAX_PREFIX, Patience
 from convault.stores.keys import is_key
 from convault.stores.supabase.api import PATIENCE, StorageApi
 from convault.stores.supabase.store import SupabaseStore
+from convault.urls import split_url
 
 FREE_PLAN_BYTES = 50 * 1024 * 1024
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -41,7 +42,7 @@ def open_supabase(
 def parse(url: str) -> tuple[str, str]:
     """Bucket and prefix; the prefix is '' or a folder without the closing slash.
     ConfigurationError."""
-    parts = urlsplit(url)
+    parts = split_url(url)
     wanted = "A store in Supabase Storage is supabase://bucket/prefix"
     if not _BUCKET.fullmatch(parts.netloc):
         raise ConfigurationError(
