@@ -102,9 +102,7 @@ def plan(
     wanted = [
         (range_, size) for range_, size in sized if range_ in to_read and seen.pages(range_) != 0
     ]
-    # Little work is shared as well: the ranges that changed are often of one chunk's size.
-    share = -(-sum(size for _, size in wanted) // workers)
-    return Plan(tuple(ranges.pack(wanted, min(chunk_bytes, max(1, share)))), taking, pages)
+    return Plan(tuple(ranges.pack(wanted, chunk_bytes, workers)), taking, pages)
 
 
 def _sizes(parentage: Parentage, repository: Repository) -> dict[str, int]:

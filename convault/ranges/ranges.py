@@ -6,6 +6,9 @@ from collections.abc import Sequence
 
 from convault.models import Chunk, Range, TableName
 
+SHARED_BYTES = 16 * 2**20
+"""Less than this is not divided any further: a chunk of its own costs more than it brings."""
+
 
 def cut(table: TableName, heap_bytes: int, page_bytes: int, range_pages: int) -> list[Range]:
     """Ranges of `range_pages` pages that cover every page of `table` exactly once, in order.
@@ -29,25 +32,29 @@ def cut(table: TableName, heap_bytes: int, page_bytes: int, range_pages: int) ->
     ]
 
 
-def pack(ranges: Sequence[tuple[Range, int]], chunk_bytes: int) -> list[Chunk]:
+def pack(
+    ranges: Sequence[tuple[Range, int]], chunk_bytes: int, workers: int = 1
+) -> list[Chunk]:
     """Chunks of at most `chunk_bytes` (bytes that each range is estimated to hold are given beside
     it), in the order of `ranges`; a range that is larger makes a chunk of its own.
 
-    Neighbours stay together, so that a worker reads a table's pages in order.
+    Neighbours stay together, so that a worker reads a table's pages in order. The more is given
+    away, the smaller chunks become, so that of several `workers` none is at work for long when the
+    others have nothing left.
     """
     chunks: list[Chunk] = []
-    taken: list[Range] = []
-    total = 0
-
-    def close() -> None:
+    left = sum(size for _, size in ranges)
+    least = min(SHARED_BYTES, -(-left // workers))
+    waiting = list(reversed(ranges))
+    while waiting:
+        fair = left if workers == 1 else 2 * left // (3 * workers)
+        most = min(chunk_bytes, max(least, fair))
+        range_, total = waiting.pop()
+        taken = [range_]
+        while waiting and total + waiting[-1][1] <= most:
+            range_, size = waiting.pop()
+            taken.append(range_)
+            total += size
         chunks.append(Chunk(len(chunks), tuple(taken), total))
-
-    for range_, size in ranges:
-        if taken and total + size > chunk_bytes:
-            close()
-            taken, total = [], 0
-        taken.append(range_)
-        total += size
-    if taken:
-        close()
+        left -= total
     return chunks

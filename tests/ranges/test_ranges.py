@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convault.models import Range, TableName
-from convault.ranges.ranges import cut, pack
+from convault.ranges.ranges import SHARED_BYTES, cut, pack
 
 MESSAGES = TableName("public", "messages")
 
@@ -84,3 +84,24 @@ def test_chunks_hold_every_range_once_and_are_bounded(weights: list[int], chunk_
         assert chunk.heap_bytes <= chunk_bytes or len(chunk.ranges) == 1
     for left, right in pairwise(chunks):
         assert left.heap_bytes + weight_of[right.ranges[0]] > chunk_bytes
+
+
+@given(
+    weights=st.lists(st.integers(0, 3 * SHARED_BYTES), max_size=60),
+    workers=st.integers(1, 5),
+)
+def test_chunks_become_smaller_so_that_all_workers_end_together(
+    weights: list[int], workers: int
+) -> None:
+    ranges = [(Range(MESSAGES, n, n + 1), weight) for n, weight in enumerate(weights)]
+    left = sum(weights)
+    for chunk in pack(ranges, 64 * 2**20, workers):
+        fair = max(SHARED_BYTES, left if workers == 1 else left // (2 * workers))
+        assert chunk.heap_bytes <= fair or len(chunk.ranges) == 1
+        left -= chunk.heap_bytes
+    assert left == 0
+
+
+def test_little_work_is_shared_by_all_workers() -> None:
+    small = [(Range(MESSAGES, n, n + 1), 100) for n in range(40)]
+    assert [chunk.heap_bytes for chunk in pack(small, 64 * 2**20, 2)] == [2000, 2000]
