@@ -124,7 +124,8 @@ def create_backup(
     """Ask the source whether what is asked for can be, and whether there is somebody to encrypt it
     to, write the row as `pending`, hand the run to Prefect, and answer without waiting for it."""
     repository_id = _repository_id(catalog)
-    backup_id, there = uuid4(), None
+    backup_id = uuid4()
+    there: BackupRecord | None = None
     if idempotency_key is not None:
         backup_id = uuid5(_NAMESPACE, f"{repository_id}\n{who.name}\n{idempotency_key}")
         there = _asked_before(catalog, backup_id, options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,13 +22,16 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Late
 
 from api.app import create_app
-from convault.catalog.base import Catalog
+from convault.catalog.base import BackupRecord, BackupStatus, Catalog
+from convault.models import BackupOptions
 from convault.schedule import id_of
 from convault.settings import Settings
-from deployments import DEPLOYMENT
+from deployments import DEPLOYMENT, start_backup
 from deployments.schedules import rebuild
+from deployments.stack.worker import Worker
+from deployments.workers import POOL
 from tests.prefect_server import PrefectServer
-from tests.prefect_worker import deploy
+from tests.prefect_worker import deploy, forget_workers
 from tests.serving import PATH, client_of, problem, served
 
 pytestmark = [pytest.mark.prefect_server, pytest.mark.xdist_group("prefect")]
@@ -234,9 +238,10 @@ def test_of_many_who_make_the_same_at_once_one_makes_it(
 
 
 def test_a_run_that_is_due_outlives_another_schedule(
-    client: httpx.Client, prefect: SyncPrefectClient
+    client: httpx.Client, prefect: SyncPrefectClient, prefect_api: PrefectServer
 ) -> None:
-    """Nobody worked when it came due; Prefect would remove it with the other schedule."""
+    """Nobody worked when it came due; Prefect would remove it with the other schedule. A worker
+    takes it before what somebody asked for."""
     due, other = (
         client.post(SCHEDULER, json={"schedule": "daily", "name": name}).json()["name"]
         for name in ("due", "other")
@@ -249,7 +254,14 @@ def test_a_run_that_is_due_outlives_another_schedule(
         time.sleep(0.3)
     late = min(runs, key=lambda run: run.expected_start_time or datetime.max.replace(tzinfo=UTC))
     prefect.set_flow_run_state(late.id, Late(scheduled_time=datetime.now(UTC) - timedelta(minutes=1)))
+    asked = start_backup(BackupOptions(), uuid4())
+
+    async def taken() -> set[UUID]:
+        async with Worker(work_pool_name=POOL, name="looks") as worker:
+            return {entry.flow_run.id for entry in await worker._get_scheduled_flow_runs()}
+
     try:
+        assert client.get(f"{SCHEDULER}/status").json()["workers"]["late_runs"] == 1
         assert client.delete(f"{SCHEDULER}/{id_of(other)}").status_code == 204
         still = prefect.read_flow_run(late.id)
         assert still.state is not None
@@ -257,18 +269,41 @@ def test_a_run_that_is_due_outlives_another_schedule(
         assert (still.expected_start_time, still.created_by) == (
             late.expected_start_time, late.created_by,
         )  # fmt: skip
+        assert asyncio.run(taken()) == {late.id}
+        prefect.delete_flow_run(late.id)
+        assert asyncio.run(taken()) == {asked}
     finally:
-        with suppress(ObjectNotFound):
-            prefect.delete_flow_run(late.id)
+        for run in (late.id, asked):
+            with suppress(ObjectNotFound):
+                prefect.delete_flow_run(run)
+        forget_workers(prefect_api)
 
 
-def test_status_tells_how_backups_go(client: httpx.Client) -> None:
+def test_status_tells_how_backups_go(client: httpx.Client, catalog: Catalog) -> None:
     told = client.get(f"{SCHEDULER}/status").json()
     assert set(told["totals"]) >= {"pending", "processing", "completed", "failed", "total"}
     assert set(told["totals"].values()) == {0}
     assert told["success_rate"] is None
     assert told["recent"] == []
     assert set(told["workers"]) == {"online", "last_heartbeat_at", "paused", "late_runs"}
+    now = datetime.now(UTC)
+    ended = ["completed", "completed", "failed", "pending", "processing", "deleted"] * 2
+    rows = [
+        catalog.add(
+            BackupRecord(
+                id=uuid4(), status=BackupStatus(status), options={}, created_at=now, updated_at=now
+            )
+        )
+        for status in ended
+    ]
+    told = client.get(f"{SCHEDULER}/status").json()
+    assert told["totals"] == {
+        "completed": 4, "failed": 2, "pending": 2, "processing": 2, "deleted": 2, "total": 12,
+    }  # fmt: skip
+    assert told["success_rate"] == 4 / 6
+    assert [row["id"] for row in told["recent"]] == [
+        str(row.id) for row in reversed(rows) if row.status is not BackupStatus.DELETED
+    ]
 
 
 def test_without_a_prefect_server_it_is_503(settings: Settings, closed_port: int) -> None:
