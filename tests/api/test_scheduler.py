@@ -188,6 +188,7 @@ def test_they_survive_a_new_deploy_and_a_lost_server(
     deployment = prefect.read_deployment_by_name(DEPLOYMENT).id
     by_hand = CronSchedule(cron="0  5 * * *", timezone="Asia/Tokyo")  # in the UI, without a name
     [unnamed] = prefect.create_deployment_schedules(deployment, [(by_hand, False)])
+    assert str(unnamed.id) in shown(client)
     made = client.post(SCHEDULER, json={"schedule": "monthly", "name": "kept"}).json()
     ids = {"kept": made["id"], str(unnamed.id): str(unnamed.id)}
     done = prefect_api.prefect("deploy", "--all", "--no-prompt")
