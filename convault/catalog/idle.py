@@ -7,6 +7,7 @@ the reason why the server refuses.
 from __future__ import annotations
 
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Lock
@@ -29,6 +30,9 @@ class IdleConnections:
         self._most = most
         self._lock = Lock()
         self._idle: list[tuple[float, Connection]] = []
+        # Not `__del__`: who is part of a cycle may be asked after its sessions, which then complain
+        # that nobody closed them.
+        weakref.finalize(self, _close, self._idle)
 
     @contextmanager
     def connected(self) -> Iterator[Connection]:
@@ -47,15 +51,12 @@ class IdleConnections:
             if not (sound and self._keep(connection)):
                 connection.close()
 
-    def __del__(self) -> None:
-        self.close()
-
     def close(self) -> None:
         """Let all go."""
         with self._lock:
-            idle, self._idle = self._idle, []
-        for _, connection in idle:
-            connection.close()
+            idle = self._idle.copy()
+            self._idle.clear()
+        _close(idle)
 
     def _take(self) -> Connection | None:
         with self._lock:
@@ -72,3 +73,8 @@ class IdleConnections:
                 return False
             self._idle.append((time.monotonic(), connection))
             return True
+
+
+def _close(idle: list[tuple[float, Connection]]) -> None:
+    for _, connection in idle:
+        connection.close()

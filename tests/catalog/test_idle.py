@@ -56,8 +56,17 @@ def test_they_are_used_again_and_bounded(database: str) -> None:
 
 def test_they_end_with_whom_they_are_kept_for(database: str) -> None:
     def use() -> None:
-        with IdleConnections(database, 2).connected() as connection:
+        """As an application does, whose parts know each other, and of which the collector of
+        garbage comes to the sessions first."""
+        kept = IdleConnections(database, 2)
+        parts: list[object] = [kept]
+        parts.append(parts)
+        gc.collect()
+        gc.freeze()
+        with kept.connected() as connection:
             connection.execute("SELECT 1")
+        gc.collect()
+        gc.unfreeze()
 
     use()
     gc.collect()
