@@ -35,7 +35,7 @@ def test_from_nothing_to_a_backup_that_was_tried(
     assert done.status == 0, done.err
     assert done.json["drilled"] is True
     assert done.json["schedule"] == "weekly"
-    assert "source is ok: " in done.err, "the doctor was there"
+    assert "catalog is ok: its tables are" in done.err, "the doctor was there"
     assert stat.S_IMODE(settings.ENV_FILE.stat().st_mode) == 0o600
     lines = settings.ENV_FILE.read_text().splitlines()
     assert f"DATABASE_URL={database}" in lines
