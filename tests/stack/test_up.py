@@ -54,6 +54,7 @@ def test_up_from_beginning_to_end(application: Application, tmp_path: Path) -> N
         _a_link_is_not_logged(up, first)
         _the_api_is_killed(up)
         _the_server_is_killed_in_mid_run(up, application)
+        _the_worker_is_killed_in_mid_run(up, application)
         _a_run_is_killed(up, application)
         _worker_and_run_are_killed_together(up, application)
         waiting = _it_is_stopped_in_order(up, application)
@@ -170,6 +171,20 @@ def _the_api_is_killed(up: Stack) -> None:
         name: pid for name, pid in old.items() if name != "api"
     }
     _a_backup_is_made(up)
+
+
+def _the_worker_is_killed_in_mid_run(up: Stack, application: Application) -> None:
+    """It is started again; its run goes on, and is recorded, here and there."""
+    with held_back(application) as let_go:
+        backup_id = up.post()
+        up.until(backup_id, "processing")
+        old = up.parts()
+        os.kill(old["worker"], signal.SIGKILL)
+        awaited(lambda: up.parts().get("worker") not in {None, old["worker"]}, up.log)
+        let_go()
+        row = up.until(backup_id, "completed", "failed")
+        assert row["status"] == "completed", (row["error"], up.log.read_text()[-4000:])
+    assert _run_ends(up, backup_id) == "COMPLETED"
 
 
 def _a_run_is_killed(up: Stack, application: Application) -> None:
