@@ -28,7 +28,8 @@ from convault.schedule import id_of
 from tests.conftest import SYSTEM_VERSIONS
 from tests.curl_examples import run_examples
 from tests.flows.application import Application, build, database
-from tests.prefect_server import free_port
+from tests.prefect_server import PrefectServer, free_port
+from tests.prefect_worker import forget_workers
 from tests.serving import PATH
 from tests.stack.standing import Stack, awaited, held_back, stack
 
@@ -314,3 +315,21 @@ def test_prefects_data_are_in_postgres_when_one_is_configured(
                 row = connection.execute("SELECT count(*) FROM flow_run").fetchone()
         assert row == (1,)
         assert not list((tmp_path / "home").rglob("prefect.db"))
+
+
+@pytest.mark.prefect_server
+def test_a_prefect_server_of_somebody_elses_is_used(
+    application: Application, prefect_server: PrefectServer, tmp_path: Path
+) -> None:
+    """As with Prefect Cloud: what is lacking is made there, and no server is started."""
+    there = {**application.environment, "PREFECT_API_URL": prefect_server.url}
+    moved, ports = replace(application, environment=there), (free_port(), free_port())
+    with stack(moved, tmp_path / "home", ports) as up:
+        assert up.prefect == prefect_server.url
+        assert up.credentials == ""
+        assert up.parts().keys() == {"worker", "api"}
+        backup_id = _a_backup_is_made(up)
+        asked = {"flow_runs": {"name": {"any_": [f"backup-{backup_id}"]}}}
+        found = httpx.post(f"{prefect_server.url}/flow_runs/count", json=asked, timeout=30)
+        assert found.json() == 1
+    forget_workers(prefect_server)
