@@ -24,7 +24,8 @@ pytestmark = [
 ]
 
 PLACES = (
-    "api", "worker", "output", "prefect", "catalog", "store", "copy", "tar", "processes", "messages",
+    "api", "worker", "output", "prefect", "catalog", "store", "copy", "tar", "processes",
+    "messages",
 )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ the reason why the server refuses.
 from __future__ import annotations
 
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Lock
@@ -29,6 +30,8 @@ class IdleConnections:
         self._most = most
         self._lock = Lock()
         self._idle: list[tuple[float, Connection]] = []
+        # Not __del__: where this is part of a cycle, that of a session may be called first.
+        weakref.finalize(self, _let_go, self._lock, self._idle)
 
     @contextmanager
     def connected(self) -> Iterator[Connection]:
@@ -47,15 +50,9 @@ class IdleConnections:
             if not (sound and self._keep(connection)):
                 connection.close()
 
-    def __del__(self) -> None:
-        self.close()
-
     def close(self) -> None:
         """Let all go."""
-        with self._lock:
-            idle, self._idle = self._idle, []
-        for _, connection in idle:
-            connection.close()
+        _let_go(self._lock, self._idle)
 
     def _take(self) -> Connection | None:
         with self._lock:
@@ -72,3 +69,11 @@ class IdleConnections:
                 return False
             self._idle.append((time.monotonic(), connection))
             return True
+
+
+def _let_go(lock: Lock, idle: list[tuple[float, Connection]]) -> None:
+    with lock:
+        sessions = [connection for _, connection in idle]
+        idle.clear()
+    for connection in sessions:
+        connection.close()

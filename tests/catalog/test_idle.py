@@ -56,8 +56,12 @@ def test_they_are_used_again_and_bounded(database: str) -> None:
 
 def test_they_end_with_whom_they_are_kept_for(database: str) -> None:
     def use() -> None:
-        with IdleConnections(database, 2).connected() as connection:
+        kept = IdleConnections(database, 2)
+        with kept.connected() as connection:
             connection.execute("SELECT 1")
+        # As in an application, whose parts name each other.
+        cycle: dict[str, object] = {"kept": kept, "session": connection}
+        cycle["itself"] = cycle
 
     use()
     gc.collect()

@@ -8,7 +8,7 @@ whether it had written the manifest. KILL is one of
 - {"uploads": N, "seconds": S}: S seconds after the N-th part was stored
 - {"seconds": S}: S seconds after the flow began
 
-With "signal": "SIGTERM" the first of these tells it to stop, as a worker does, instead of killing it.
+With "signal": "SIGTERM" the first of these tells it to stop, as a worker does, and kills nothing.
 
 The kills are put around the methods here; the code that is killed knows nothing of them. Forking
 spares each victim the second that importing takes.
