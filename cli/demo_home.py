@@ -86,8 +86,8 @@ class DemoHome:
 
 
 def default_folder() -> Path:
-    """Where a demo lives unless it is told."""
-    return home() / "demo"
+    """Where a demo lives unless it is told. A `.env` in the working directory is no demo's."""
+    return home(alone=True) / "demo"
 
 
 @contextmanager
@@ -107,8 +107,8 @@ def held(folder: Path) -> Iterator[DemoHome]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise BusyError(
-                f"Another demo works in {folder}: wait until it is done, or choose another folder"
-                " with --home."
+                f"Another demo works in {folder}: wait until it is done, stop it where it runs "
+                "(`convault up --demo` goes on until Ctrl-C), or choose another folder with --home."
             ) from None
         yield DemoHome(folder)
     finally:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,15 +13,17 @@ _MESSAGES = 5000
 
 
 @contextmanager
-def prepared(folder: Path | None) -> Iterator[Path]:
+def prepared(folder: Path | None, require: Callable[[], None]) -> Iterator[Path]:
     """The folder of the demo; inside the block its settings hold, its Postgres runs, and there is a
-    school in it: that of the last `convault demo`, or a small one."""
+    school in it: that of the last `convault demo`, or a small one. `require` raises, before
+    anything is made, when what comes then could not be."""
     from cli.demo_school import ensure_school
 
     with (
         demo_home.held(folder or demo_home.default_folder()) as place,
         demo_home.on_its_own(place),
     ):
+        require()
         server = place.postgres
         try:
             server.start()

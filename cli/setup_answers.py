@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 import typer
 from dotenv import dotenv_values
+from pydantic import SecretStr
 
 from convault.env_file import change_variable
 from convault.errors import ConfigurationError, ConvaultError, OptionsError
 from convault.retention.policy import Policy
 from convault.schedule import require_schedule, require_timezone
-from convault.settings import env_file, environment
+from convault.settings import Settings, env_file, environment
 
 _KINDS = ("last", "hourly", "daily", "weekly", "monthly", "yearly", "within", "at_most")
 _UNQUOTED = re.compile(r"""(?!['"\s])(?:(?!\s#|\$\{|\\|[\r\n]).)+(?<!\s)""")
@@ -48,6 +49,7 @@ def answers_of(asked: Asked, *, quiet: bool) -> Answers:
         "DATABASE_URL": _secret(
             "DATABASE_URL",
             "Database to back up, as postgresql://user:password@host:5432/database",
+            _database,
             needed=True,
             quiet=quiet,
         ),
@@ -71,6 +73,7 @@ def answers_of(asked: Asked, *, quiet: bool) -> Answers:
     alarm = _secret(
         "CONVAULT_NOTIFY_URLS",
         "Who is told when something is wrong (apprise URLs, such as mailto://...; none: empty)",
+        _alarm,
         needed=False,
         quiet=quiet,
     )
@@ -156,7 +159,11 @@ def _answer(
             typer.echo(error.message, err=True)
 
 
-def _secret(variable: str, question: str, *, needed: bool, quiet: bool) -> str:
+def _secret(
+    variable: str, question: str, check: Callable[[str], str], *, needed: bool, quiet: bool
+) -> str:
+    """What is set (the steps that follow say what is wrong with it), or is answered until it can
+    be."""
     known = environment(variable)
     if known:
         return known
@@ -170,9 +177,30 @@ def _secret(variable: str, question: str, *, needed: bool, quiet: bool) -> str:
     while True:
         answer = str(
             typer.prompt(question, hide_input=True, default="", show_default=False, err=True)
-        )
-        if answer.strip() or not needed:
-            return answer.strip()
+        ).strip()
+        try:
+            if answer:
+                return check(answer)
+        except ConvaultError as error:
+            typer.echo(error.message, err=True)
+        else:
+            if not needed:
+                return ""
+
+
+def _database(url: str) -> str:
+    """One that lets us in: what is written into `.env` is not asked again."""
+    from convault.sources.session import connect
+
+    connect(url).close()
+    return url
+
+
+def _alarm(urls: str) -> str:
+    from convault.notify.channels import channels
+
+    channels(Settings(convault_notify_urls=SecretStr(urls)))
+    return urls
 
 
 def _store(url: str) -> str:

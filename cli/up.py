@@ -6,6 +6,7 @@ import shlex
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -59,7 +60,8 @@ def up(
             from cli.demo_stack import prepared
 
             stack.enter_context(ended_properly())
-            place = stack.enter_context(prepared(folder))
+            ports = partial(_require_ports, port, prefect_port, own_server=True)
+            place = stack.enter_context(prepared(folder, ports))
             _stand(place / "up", port, prefect_port, Path("/dev/null"), own_server=True, tell=tell)
         else:
             own_server = not environment("PREFECT_API_URL")
@@ -85,16 +87,13 @@ def _stand(
     from convault.installation import initialise
     from convault.signing import signing_key
     from deployments.stack.kept import held
-    from deployments.stack.ports import require_free
     from deployments.stack.standing import Wanted, stand
 
     settings = load_settings()
     settings.require_source()
     settings.store_url()
     with held(folder) as kept:
-        require_free("the API", port, "--port")
-        if own_server:
-            require_free("the Prefect server", prefect_port, "--prefect-port")
+        _require_ports(port, prefect_port, own_server=own_server)
         for line in initialise(settings).done:
             say(line)
         say(signing_key.ensure(settings).said)
@@ -104,6 +103,14 @@ def _stand(
         has_key = bool(keys_of(settings)) or verifier_of(settings) is not None
         wanted = Wanted(prefect_port, port, settings_file, own_server)
         stand(kept, load_settings(), wanted, has_key, tell)
+
+
+def _require_ports(port: int, prefect_port: int, *, own_server: bool) -> None:
+    from deployments.stack.ports import require_free
+
+    require_free("the API", port, "--port")
+    if own_server:
+        require_free("the Prefect server", prefect_port, "--prefect-port")
 
 
 def _tell_programs(there: Addresses) -> None:

@@ -8,10 +8,13 @@ from pathlib import Path
 from convault.errors import ConfigurationError
 
 
-def home() -> Path:
+def home(*, alone: bool = False) -> Path:
     """CONVAULT_HOME, or else the user's data folder. For root it is below /var/lib: the demo's
-    Postgres runs as `nobody` then, who cannot enter /root. ConfigurationError."""
-    folder = os.environ.get("CONVAULT_HOME")
+    Postgres runs as `nobody` then, who cannot enter /root. `alone`: whatever `.env` says of it, and
+    whosever it is. ConfigurationError."""
+    from convault.settings import environment
+
+    folder = os.environ.get("CONVAULT_HOME") if alone else environment("CONVAULT_HOME")
     if folder:
         if not Path(folder).is_absolute():
             raise ConfigurationError("CONVAULT_HOME must be an absolute path.")

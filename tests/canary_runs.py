@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import secrets
 import shutil
 import subprocess
@@ -31,6 +32,7 @@ from deployments.workers import POOL
 from tests.api.routes_by_row import ROWS
 from tests.canaries import Place, files, found, marker
 from tests.curl_examples import run_examples
+from tests.notify.receivers import http_receiver
 from tests.prefect_server import PrefectServer
 from tests.prefect_worker import worker
 from tests.serving import PATH, client_of, served
@@ -71,8 +73,10 @@ from convault.models import BackupOptions
 from flows.backup import backup
 from flows.cleanup import cleanup
 from flows.drill import drill
+from flows.replicate import replicate
 from flows.restore import restore
 from flows.verify import verify
+from flows.watch import watch
 
 FLOWS = {
     "backup": lambda: backup(BackupOptions(compression_level=5)),
@@ -80,6 +84,8 @@ FLOWS = {
     "verify": lambda: verify(read_data="all"),
     "drill": lambda: drill(into="scratch"),
     "cleanup": cleanup,
+    "replicate": replicate,
+    "watch": watch,
 }
 
 for name, flow, environment in json.load(sys.stdin):
@@ -117,6 +123,7 @@ def control(parameter):
 
 control(said("parameter"))
 """
+FLOWS = re.findall(r"^from flows\.\w+ import (\w+)$", RUNS, re.MULTILINE)
 LEAKS = ("task", "log", "artifact", "result", "error", "parameter")
 """where the flow that leaks on purpose does it"""
 
@@ -127,8 +134,11 @@ class Evidence:
     def __init__(self) -> None:
         self.secrets = {
             name: marker(name)
-            for name in ("password", "wrongpassword", "brokenurl", "apikey", "webhook", "inbody")
-        }
+            for name in (
+                "password", "wrongpassword", "brokenurl", "apikey", "webhook", "inbody", "channel",
+                "deadchannel", "ping", "maskkey", "copykey",
+            )
+        }  # fmt: skip
         self.secrets["signingkey"] = secrets.token_hex(32)
         self.rows = {name: marker(name) for name in ("name", "subject", "body", "phone", "tag")}
         self.control = marker("control")
@@ -139,8 +149,8 @@ class Evidence:
         self.answers: list[str] = []
         """of the API"""
         self.places: dict[str, list[Place]] = {}
-        """stdout and stderr, Prefect's home, catalog, store and tar (without parts), API,
-        processes"""
+        """stdout and stderr, Prefect's home, catalog, store, copy and tar (without parts), API,
+        processes, messages to whoever is to be told"""
         self.parts: list[Place] = []
         """the rows of all parts"""
 
@@ -151,7 +161,7 @@ def everything_run(
 ) -> Iterator[Evidence]:
     """A run through API and worker, runs that succeed and fail, and one that leaks on purpose."""
     evidence = Evidence()
-    store, broken_store = folder / "store", folder / "broken"
+    store, broken_store, copy = folder / "store", folder / "broken", folder / "copy"
     store.mkdir(mode=0o700)
     password = evidence.secrets["password"]
     with (
@@ -160,6 +170,7 @@ def everything_run(
         database(cluster, role, password, evidence.rows) as unreadable,
         database(cluster, role, password, None) as staging,
         database(cluster, f"{role}_owner", password, None) as scratch,
+        http_receiver() as receiver,
         processes_watched(evidence),
         pytest.MonkeyPatch.context() as patch,
     ):
@@ -177,9 +188,10 @@ def everything_run(
             "CONVAULT_KEEP_LAST": "9",
             "CONVAULT_TARGET_STAGING_URL": staging,
             "CONVAULT_TARGET_SCRATCH_URL": scratch,
+            **beside(evidence.secrets, receiver.url, copy),
         }
         for name, value in environment.items():
-            if name.startswith("CONVAULT_TARGET_"):
+            if name.startswith(("CONVAULT_TARGET_", "CONVAULT_STORE_COPY_")):
                 patch.setenv(name, value)
         settings = Settings(**{name.lower(): value for name, value in environment.items()})
         initialise(settings)
@@ -207,6 +219,8 @@ def everything_run(
             ("restore", "restore", after),
             ("target", "restore", {**after, "INTO": "wrong"}),
             ("cleanup", "cleanup", after),
+            ("replicate", "replicate", after),
+            ("watch", "watch", after),
         ]
         # Before the store that fails: its catalog follows what is not in it.
         directly(evidence, [*others, *((n, "backup", e) for n, e in runs.items())], server, folder)
@@ -215,8 +229,26 @@ def everything_run(
         evidence.places["store"] = [
             place for place in files(store) if f"{store}/data/" not in place[0]
         ]
-        evidence.parts = list(parts(store))
+        evidence.places["copy"] = [
+            place for place in files(copy) if f"{copy}/data/" not in place[0]
+        ]
+        evidence.places["messages"] = [("a message", body.encode()) for body in receiver.bodies]
+        evidence.parts = [*parts(store), *parts(copy)]
     yield evidence
+
+
+def beside(secrets_: dict[str, str], receiver: str, copy: Path) -> dict[str, str]:
+    """Settings that hold secrets and that no backup needs: somebody to tell, of whom one is not
+    there; a dead man's switch; a place for a copy."""
+    address = receiver.partition("://")[2]
+    return {
+        "CONVAULT_NOTIFY_URLS": f"json://{address}/{secrets_['channel']}"
+        f" json://127.0.0.1:9/{secrets_['deadchannel']}",
+        "CONVAULT_PING_URL": f"{receiver}/{secrets_['ping']}",
+        "CONVAULT_MASK_KEY": secrets_["maskkey"],
+        "CONVAULT_STORE_COPY_URL": copy.as_uri(),
+        "CONVAULT_STORE_COPY_AWS_SECRET_ACCESS_KEY": secrets_["copykey"],
+    }
 
 
 def through_api(

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+import yaml
 
 from convault.embedded.server import EmbeddedPostgres
 from tests.canaries import found
-from tests.canary_runs import LEAKS, Evidence, everything_run
-from tests.prefect_server import PrefectServer
+from tests.canary_runs import FLOWS, LEAKS, Evidence, everything_run
+from tests.prefect_server import CHECKOUT, PrefectServer
 
 pytestmark = [
     pytest.mark.prefect_server,
@@ -22,7 +23,10 @@ pytestmark = [
     pytest.mark.xdist_group("commands"),
 ]
 
-PLACES = ("api", "worker", "output", "prefect", "catalog", "store", "tar", "processes")
+PLACES = (
+    "api", "worker", "output", "prefect", "catalog", "store", "copy", "tar", "processes",
+    "messages",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +54,14 @@ def test_every_run_ended_as_it_was_meant_to(evidence: Evidence) -> None:
         "restore": "well",
         "target": "RestoreError",
         "cleanup": "well",
+        "replicate": "well",
+        "watch": "well",
     }
+
+
+def test_no_flow_was_left_out() -> None:
+    listed = yaml.safe_load((CHECKOUT / "prefect.yaml").read_text())["deployments"]
+    assert {each["entrypoint"].partition(":")[2] for each in listed} == set(FLOWS)
 
 
 @pytest.mark.parametrize("place", PLACES)

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from cli.demo_home import default_folder
 from convault import settings
 from convault.errors import ConfigurationError
+from convault.home import home
 from convault.settings import load_settings
 
 NOBODY = 65534
@@ -47,6 +49,17 @@ def test_what_others_can_read_is_refused(env_file: Path, mode: int) -> None:
     env_file.chmod(mode)
     with pytest.raises(ConfigurationError, match=r"chmod 600 \.env"):
         load_settings()
+
+
+def test_the_home_may_stand_in_the_file_but_is_no_demos(
+    env_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env_file.write_text("CONVAULT_HOME=/srv/convault\n")
+    assert home() == Path("/srv/convault")
+    assert default_folder() != Path("/srv/convault/demo")
+    monkeypatch.setenv("CONVAULT_HOME", "/mnt/convault")
+    assert home() == Path("/mnt/convault")
+    assert default_folder() == Path("/mnt/convault/demo")
 
 
 @pytest.mark.parametrize(("cores", "workers"), [(1, 2), (2, 2), (3, 3), (64, 4)])

@@ -30,9 +30,8 @@ class IdleConnections:
         self._most = most
         self._lock = Lock()
         self._idle: list[tuple[float, Connection]] = []
-        # Not `__del__`: who is part of a cycle may be asked after its sessions, which then complain
-        # that nobody closed them.
-        weakref.finalize(self, _close, self._idle)
+        # Not __del__: where this is part of a cycle, that of a session may be called first.
+        weakref.finalize(self, _let_go, self._lock, self._idle)
 
     @contextmanager
     def connected(self) -> Iterator[Connection]:
@@ -53,10 +52,7 @@ class IdleConnections:
 
     def close(self) -> None:
         """Let all go."""
-        with self._lock:
-            idle = self._idle.copy()
-            self._idle.clear()
-        _close(idle)
+        _let_go(self._lock, self._idle)
 
     def _take(self) -> Connection | None:
         with self._lock:
@@ -75,6 +71,9 @@ class IdleConnections:
             return True
 
 
-def _close(idle: list[tuple[float, Connection]]) -> None:
-    for _, connection in idle:
+def _let_go(lock: Lock, idle: list[tuple[float, Connection]]) -> None:
+    with lock:
+        sessions = [connection for _, connection in idle]
+        idle.clear()
+    for connection in sessions:
         connection.close()

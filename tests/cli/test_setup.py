@@ -35,6 +35,7 @@ def test_from_nothing_to_a_backup_that_was_tried(
     assert done.status == 0, done.err
     assert done.json["drilled"] is True
     assert done.json["schedule"] == "weekly"
+    assert "catalog is ok: its tables are" in done.err, "the doctor was there"
     assert stat.S_IMODE(settings.ENV_FILE.stat().st_mode) == 0o600
     lines = settings.ENV_FILE.read_text().splitlines()
     assert f"DATABASE_URL={database}" in lines
@@ -77,10 +78,15 @@ def test_what_cannot_be_is_refused_before_anything_is_written(
     assert not settings.ENV_FILE.exists()
 
 
-def test_it_asks_again_until_the_answer_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_asks_again_until_the_answer_can_be(
+    database: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What cannot be is not written down: nobody would be asked for it again."""
+    wrong = "postgresql://u:hunter2@127.0.0.1:9/app"
     said = iter(
-        ["", "postgresql://u:p@db/app", "/var", STORE, "UTC", "hourly", "none", "daily=2", ""]
-    )
+        ["", "hunter2", wrong, database, "/var", STORE, "UTC", "hourly", "none", "daily=2",
+         "nonsense://hunter2", ""]
+    )  # fmt: skip
     asked: list[tuple[str, bool]] = []
 
     def prompt(question: str, *, hide_input: bool = False, **_: object) -> str:
@@ -91,12 +97,16 @@ def test_it_asks_again_until_the_answer_can_be(monkeypatch: pytest.MonkeyPatch) 
     answers = answers_of(NOTHING, quiet=False)
     assert answers.schedule is None
     assert answers.variables == {
-        "DATABASE_URL": "postgresql://u:p@db/app", "CONVAULT_STORE_URL": STORE,
+        "DATABASE_URL": database, "CONVAULT_STORE_URL": STORE,
         "CONVAULT_TIMEZONE": "UTC", "CONVAULT_KEEP_DAILY": "2",
     }  # fmt: skip
     hidden = [question for question, hide in asked if hide]
-    assert len(hidden) == 3  # two tries for the database, one for the alarm
+    assert len(hidden) == 6  # four tries for the database, two for the alarm
     assert next(said, None) is None
+    told = capsys.readouterr().err
+    assert "The database URL cannot be read" in told
+    assert "URL 1 of CONVAULT_NOTIFY_URLS" in told
+    assert "hunter2" not in told
 
 
 def test_nothing_is_replaced_silently(monkeypatch: pytest.MonkeyPatch) -> None:

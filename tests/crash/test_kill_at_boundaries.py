@@ -56,3 +56,14 @@ def test_a_backup_that_is_killed_leaves_the_old_state_or_the_new(
     assert ward.listed() == before | new
     ward.check_every_listed_backup()
     ward.check_the_next_backup(killed)
+
+
+@pytest.mark.parametrize(("point", "status"), [("members", "completed"), ("count", "failed")])
+def test_one_that_is_told_to_stop_finishes_its_commit_and_nothing_else(
+    ward: Ward, point: str, status: str
+) -> None:
+    told = ward.kill({"point": point, "when": "before", "signal": "SIGTERM"})
+    row = ward.application.installation().catalog.get(told.backup_id)
+    assert (row.status, "told to stop" in str(row.error)) == (status, status == "failed")
+    assert told.finished == (told.backup_id in ward.listed()) == (status == "completed")
+    ward.check_every_listed_backup()

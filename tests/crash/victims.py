@@ -8,6 +8,8 @@ whether it had written the manifest. KILL is one of
 - {"uploads": N, "seconds": S}: S seconds after the N-th part was stored
 - {"seconds": S}: S seconds after the flow began
 
+With "signal": "SIGTERM" the first of these tells it to stop, as a worker does, and kills nothing.
+
 The kills are put around the methods here; the code that is killed knows nothing of them. Forking
 spares each victim the second that importing takes.
 """
@@ -82,12 +84,12 @@ def nothing(argument: Any) -> None:
     return None
 
 
-def die_at(point: str, when: str) -> None:
+def die_at(point: str, when: str, number: int) -> None:
     owner, name, pattern = POINTS[point]
 
     def strike(argument: Any) -> None:
         if fits(pattern, argument):
-            die()
+            os.kill(os.getpid(), number)
 
     around(
         owner,
@@ -132,7 +134,7 @@ def victim(order: dict[str, Any], pipe: int) -> None:
     kill = order["kill"]
     tell(pipe)
     if "point" in kill:
-        die_at(kill["point"], kill["when"])
+        die_at(kill["point"], kill["when"], signal.Signals[kill.get("signal", "SIGKILL")])
     else:
         die_after(kill.get("uploads"), kill["seconds"])
     backup(BackupOptions(), UUID(order["backup_id"]))

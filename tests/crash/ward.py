@@ -63,7 +63,7 @@ class Ward:
         answer = json.loads(self._victims.stdout.readline())
         status = answer["status"]
         finished = os.WIFEXITED(status) and os.WEXITSTATUS(status) == 0
-        assert finished or os.WTERMSIG(status) == signal.SIGKILL
+        assert finished or os.WTERMSIG(status) == signal.Signals[kill.get("signal", "SIGKILL")]
         return Killed(backup_id, answer["uploads"], answer["committed"], finished)
 
     def listed(self) -> set[UUID]:

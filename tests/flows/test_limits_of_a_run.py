@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from convault.catalog.base import BackupStatus
-from convault.errors import BusyError, ConfigurationError, RunTooLong
+from convault.errors import BusyError, CatalogTooNew, ConfigurationError, RunTooLong
 from convault.retention.configured import grace_of
 from flows.backup import backup
 from tests.cli.conftest import InProcess
@@ -79,3 +79,17 @@ def test_a_run_ends_in_time_or_not_at_all(
     made = backup()
     assert made.status is BackupStatus.COMPLETED
     assert made.created_at > now + timedelta(seconds=0.2)
+
+
+@pytest.mark.prefect_server
+@pytest.mark.xdist_group("prefect")
+def test_a_catalog_that_a_newer_version_migrated_is_refused(application: Application) -> None:
+    """What waited for this version, or its cron line, changes nothing of that one's."""
+    with psycopg.connect(application.environment["CONVAULT_CATALOG_URL"]) as connection:
+        connection.execute(
+            "INSERT INTO convault_migrations (name, sha256) VALUES ('20990101000000_new', 'x')"
+        )
+    with pytest.raises(CatalogTooNew, match="newer version"):
+        backup()
+    assert not list((application.store / "backups").glob("*"))
+    assert not list((application.store / "data").glob("*"))

@@ -17,10 +17,14 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
 from convault.embedded.server import EmbeddedPostgres
 from convault.errors import DrillFailed, VerificationFailed
+from convault.incidents import Kind
+from convault.notify.reporting import reported
+from convault.settings import load_settings
 from flows.backup import backup
 from flows.drill import drill
 from flows.verify import verify
 from tests.flows.application import Application
+from tests.notify.receivers import http_receiver
 from tests.prefect_server import CHECKOUT
 
 ASKED = {"backup_id": "0c0ffee0-0000-4000-8000-000000000001", "target": "staging"}
@@ -93,8 +97,15 @@ def test_verify_and_drill(
     assert [path.name for path in (home / "drill").iterdir()] == ["lock"]
 
     part.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    with pytest.raises(DrillFailed, match=part.name):
-        drill()
+    with http_receiver() as receiver:
+        monkeypatch.setenv("CONVAULT_NOTIFY_URLS", receiver.url.replace("http://", "json://"))
+        with pytest.raises(DrillFailed, match=part.name):
+            drill()
+        [message] = receiver.messages
+        assert "A drill failed: drill-failed." in message
+        with reported(Kind.DRILL, load_settings(), print):
+            pass  # another one, which passed
+        assert receiver.titles[1:] == ["Over: A drill failed: drill-failed"]
     row = application.installation().catalog.get(record.id)
     assert row.verified_at is None
     assert row.drill is not None

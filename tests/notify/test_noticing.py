@@ -194,7 +194,8 @@ def test_slots_are_of_the_zones_calendar(cron: str, zone: str, now: str, slot: s
 
 
 def test_tables_that_shrank() -> None:
-    before = [{"a": n, "b": 10, "gone": 4} for n in (1000, 1, 100, 100, 100, 100, 100, 100)]
+    # Of all eight the median would be 150, of the last six 55.
+    before = [{"a": n, "b": 10, "gone": 4} for n in (1000, 200, 200, 200, 100, 10, 10, 10)]
     assert shrunk_tables({"a": 49, "b": 5, "new": 0}, before) == [
         Shrunk("a", 49, 100), Shrunk("gone", 0, 4),
     ]  # fmt: skip
@@ -235,6 +236,13 @@ def test_what_others_found_is_over_when_they_looked_and_did_not_find_it() -> Non
     assert notices(looked, LIMITS) == [lag]
     assert not is_over(seen(row(1)), incident(lag)), "nobody looked"
     assert is_over(seen(row(1), looked_at=[Kind.COPY]), incident(lag))
+
+
+@pytest.mark.parametrize("kind", [Kind.OVERDUE, Kind.AGED])
+def test_what_is_noticed_no_more_is_over(kind: Kind) -> None:
+    going = incident(Notice(kind, "nightly", "x", ""))
+    changes = decide([going], notices(seen(row(1)), LIMITS), lambda i: is_over(seen(row(1)), i))
+    assert changes.over == (going,)
 
 
 def test_what_begins_and_what_ends() -> None:

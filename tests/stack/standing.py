@@ -36,7 +36,7 @@ class Stack:
     api: str
     prefect: str
     credentials: str
-    """of the Prefect server"""
+    """of the Prefect server; '' where it is somebody else's"""
     client: httpx.Client
     """of the API, with its key"""
 
@@ -129,7 +129,8 @@ def stack(application: Application, home: Path, ports: tuple[int, int]) -> Itera
             assert line, f"convault up ended:\n{log.read_text()[-4000:]}"
             said += line
         there = json.loads(said)
-        credentials = base64.b64decode(urlsplit(there["sign_in"]).fragment).decode()
+        link = there["sign_in"] or ""
+        credentials = base64.b64decode(urlsplit(link).fragment).decode()
         headers = {"Authorization": f"Bearer {there['api_key']}"}
         with httpx.Client(base_url=there["api"], headers=headers, timeout=60) as client:
             yield Stack(process, log, there["api"], there["prefect"], credentials, client)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import socket
 import stat
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import uvicorn
+from fastapi import FastAPI
 from pydantic import SecretStr
 from starlette.types import Message, Receive, Scope, Send
 
-from api.serving import is_loopback, with_key
+from api.serving import is_loopback, main, with_key
 from convault.errors import BusyError, ConfigurationError, PortTaken
 from convault.settings import Settings
 from deployments.stack import parts
@@ -41,6 +44,12 @@ def test_the_server_is_closed_and_forgets_in_time() -> None:
     assert settings["PREFECT_SERVER_EVENTS_RETENTION_PERIOD"] == "PT172800S"
     assert "PREFECT_API_DATABASE_CONNECTION_URL" not in settings
     assert not [word for word in part.command if "convault:x" in word]  # seen by every user
+
+
+def test_the_worker_looks_for_work_every_second() -> None:
+    """Prefect's own looks every 15 s; a run that was asked for is to begin within 5."""
+    settings = parts.worker({}, "w").environment
+    assert settings["PREFECT_WORKER_QUERY_SECONDS"] == "1"
 
 
 def test_its_data_go_to_postgres_when_one_is_configured() -> None:
@@ -105,6 +114,24 @@ def test_without_a_key_it_does_not_start_where_others_reach_it(host: str) -> Non
         with_key(Settings(), host)
     configured = Settings(convault_api_key=SecretStr("k"))
     assert with_key(configured, host) == (configured, None)
+
+
+def test_a_key_that_was_made_up_is_printed_once_and_opens_the_api(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://127.0.0.1:9/nothing")
+    started: list[FastAPI] = []
+    monkeypatch.setattr(uvicorn, "run", lambda app, **_: started.append(app))
+    main(["--host", "127.0.0.1"])
+    said = capsys.readouterr()
+    [key] = re.findall(r"until the API stops: (\S+)", said.out)
+    assert (said.out + said.err).count(key) == 1
+    assert started[0].state.guard.holder(key, None) is not None
+    with pytest.raises(SystemExit) as ended:
+        main(["--host", "0.0.0.0"])
+    assert ended.value.code == ConfigurationError.exit_code
+    assert "CONVAULT_API_KEY" in capsys.readouterr().err
+    assert len(started) == 1
 
 
 @pytest.mark.parametrize(

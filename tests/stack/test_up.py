@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import socket
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
 import psycopg
 import pytest
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
+from websockets.sync.client import connect
+from websockets.typing import Origin, Subprotocol
 
 from convault.embedded.server import EmbeddedPostgres
 from convault.schedule import id_of
 from tests.conftest import SYSTEM_VERSIONS
 from tests.curl_examples import run_examples
 from tests.flows.application import Application, build, database
-from tests.prefect_server import free_port
+from tests.prefect_server import PrefectServer, free_port
+from tests.prefect_worker import forget_workers
 from tests.serving import PATH
 from tests.stack.standing import Stack, awaited, held_back, stack
 
@@ -42,13 +51,20 @@ def test_up_from_beginning_to_end(application: Application, tmp_path: Path) -> N
     home = tmp_path / "home"
     with stack(application, home, ports) as up:
         _nobody_gets_in(up, ports)
-        _a_backup_is_made(up)
+        first = _a_backup_is_made(up)
+        _a_link_is_not_logged(up, first)
+        _the_api_is_killed(up)
         _the_server_is_killed_in_mid_run(up, application)
+        _the_worker_is_killed_in_mid_run(up, application)
+        _a_run_is_killed(up, application)
         _worker_and_run_are_killed_together(up, application)
         waiting = _it_is_stopped_in_order(up, application)
+    _make_old(home / "up" / "prefect" / "prefect.db", first)
     with stack(application, home, ports) as up:
         # What was asked for before it was stopped is done, and what it was is still known.
         assert up.until(waiting, "completed", "failed")["status"] == "completed"
+        awaited(lambda: not _runs(up, first), up.log)
+        assert _runs(up, waiting), "only what is old is forgotten"
         key = up.client.headers["Authorization"].removeprefix("Bearer ")
         assert '"works":true' in run_examples(up.api, key, tmp_path)
         gone = up.client.delete(f"{PATH}/scheduler/{id_of('nightly')}")
@@ -99,6 +115,15 @@ def _nobody_gets_in(up: Stack, ports: tuple[int, int]) -> None:
         page = nobody.get(f"{up.prefect}/convault/sign-in")
         assert "prefect-password" in page.text
         assert up.credentials not in page.text
+    for path in (
+        "/events/in", "/events/out", "/logs/out", "/task_runs/subscriptions/scheduled",
+        "/work_pools/convault/workers/connect",
+    ):  # fmt: skip
+        socket_url = f"{up.prefect.replace('http', 'ws', 1)}/api{path}"
+        assert _is_let_in(socket_url, up.credentials)
+        assert not _is_let_in(socket_url, up.credentials, origin=Origin(foreign["Origin"]))
+        for wrong in (None, "", f"{up.credentials}x"):
+            assert not _is_let_in(socket_url, wrong), path
     with up.signed_in() as client:
         settings = client.get(f"{up.prefect}/api/admin/settings").json()["server"]
     assert settings["api"]["csrf_protection_enabled"] is True
@@ -106,9 +131,75 @@ def _nobody_gets_in(up: Stack, ports: tuple[int, int]) -> None:
     assert "flow_runs" in settings["services"]["db_vacuum"]["enabled"]
 
 
-def _a_backup_is_made(up: Stack) -> None:
+def _is_let_in(url: str, token: str | None, **more: Any) -> bool:
+    """Over a WebSocket, on which Prefect is told the password in the first message."""
+    try:
+        with connect(
+            url, subprotocols=[Subprotocol("prefect")], open_timeout=60, proxy=None, **more
+        ) as opened:
+            opened.send(json.dumps({"type": "auth", "token": token}))
+            return bool(json.loads(opened.recv(timeout=60))["type"] == "auth_success")
+    except (InvalidHandshake, ConnectionClosed):
+        return False
+
+
+def _a_backup_is_made(up: Stack) -> str:
+    """It begins soon (in some 3 s where nothing else works; `benchmarks/post_to_running.py`)."""
     backup_id = up.post()
-    assert up.until(backup_id, "completed", "failed")["status"] == "completed", up.row(backup_id)
+    row = up.until(backup_id, "completed", "failed")
+    assert row["status"] == "completed", row
+    asked, began = (datetime.fromisoformat(row[name]) for name in ("created_at", "started_at"))
+    assert began - asked < timedelta(seconds=60)
+    return backup_id
+
+
+def _a_link_is_not_logged(up: Stack, backup_id: str) -> None:
+    link = up.row(backup_id)["url"]
+    assert httpx.get(up.api + link, timeout=60).status_code == 200
+    path, _, token = link.partition("?token=")
+    awaited(lambda: path in up.log.read_text(), up.log)
+    assert token
+    assert token not in up.log.read_text()
+
+
+def _the_api_is_killed(up: Stack) -> None:
+    """It is started again, and nothing else notices."""
+    old = up.parts()
+    os.kill(old["api"], signal.SIGKILL)
+    awaited(lambda: up.parts().get("api") not in {None, old["api"]}, up.log)
+    awaited(lambda: _answers(f"{up.api}/healthz"), up.log)
+    assert {name: pid for name, pid in up.parts().items() if name != "api"} == {
+        name: pid for name, pid in old.items() if name != "api"
+    }
+    _a_backup_is_made(up)
+
+
+def _the_worker_is_killed_in_mid_run(up: Stack, application: Application) -> None:
+    """It is started again; its run goes on, and is recorded, here and there."""
+    with held_back(application) as let_go:
+        backup_id = up.post()
+        up.until(backup_id, "processing")
+        old = up.parts()
+        os.kill(old["worker"], signal.SIGKILL)
+        awaited(lambda: up.parts().get("worker") not in {None, old["worker"]}, up.log)
+        let_go()
+        row = up.until(backup_id, "completed", "failed")
+        assert row["status"] == "completed", (row["error"], up.log.read_text()[-4000:])
+    assert _run_ends(up, backup_id) == "COMPLETED"
+
+
+def _a_run_is_killed(up: Stack, application: Application) -> None:
+    """Its worker says so at once, and lives; the row fails when the lease is over."""
+    with held_back(application):
+        backup_id = up.post()
+        up.until(backup_id, "processing")
+        worker = up.parts()["worker"]
+        for run in up.runs():
+            run.kill()
+        assert _run_ends(up, backup_id) == "CRASHED"
+        row = up.until(backup_id, "failed")
+    assert "interrupted" in row["error"]
+    assert up.parts()["worker"] == worker
 
 
 def _the_server_is_killed_in_mid_run(up: Stack, application: Application) -> None:
@@ -162,12 +253,27 @@ def _it_is_stopped_in_order(up: Stack, application: Application) -> str:
     return waiting
 
 
+def _make_old(file: Path, backup_id: str) -> None:
+    """Have Prefect's database say that the run of that backup ended long ago."""
+    with closing(sqlite3.connect(file)) as connection, connection:
+        changed = connection.execute(
+            "UPDATE flow_run SET end_time = '2020-01-01 00:00:00.000000' WHERE name = ?",
+            [f"backup-{backup_id}"],
+        )
+        assert changed.rowcount == 1
+
+
+def _runs(up: Stack, backup_id: str) -> list[Any]:
+    """The runs of a backup that the server knows."""
+    wanted = {"flow_runs": {"name": {"any_": [f"backup-{backup_id}"]}}}
+    return list(up.ask_prefect("/flow_runs/filter", wanted))
+
+
 def _run_ends(up: Stack, backup_id: str) -> str:
     """Type of the state that the backup's run ends in."""
-    wanted = {"flow_runs": {"name": {"any_": [f"backup-{backup_id}"]}}}
 
     def ended() -> str | None:
-        [run] = up.ask_prefect("/flow_runs/filter", wanted)
+        [run] = _runs(up, backup_id)
         state = str(run["state_type"])
         return state if state in {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"} else None
 
@@ -209,3 +315,21 @@ def test_prefects_data_are_in_postgres_when_one_is_configured(
                 row = connection.execute("SELECT count(*) FROM flow_run").fetchone()
         assert row == (1,)
         assert not list((tmp_path / "home").rglob("prefect.db"))
+
+
+@pytest.mark.prefect_server
+def test_a_prefect_server_of_somebody_elses_is_used(
+    application: Application, prefect_server: PrefectServer, tmp_path: Path
+) -> None:
+    """As with Prefect Cloud: what is lacking is made there, and no server is started."""
+    there = {**application.environment, "PREFECT_API_URL": prefect_server.url}
+    moved, ports = replace(application, environment=there), (free_port(), free_port())
+    with stack(moved, tmp_path / "home", ports) as up:
+        assert up.prefect == prefect_server.url
+        assert up.credentials == ""
+        assert up.parts().keys() == {"worker", "api"}
+        backup_id = _a_backup_is_made(up)
+        asked = {"flow_runs": {"name": {"any_": [f"backup-{backup_id}"]}}}
+        found = httpx.post(f"{prefect_server.url}/flow_runs/count", json=asked, timeout=30)
+        assert found.json() == 1
+    forget_workers(prefect_server)
