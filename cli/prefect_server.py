@@ -8,6 +8,7 @@ own, and it ends when its stdin does, so also when this process is killed.
 from __future__ import annotations
 
 import atexit
+import fcntl
 import os
 import signal
 import socket
@@ -40,14 +41,25 @@ def ensure_server() -> None:
         return
     log = settings.home / "convault-server.log"
     log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with socket.create_server(("127.0.0.1", 0)) as listening, log.open("wb") as output:
-        url = f"http://127.0.0.1:{listening.getsockname()[1]}/api"
-        process = _start(listening, output, settings.to_environment_variables(exclude_unset=True))
-    # Registered before Prefect registers what sends its last logs, and so run after it.
-    atexit.register(_stop, process)
-    _wait(process, url, log)
+    with _alone(log.with_suffix(".lock")):
+        with socket.create_server(("127.0.0.1", 0)) as listening, log.open("wb") as output:
+            url = f"http://127.0.0.1:{listening.getsockname()[1]}/api"
+            given = settings.to_environment_variables(exclude_unset=True)
+            process = _start(listening, output, given)
+        # Registered before Prefect registers what sends its last logs, and so run after it.
+        atexit.register(_stop, process)
+        _wait(process, url, log)
     os.environ["PREFECT_API_URL"] = _OWN["url"] = url
     refresh_global_settings_context()
+
+
+@contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    """Of two commands that begin together, one after the other: their servers share a database,
+    and while the first one makes its tables the second one fails, or both wait for ever."""
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
 
 
 @contextmanager
