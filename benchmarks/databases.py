@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -53,6 +55,8 @@ INSERT INTO messages SELECT n.id + {messages} / 100, conversation_id, sender, bo
 """
 SCATTERED = "UPDATE messages SET read_at = now() WHERE id % 100 = {number}"
 
+_PORT = 5432
+"""by which libpq's URLs name the server's Unix socket too"""
 SERVER = {"shared_buffers": "512MB", "max_wal_size": "4GB", "autovacuum": "off"}
 """Settings of the server: as a small managed one has them; the same for all that is measured."""
 
@@ -60,12 +64,31 @@ SERVER = {"shared_buffers": "512MB", "max_wal_size": "4GB", "autovacuum": "off"}
 @contextmanager
 def cluster(folder: Path, binaries: Path | None) -> Iterator[EmbeddedPostgres]:
     """A server of its own, stopped and removed afterwards."""
-    server = EmbeddedPostgres(folder / "cluster", binaries=binaries, options=SERVER)
+    server = EmbeddedPostgres(folder / "cluster", binaries=binaries, options=dict(SERVER))
     server.start()
     try:
         yield server
     finally:
         server.destroy()
+
+
+def by_tcp(server: EmbeddedPostgres, database: str) -> str | None:
+    """Have the server listen on loopback as well, for what reaches no Unix socket: the URL of a
+    role that may read, with a password that was made up. None where the port is taken."""
+    with socket.socket() as tried:
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            tried.bind(("127.0.0.1", _PORT))
+        except OSError:
+            return None
+    password = secrets.token_hex(16)
+    execute(server.url(), f"CREATE ROLE peer LOGIN PASSWORD '{password}' IN ROLE pg_read_all_data")
+    server.stop()
+    rules = "local all all trust\nhost all peer 127.0.0.1/32 scram-sha-256\n"
+    (server.data / "pg_hba.conf").write_text(rules)
+    server.options["listen_addresses"] = "127.0.0.1"
+    server.start()
+    return f"postgresql://peer:{password}@127.0.0.1:{_PORT}/{database}"
 
 
 @contextmanager

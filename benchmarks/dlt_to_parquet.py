@@ -7,7 +7,6 @@ It runs in a Python of its own, in which `dlt[sql_database,parquet]`, `psycopg2-
 import os
 import sys
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
 
 backend, url, folder = sys.argv[1:]
 os.environ["RUNTIME__DLTHUB_TELEMETRY"] = "false"
@@ -17,11 +16,8 @@ os.environ["DESTINATION__FILESYSTEM__BUCKET_URL"] = Path(folder).absolute().as_u
 import dlt  # noqa: E402
 from dlt.sources.sql_database import sql_database  # noqa: E402
 
-parts = urlsplit(url)
-socket = parse_qs(parts.query)["host"][0]
-address = f"postgresql+psycopg2://{parts.username}@/{parts.path[1:]}?host={socket}"
 source = sql_database(
-    credentials=address,
+    credentials=url.replace("postgresql://", "postgresql+psycopg2://", 1),
     backend=backend,
     table_names=["contacts", "conversations", "messages"],
     backend_kwargs={"conn": url, "return_type": "arrow"} if backend == "connectorx" else {},

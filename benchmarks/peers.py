@@ -23,9 +23,9 @@ class Peer:
     """why it cannot be run here; '' where it can"""
 
 
-def peers(binaries: Path, url: str, dlt: str | None) -> list[Peer]:
+def peers(binaries: Path, url: str, dlt: str | None, tcp: str | None = None) -> list[Peer]:
     """All of them, also those that are missing here. `binaries` are of Postgres; `dlt` is a Python
-    that has dlt installed."""
+    that has dlt installed; `tcp` is the URL for what reaches no Unix socket."""
     dump = f"{_program(binaries, 'pg_dump')} -d {shlex.quote(url)}"
     copy = f"{_program(binaries, 'psql')} -qAt -d {shlex.quote(url)} -c"
     zstd = "" if shutil.which("zstd") else "the program zstd is not installed"
@@ -47,10 +47,11 @@ def peers(binaries: Path, url: str, dlt: str | None) -> list[Peer]:
     ]  # fmt: skip
     script = Path(__file__).with_name("dlt_to_parquet.py")
     for backend in ("pyarrow", "connectorx"):
-        words = f"{dlt} {script} {backend} {shlex.quote(url)} {{out}}"
+        reached = tcp if backend == "connectorx" else url
+        words = f"{dlt} {script} {backend} {shlex.quote(reached or '')} {{out}}"
         missing = _without_dlt(dlt, backend)
-        if backend == "connectorx" and "@/" in url:
-            missing = missing or "connectorx reaches no Postgres by its Unix socket"
+        if reached is None:
+            missing = missing or "connectorx reaches no Unix socket, and port 5432 is taken"
         found.append(Peer(f"dlt ({backend})", words, missing))
     return found
 

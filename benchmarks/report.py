@@ -1,6 +1,7 @@
 """What a run tells: medians over its rounds, and ratios between cases of the same round.
 
     python -m benchmarks.report benchmarks/results.json --into benchmarks/README.md
+    python -m benchmarks.report benchmarks/results.json --short --into README.md
 
 prints the table of a run that is over, or puts it between the two marks of a file.
 """
@@ -33,6 +34,22 @@ AIMS: tuple[tuple[str, str, str, float], ...] = (
     ("flow JSON 3, full", "faster than", "core JSON 3, full", 0.85),
 )
 """A case, another, and how many times faster it is to be, at least."""
+
+SHORT = (
+    "core JSON 3, full",
+    "flow JSON 3, full",
+    "core PARQUET 1, full",
+    DUMP,
+    "pg_dump -Fd -j2",
+    "psql COPY row_to_json | zstd -3 -T2",
+    "dlt (pyarrow)",
+    "flow JSON 3, nothing changed",
+    "flow JSON 3, newest 1 % changed",
+    "restore JSON 3, everything",
+    "pg_restore -j2",
+    "restore JSON 3, one conversation",
+)
+"""The cases of the short table, where a run has them."""
 
 
 def results(
@@ -86,25 +103,48 @@ def table(told: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def renewed(text: str, told: Mapping[str, Any]) -> str:
-    """`text` with the table of this run between its marks. ValueError when it has none."""
+def short_table(told: Mapping[str, Any]) -> str:
+    """Markdown: what was measured on, and a line for each of `SHORT`."""
+    facts = told["facts"]
+    lines = [
+        f"{facts['messages']:,} messages, {facts['heap_bytes'] / _MIB:,.0f} MiB of heap, Postgres "
+        f"{facts['postgres'].partition(' ')[0]}, {facts['cpus']} cores, medians of "
+        f"{facts['rounds']} rounds:",
+        "",
+        "| | seconds | CPU seconds of all processes | peak MiB | written MiB |",
+        "|---|---|---|---|---|",
+    ]
+    for name in SHORT:
+        if case := told["cases"].get(name):
+            written = f"{case['bytes'] / _MIB:.1f}" if case["bytes"] else ""
+            lines.append(
+                f"| {_cell(name)} | {case['wall']:.2f} | {case['cpu']:.2f} | {case['peak']:.0f} "
+                f"| {written} |"
+            )
+    return "\n".join(lines)
+
+
+def renewed(text: str, made: str) -> str:
+    """`text` with the table that was made between its marks. ValueError when it has none."""
     between = re.compile(f"(?<={_BEGIN}\n).*?(?={_END})", re.DOTALL)
     if not between.search(text):
         raise ValueError(f"there is no place for the table: mark it by {_BEGIN} and {_END}")
-    return between.sub(lambda _: f"\n{table(told)}\n\n", text, count=1)
+    return between.sub(lambda _: f"\n{made}\n\n", text, count=1)
 
 
 def main() -> None:
     """See the module."""
     asked = argparse.ArgumentParser(description="The table of a run that is over.")
     asked.add_argument("results", type=Path, help="what `benchmarks.run --json` has written")
+    asked.add_argument("--short", action="store_true", help="only what decides")
     asked.add_argument("--into", type=Path, help="a Markdown file with the marks of a table")
     given = asked.parse_args()
     told = json.loads(given.results.read_text())
+    made = short_table(told) if given.short else table(told)
     if given.into is None:
-        print(table(told))
+        print(made)
     else:
-        given.into.write_text(renewed(given.into.read_text(), told))
+        given.into.write_text(renewed(given.into.read_text(), made))
 
 
 def _cell(text: str) -> str:

@@ -27,6 +27,7 @@ from benchmarks.case import take
 from benchmarks.databases import (
     NEWEST,
     SCATTERED,
+    by_tcp,
     cluster,
     execute,
     filled,
@@ -53,6 +54,8 @@ class Bench:
     folder: Path
     binaries: Path
     given: argparse.Namespace
+    tcp: str | None = None
+    """the URL of the database by TCP, where there is one"""
     prefect: int | None = None
     """process id of the Prefect server"""
     found: dict[str, list[Taken]] = field(default_factory=dict)
@@ -92,7 +95,8 @@ def main() -> None:
     binaries = given.binaries or wheel_binaries()
     with workplace(given.folder) as folder, cluster(folder, binaries) as server:
         url = filled(server, given.messages)
-        bench = Bench(server, url, folder, binaries, given)
+        tcp = by_tcp(server, "app") if given.dlt else None
+        bench = Bench(server, url, folder, binaries, given, tcp)
         facts = {"messages": given.messages, "heap_bytes": heap_bytes(url), "cpus": os.cpu_count(),
                  "postgres": _version(url), "rounds": given.rounds}  # fmt: skip
         print(facts, flush=True)
@@ -151,7 +155,8 @@ def one_round(bench: Bench, number: int) -> None:
         execute(bench.url, "VACUUM FULL messages")
     execute(bench.url, "VACUUM ANALYZE messages")
     # Peers and ours take turns: half of the others before, half after.
-    others = [_peer(bench, peer) for peer in peers(bench.binaries, bench.url, bench.given.dlt)]
+    found = peers(bench.binaries, bench.url, bench.given.dlt, bench.tcp)
+    others = [_peer(bench, peer) for peer in found]
     others[0]()
     for chain in settings:
         chain.back_up("full")
@@ -226,6 +231,8 @@ def whole_cases(bench: Bench, chain: _Chain, number: int) -> None:
         words = f"{program} -d '{bench.url}' -Fd -j2 -Z1 -f {dump}"
         take({"kind": "command", "words": words, "postgres": bench.postgres})
         target = new_database(bench.server, "by_pg_restore")
+        # Or whoever comes later writes out what those before have left in memory.
+        execute(bench.url, "CHECKPOINT")
         words = f"{bench.binaries / 'pg_restore'} -j2 -d '{target}' {dump}"
         taken, _ = take({"kind": "command", "words": words, "postgres": bench.postgres})
         bench.add("pg_restore -j2", taken)
@@ -233,6 +240,7 @@ def whole_cases(bench: Bench, chain: _Chain, number: int) -> None:
     else:
         bench.missing["pg_restore -j2"] = "the program pg_restore is not installed"
     target = new_database(bench.server, "restored")
+    execute(bench.url, "CHECKPOINT")
     taken, _ = chain.take(kind="restore", backup=chain.backup, target=target)
     bench.add(f"restore {name}, everything", taken)
     require_same(bench.url, target)

@@ -7,10 +7,12 @@ are made again from there.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 from uuid import UUID, uuid5
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, available_timezones
 
 from cronsim import CronSim, CronSimError
 from pydantic import BaseModel, ConfigDict, Field
@@ -20,6 +22,8 @@ from convault.errors import OptionsError
 WORDS = {"daily": "0 2 * * *", "weekly": "0 3 * * 0", "monthly": "0 4 1 * *"}
 """02:00; Sunday 03:00; 04:00 on the 1st"""
 MAX_NAME = 60
+MAX_LINE = 200
+"""characters of a cron line"""
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _NAMESPACE = UUID("b5f0d3c2-7b0f-5d0a-8d57-4c3c2e9b1a64")
 """of the ids of schedules; any fixed UUID would do"""
@@ -51,14 +55,23 @@ class BackupSchedule(BaseModel):
         return line if len(line.split(" ")) == 5 else None
 
     def due_after(self, now: datetime) -> datetime | None:
-        """When it comes due next; None where it is switched off or no cron line."""
+        """When it comes due next; None where it is switched off, no cron line, or one that Prefect's
+        UI made and that comes due never, or as Prefect alone understands."""
         if self.cron is None or not self.is_active:
             return None
-        return next(CronSim(self.cron, now.astimezone(ZoneInfo(self.timezone)))).astimezone(UTC)
+        try:
+            local = now.astimezone(ZoneInfo(self.timezone))
+            return next(CronSim(self.cron, local)).astimezone(UTC)
+        except (CronSimError, StopIteration, KeyError, ValueError, OSError):
+            return None
 
 
 def id_of(name: str) -> UUID:
-    """The id of the schedule of that name: the same on every Prefect server."""
+    """The id of the schedule of that name: the same on every Prefect server. A name that is an id
+    already is that of one which Prefect's UI made, without a name."""
+    with suppress(ValueError):
+        if str(found := UUID(name)) == name:
+            return found
     return uuid5(_NAMESPACE, name)
 
 
@@ -81,7 +94,7 @@ def require_schedule(schedule: str) -> str:
         "schedule: say daily (02:00), weekly (Sunday 03:00), monthly (04:00 on the 1st), or a cron "
         "line of five fields, such as `30 1 * * 1-5`, that comes due at some time."
     )
-    if len(line.split(" ")) != 5:
+    if len(line) > MAX_LINE or len(line.split(" ")) != 5:
         raise wrong
     try:
         next(CronSim(line, datetime(2026, 1, 1)))
@@ -92,13 +105,16 @@ def require_schedule(schedule: str) -> str:
 
 def require_timezone(name: str) -> str:
     """OptionsError unless it is the name of an IANA time zone."""
-    try:
-        ZoneInfo(name)
-    except (KeyError, ValueError, OSError):
-        raise OptionsError(
-            "timezone: not an IANA time zone, such as America/Sao_Paulo or UTC."
-        ) from None
+    if name not in _zones():
+        raise OptionsError("timezone: not an IANA time zone, such as America/Sao_Paulo or UTC.")
     return name
+
+
+@cache
+def _zones() -> frozenset[str]:
+    """Those that a Prefect server takes. Of what else lies among them on a disk (`right/UTC`,
+    `posixrules`) a schedule would keep it from planning any."""
+    return frozenset(available_timezones() - {"Factory", "localtime"})
 
 
 def word_for(cron: str) -> str:

@@ -13,21 +13,27 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import httpx
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import DeploymentScheduleCreate
 from prefect.client.schemas.filters import (
     FlowRunFilter,
     FlowRunFilterCreatedBy,
+    FlowRunFilterDeploymentId,
     FlowRunFilterState,
+    FlowRunFilterStateName,
     FlowRunFilterStateType,
 )
 from prefect.client.schemas.objects import DeploymentSchedule, FlowRun, StateType
+from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
+from prefect.states import AwaitingConcurrencySlot
+from pydantic import ValidationError
 
 from convault.catalog.base import Catalog
-from convault.errors import BusyError, NotFoundError
+from convault.errors import BusyError, NotFoundError, OptionsError
 from convault.schedule import BackupSchedule, id_of, word_for
 from deployments.server import deployment, deployment_id, server
 from deployments.start import DEPLOYMENT
@@ -59,7 +65,9 @@ def read(catalog: Catalog, *, now: datetime, only: UUID | None = None) -> list[S
     """
     with server("read the schedules") as client:
         # With the deployment: each time that Prefect reads a schedule costs both sides 10 ms.
-        there = deployment(client, DEPLOYMENT).schedules
+        found = deployment(client, DEPLOYMENT)
+        there = found.schedules
+        _name_all(client, found)
         asked = [each for each in there if only is None or _row(each).id == only]
         ids = [schedule.id for schedule in asked]
         last = first_runs(client, ids, _OVER, FlowRunSort.EXPECTED_START_TIME_DESC)
@@ -79,19 +87,20 @@ def read(catalog: Catalog, *, now: datetime, only: UUID | None = None) -> list[S
 
 def create(catalog: Catalog, wanted: BackupSchedule) -> None:
     """Make it on the server, then in the catalog. One that is there already, the same in every way,
-    is left as it is; BusyError for another of that name."""
+    is left as it is; BusyError for another of that name, OptionsError for what Prefect does not
+    take."""
+    made = DeploymentScheduleCreate(
+        schedule=_cron(wanted),
+        active=wanted.is_active,
+        parameters={"options": wanted.options},
+        slug=wanted.name,
+    )
     with server("make a schedule") as client:
         found = deployment(client, DEPLOYMENT)
-        there = next((each for each in found.schedules if each.slug == wanted.name), None)
-        if there is None:
-            made = DeploymentScheduleCreate(
-                schedule=_cron(wanted),
-                active=wanted.is_active,
-                parameters={"options": wanted.options},
-                slug=wanted.name,
-            )
-            client.create_deployment_schedules(found.id, [made])
-        elif _asked(_row(there)) != _asked(wanted):
+        there = _named(found, wanted.name)
+        if there is None and not _made(client, found.id, made):
+            there = _named(deployment(client, DEPLOYMENT), wanted.name)
+        if there is not None and _asked(_row(there)) != _asked(wanted):
             raise BusyError(
                 f"There is a schedule {wanted.name} already. Change it (PATCH), or choose another "
                 "name.",
@@ -102,17 +111,18 @@ def create(catalog: Catalog, wanted: BackupSchedule) -> None:
 
 def change(catalog: Catalog, seen: Seen, wanted: BackupSchedule) -> None:
     """Set what it says; one that only the catalog knew is made again. NotFoundError when it went
-    meanwhile."""
+    meanwhile, OptionsError for what Prefect does not take."""
     if seen.on_server is None:
         create(catalog, wanted)
         return
+    cron = _cron(wanted)
     with server("change a schedule") as client:
         try:
             client.update_deployment_schedule(
                 deployment_id(client, DEPLOYMENT),
                 seen.on_server,
                 active=wanted.is_active,
-                schedule=_cron(wanted),
+                schedule=cron,
                 parameters={"options": wanted.options},
             )
         except ObjectNotFound:
@@ -142,7 +152,9 @@ def delete(catalog: Catalog, seen: Seen) -> None:
     if seen.on_server is not None:
         # Somebody else may have removed it: then it is gone, as was asked for.
         with server("remove a schedule") as client, suppress(ObjectNotFound):
-            client.delete_deployment_schedule(deployment_id(client, DEPLOYMENT), seen.on_server)
+            found = deployment_id(client, DEPLOYMENT)
+            _keep_due(client, found, but=seen.on_server)
+            client.delete_deployment_schedule(found, seen.on_server)
     catalog.delete_schedule(seen.row.id)
 
 
@@ -156,6 +168,43 @@ def rebuild(catalog: Catalog) -> list[str]:
             create(catalog, row)
             made.append(row.name)
     return made
+
+
+def _name_all(client: SyncPrefectClient, found: DeploymentResponse) -> None:
+    """Give those that Prefect's UI made without a name their id as one: as long as one has none,
+    the next `prefect deploy` removes all that prefect.yaml does not list."""
+    for each in found.schedules:
+        if each.slug is None:
+            with suppress(ObjectNotFound):  # it went meanwhile
+                client.update_deployment_schedule(found.id, each.id, slug=str(each.id))
+
+
+def _keep_due(client: SyncPrefectClient, deployment: UUID, *, but: UUID) -> None:
+    """Let the runs of the other schedules that are due, and that no worker took yet, wait as one
+    does whose turn it is not: with a schedule, Prefect removes all others that its deployment's
+    schedules made. Those of the future it makes again."""
+    due = FlowRunFilter(
+        deployment_id=FlowRunFilterDeploymentId(any_=[deployment]),
+        state=FlowRunFilterState(name=FlowRunFilterStateName(any_=["Late"])),
+    )
+    for run in client.read_flow_runs(flow_run_filter=due, limit=_MOST):
+        if run.auto_scheduled and run.created_by is not None and run.created_by.id != but:
+            client.set_flow_run_state(run.id, AwaitingConcurrencySlot())
+
+
+def _named(found: DeploymentResponse, name: str) -> DeploymentSchedule | None:
+    return next((each for each in found.schedules if each.slug == name), None)
+
+
+def _made(client: SyncPrefectClient, deployment: UUID, wanted: DeploymentScheduleCreate) -> bool:
+    """Make it; False where somebody made one of that name meanwhile."""
+    try:
+        client.create_deployment_schedules(deployment, [wanted])
+    except httpx.HTTPStatusError as error:
+        if error.response.status_code != httpx.codes.CONFLICT:
+            raise
+        return False
+    return True
 
 
 def _seen(
@@ -226,7 +275,7 @@ def _row(schedule: DeploymentSchedule) -> BackupSchedule:
 
 def _timing(timing: Any) -> str:
     if isinstance(timing, CronSchedule):
-        return word_for(timing.cron)
+        return word_for(" ".join(timing.cron.split()))
     if isinstance(timing, IntervalSchedule):
         return f"every {int(timing.interval.total_seconds())} s"
     return str(getattr(timing, "rrule", "never"))
@@ -241,7 +290,13 @@ def _asked(row: BackupSchedule) -> dict[str, Any]:
 
 
 def _cron(row: BackupSchedule) -> CronSchedule:
-    return CronSchedule(cron=row.cron or row.schedule, timezone=row.timezone)
+    """OptionsError: of what cron lines may hold, Prefect takes a little less than others."""
+    try:
+        return CronSchedule(cron=row.cron or row.schedule, timezone=row.timezone)
+    except ValidationError as error:
+        wrong = {str(found["loc"][0]) for found in error.errors(include_input=False)}
+        what = "timezone" if wrong == {"timezone"} else "schedule"
+        raise OptionsError(f"{what}: Prefect does not take it. Say it in a simpler way.") from None
 
 
 def _gone(schedule_id: UUID) -> NotFoundError:

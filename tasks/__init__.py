@@ -29,8 +29,8 @@ import os
 # package before it. Without telemetry a server starts in half the time.
 os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
-# Each task run sends three events. Of a server that is ours they are written once a second, together:
-# in a transaction for each of them they took more than half of its CPU.
+# Each task run sends three events. Of a server that is ours they are written once a second, all
+# together: in a transaction for each of them they took more than half of its CPU.
 os.environ.setdefault("PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE", "100")
 os.environ.setdefault("PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL", "1")
 os.environ.setdefault("PREFECT_SERVER_SERVICES_EVENT_PERSISTER_BATCH_SIZE", "200")

@@ -17,7 +17,9 @@ from convault.embedded.server import EmbeddedPostgres, wheel_binaries
 
 DUMP = Taken(wall=8.0, cpu=10.0, peak=20.0, bytes=3 << 20)
 OURS = Taken(wall=4.0, cpu=5.0, postgres=2.0, peak=300.0, bytes=1 << 20)
-FACTS = {"messages": 1000, "heap_bytes": 1 << 20, "cpus": 2, "postgres": "18.0"}
+FACTS = {
+    "messages": 1000, "heap_bytes": 1 << 20, "cpus": 2, "postgres": "18.0 (Debian)", "rounds": 2,
+}  # fmt: skip
 
 
 def told() -> dict[str, object]:
@@ -41,14 +43,23 @@ def test_the_table_names_what_is_missing_and_every_line_has_its_columns() -> Non
 
 def test_a_table_takes_the_place_of_the_one_before() -> None:
     marks = ("<!-- table of a run -->\n", "<!-- end of the table -->")
-    text = report.renewed(f"before\n{marks[0]}old\n{marks[1]}\nafter", told())
-    assert report.table(told()) in text
+    made = report.table(told())
+    text = report.renewed(f"before\n{marks[0]}old\n{marks[1]}\nafter", made)
+    assert made in text
     assert (text.startswith("before\n"), text.endswith("\nafter"), "old" in text) == (
         True, True, False,
     )  # fmt: skip
-    assert report.renewed(text, told()) == text
+    assert report.renewed(text, made) == text
     with pytest.raises(ValueError, match="no place"):
-        report.renewed("a file of something else", told())
+        report.renewed("a file of something else", made)
+
+
+def test_the_short_table_has_what_decides() -> None:
+    lines = report.short_table(told()).splitlines()
+    assert "1,000 messages, 1 MiB of heap, Postgres 18.0, 2 cores, medians of 2 rounds" in lines[0]
+    assert lines[4] == "| core JSON 3, full | 3.00 | 3.75 | 150 | 0.5 |"
+    assert lines[5].startswith("| pg_dump \\| zstd -5 -T2 | 8.00 ")
+    assert len(lines) == 6
 
 
 def test_every_size_is_measured_once_and_the_default_is_marked() -> None:

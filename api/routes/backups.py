@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID, uuid4, uuid5
@@ -32,6 +33,7 @@ from convault.errors import (
     NotFoundError,
     OptionsError,
     RecipientMissing,
+    SourceError,
 )
 from convault.files.wanted import files_wanted
 from convault.installation import source_of
@@ -45,6 +47,8 @@ MAX_WAITING = 10
 _NAMESPACE = UUID("8d7a1f0e-8f1c-5b0a-9a53-2b6f2f0c7d11")
 """of the ids that come from an Idempotency-Key; any fixed UUID would do"""
 
+_counting = threading.Lock()
+"""between counting a caller's rows and adding one: who asks twenty times at once gets ten"""
 _log = logging.getLogger("convault.api")
 
 
@@ -96,6 +100,7 @@ router = APIRouter(prefix=PREFIX, tags=["backups"], responses=CLOSED)
         **documented(UnsupportedMediaType, "Send `Content-Type: application/json`."),
         **documented(RecipientMissing, "Nothing was backed up: earlier backups are encrypted."),
         **documented(TooManyWaiting, f"{MAX_WAITING} of your backups are waiting already."),
+        **documented(SourceError, "The source has no table of messages."),
         **documented(OptionsError, "compressionLevel: Input should be less than or equal to 22."),
     },
 )
@@ -120,43 +125,59 @@ def create_backup(
     to, write the row as `pending`, hand the run to Prefect, and answer without waiting for it."""
     repository_id = _repository_id(catalog)
     backup_id = uuid4()
+    there: BackupRecord | None = None
     if idempotency_key is not None:
         backup_id = uuid5(_NAMESPACE, f"{repository_id}\n{who.name}\n{idempotency_key}")
         there = _asked_before(catalog, backup_id, options)
-        if there is not None:
+        if there is not None and not _is_to_be_started(there):
             response.headers["Location"] = path_of(there.id)
             return there
+    if there is None:
+        _require_room(catalog, who)
+        source_of(settings, options).check()
+        files_wanted(settings, options)
+        require_recipient(settings.convault_encryption, catalog)
+    with audited(catalog, actor, "backup", backup_id):
+        row = there or _add_row(catalog, repository_id, backup_id, options, who)
+        _require_same(row, options)  # another request with the key may have been faster
+        record = _start(catalog, row, options) if _is_to_be_started(row) else row
+    response.headers["Location"] = path_of(record.id)
+    return record
+
+
+def _asked_before(catalog: Catalog, backup_id: UUID, options: BackupOptions) -> BackupRecord | None:
+    """The row that the same Idempotency-Key made, if there is one. KeyReused."""
+    try:
+        there = catalog.get(backup_id)
+    except NotFoundError:
+        return None
+    _require_same(there, options)
+    return there
+
+
+def _require_same(there: BackupRecord, options: BackupOptions) -> None:
+    """KeyReused."""
+    if there.options != options.to_json():
+        raise KeyReused(
+            f"This Idempotency-Key asked for backup {there.id} with other options. Use a key of "
+            "its own for each backup.",
+            backup=there.id,
+        )
+
+
+def _is_to_be_started(row: BackupRecord) -> bool:
+    """Whether nobody handed its run over yet; whoever does so too starts no second one."""
+    return row.status is BackupStatus.PENDING and row.flow_run_id is None
+
+
+def _require_room(catalog: Catalog, who: Caller) -> None:
+    """TooManyWaiting."""
     waiting = catalog.page(Query(status=BackupStatus.PENDING, requested_by=who.name, limit=1)).total
     if waiting >= MAX_WAITING:
         raise TooManyWaiting(
             f"{waiting} backups that you asked for are waiting for their run. Wait until one has "
             "begun, or cancel some."
         )
-    source_of(settings, options).check()
-    files_wanted(settings, options)
-    require_recipient(settings.convault_encryption, catalog)
-    with audited(catalog, actor, "backup", backup_id):
-        row = _add_row(catalog, repository_id, backup_id, options, who)
-        record = _start(catalog, row, options)
-    response.headers["Location"] = path_of(record.id)
-    return record
-
-
-def _asked_before(catalog: Catalog, backup_id: UUID, options: BackupOptions) -> BackupRecord | None:
-    """The row that the same Idempotency-Key made; None when there is none, or its run was not
-    handed over yet. KeyReused."""
-    try:
-        there = catalog.get(backup_id)
-    except NotFoundError:
-        return None
-    if there.options != options.to_json():
-        raise KeyReused(
-            f"This Idempotency-Key asked for backup {backup_id} with other options. Use a key of "
-            "its own for each backup.",
-            backup=backup_id,
-        )
-    waits = there.status is BackupStatus.PENDING and there.flow_run_id is None
-    return None if waits else there
 
 
 def _repository_id(catalog: Catalog) -> UUID:
@@ -169,18 +190,21 @@ def _repository_id(catalog: Catalog) -> UUID:
 def _add_row(
     catalog: Catalog, repository_id: UUID, backup_id: UUID, options: BackupOptions, who: Caller
 ) -> BackupRecord:
+    """The new row, or the one that another request with the same key made meanwhile.
+    TooManyWaiting."""
     now = datetime.now(UTC)  # the database puts its own time in its place
-    return catalog.add(
-        BackupRecord(
-            id=backup_id,
-            status=BackupStatus.PENDING,
-            options=options.to_json(),
-            repository_id=repository_id,
-            requested_by=who.name,
-            created_at=now,
-            updated_at=now,
-        )
+    row = BackupRecord(
+        id=backup_id,
+        status=BackupStatus.PENDING,
+        options=options.to_json(),
+        repository_id=repository_id,
+        requested_by=who.name,
+        created_at=now,
+        updated_at=now,
     )
+    with _counting:
+        _require_room(catalog, who)
+        return catalog.add(row)
 
 
 def _start(catalog: Catalog, record: BackupRecord, options: BackupOptions) -> BackupRecord:

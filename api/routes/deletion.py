@@ -113,7 +113,7 @@ def delete_backup(
     installation = open_installation(settings)
     repository, catalog = installation.repository, installation.catalog
     override = confirm is not None
-    _stop(catalog, backup_id, actor)
+    _stop(catalog, backup_id, actor, even_pinned=override)
     row = operating.delete(repository, catalog, backup_id, actor, force=override, unpin=override)
     if not purge:
         return Deleted.model_validate(row.model_dump())
@@ -187,13 +187,13 @@ def unpin_backup(
     return operating.unpin(catalog, backup_id, actor)
 
 
-def _stop(catalog: Catalog, backup_id: UUID, actor: Actor) -> None:
-    """Cancel the run that makes it, if one does; one that is not there is told later."""
+def _stop(catalog: Catalog, backup_id: UUID, actor: Actor, *, even_pinned: bool) -> None:
+    """Cancel the run that makes it, if one does; what is not there, or must stay, is told later."""
     try:
         row = catalog.get(backup_id)
     except NotFoundError:
         return
-    if row.status in AT_WORK:
+    if row.status in AT_WORK and (even_pinned or row.pinned is None):
         with audited(catalog, actor, "cancel", backup_id) as note:
             note.detail = f"it was {row.status}, and is to be deleted"
             stopped(row, catalog)

@@ -98,8 +98,8 @@ def download(
     request: Request,
     catalog: Annotated[Catalog, Depends(catalog_of)],
     repository: Annotated[Repository, Depends(repository_of)],
-    range_: Annotated[str | None, Header(alias="Range", max_length=200)] = None,
-    if_range: Annotated[str | None, Header(alias="If-Range", max_length=200)] = None,
+    range_: Annotated[str | None, Header(alias="Range")] = None,
+    if_range: Annotated[str | None, Header(alias="If-Range")] = None,
 ) -> Response:
     """The tar, or the range of it that is asked for. A tar that cannot be completed is cut off, so
     that it never passes for a whole one."""

@@ -11,11 +11,12 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Request, Response, Security
 from fastapi import Query as Parameter
-from pydantic import AwareDatetime, BaseModel
+from pydantic import BaseModel
 
 from api.auth import caller
 from api.caller import Caller, Scope
 from api.links import DEFAULT_SECONDS, MAX_SECONDS, Links, now
+from api.moment import Moment, in_utc
 from api.problems import InvalidRequest, documented
 from api.routes.context import CLOSED, PREFIX, actor_of, catalog_of, links_of, path_of
 from api.routes.examples import COMPLETED, RECORD
@@ -77,10 +78,10 @@ async def list_backups(
     status: Annotated[BackupStatus | None, Parameter()] = None,
     format: Annotated[BackupFormat | None, Parameter()] = None,
     created_from: Annotated[
-        AwareDatetime | None, Parameter(alias="from", description="created then or later")
+        Moment | None, Parameter(alias="from", description="created then or later")
     ] = None,
     created_to: Annotated[
-        AwareDatetime | None, Parameter(alias="to", description="created before")
+        Moment | None, Parameter(alias="to", description="created before")
     ] = None,
     if_none_match: Annotated[str | None, Header()] = None,
 ) -> Response:
@@ -164,7 +165,7 @@ def _read(cursor: str) -> tuple[datetime, UUID]:
         time = datetime.fromisoformat(at)
         if time.tzinfo is None:
             raise ValueError("no zone")
-        return time, UUID(backup_id)
+        return in_utc(time), UUID(backup_id)
     except (ValueError, binascii.Error):
         raise InvalidRequest(
             "cursor: this is no cursor of this list. Send `next_cursor` of the page before, as it "

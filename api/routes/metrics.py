@@ -9,10 +9,10 @@ from zoneinfo import ZoneInfo
 from fastapi import APIRouter, Depends, Response, Security
 from fastapi import Query as Parameter
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
-from pydantic import AwareDatetime
 
 from api.auth import caller
 from api.caller import Scope
+from api.moment import Moment
 from api.problems import InvalidRequest, documented
 from api.routes.context import CLOSED, PREFIX, catalog_of, settings_of
 from api.routes.examples import COMPLETED, shown
@@ -39,10 +39,10 @@ def metrics(
     catalog: Annotated[Catalog, Depends(catalog_of)],
     settings: Annotated[Settings, Depends(settings_of)],
     created_from: Annotated[
-        AwareDatetime | None, Parameter(alias="from", description="created then or later")
+        Moment | None, Parameter(alias="from", description="created then or later")
     ] = None,
     created_to: Annotated[
-        AwareDatetime | None, Parameter(alias="to", description="created before")
+        Moment | None, Parameter(alias="to", description="created before")
     ] = None,
 ) -> Statistics:
     """Totals, rates and distributions over all rows, or those of a span of time."""

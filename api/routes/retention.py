@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api.auth import caller
 from api.body import json_body
-from api.caller import Caller, Scope
+from api.caller import Scope
 from api.problems import (
     BodyTooLarge,
     InvalidRequest,
@@ -18,10 +18,10 @@ from api.problems import (
     UnsupportedMediaType,
     documented,
 )
-from api.routes.context import CLOSED, PREFIX, STORED, catalog_of, settings_of
+from api.routes.context import CLOSED, PREFIX, STORED, actor_of, catalog_of, settings_of
 from api.routes.examples import RECORD, shown
 from convault.catalog.base import AuditEntry, Catalog
-from convault.errors import PolicyError
+from convault.errors import BusyError, PolicyError
 from convault.installation import open_installation
 from convault.retention import cleaning
 from convault.retention.audited import Actor
@@ -66,9 +66,15 @@ def requested_cleanup(body: Annotated[object, Depends(json_body)]) -> CleanupReq
     if not isinstance(body, dict):
         raise PolicyError('The body must be an object of rules, such as {"olderThan": "90d"}.')
     rules = dict(body)
-    dry_run = rules.pop("dryRun", rules.pop("dry_run", False))
+    said = [rules.pop(name) for name in ("dryRun", "dry_run") if name in rules]
+    if len(said) == 2:
+        raise PolicyError("dryRun and dry_run are one thing: say it once.")
+    dry_run = said[0] if said else False
     if not isinstance(dry_run, bool):
         raise PolicyError("dryRun must be true or false.")
+    for name, value in rules.items():
+        if value == []:  # where the command line has one, it means that nothing was said
+            raise PolicyError(f"{name} is an empty list: name something, or leave it out.")
     return CleanupRequest(dry_run=dry_run, rules=rules)
 
 
@@ -121,6 +127,7 @@ _ENTRY = {
 @router.post(
     "/cleanup",
     summary="Move what no rule keeps to the trash",
+    dependencies=[Security(caller, scopes=[Scope.DELETE])],
     openapi_extra=_RULES,
     responses={
         **shown(200, _CLEANED),
@@ -128,12 +135,13 @@ _ENTRY = {
         **documented(BodyTooLarge, "The body is larger than 1048576 bytes."),
         **documented(UnsupportedMediaType, "Send `Content-Type: application/json`."),
         **documented(PolicyError, "This policy cannot be used: it says nothing."),
+        **documented(BusyError, "A backup is at work, so nothing can be removed now."),
     },
 )
 def cleanup(
     request: Annotated[CleanupRequest, Depends(requested_cleanup)],
     settings: Annotated[Settings, Depends(settings_of)],
-    who: Annotated[Caller, Security(caller, scopes=[Scope.DELETE])],
+    actor: Annotated[Actor, Depends(actor_of)],
 ) -> CleanupAnswer:
     """At most a third of a group's good backups go at once. Objects stay until a sweep, which the
     deployment `cleanup/daily` makes."""
@@ -145,7 +153,7 @@ def cleanup(
         unattended=True, dry_run=request.dry_run,
     )  # fmt: skip
     if not request.dry_run:
-        found = cleaning.apply(repository, catalog, found, Actor(who.name, "api"))
+        found = cleaning.apply(repository, catalog, found, actor)
     return CleanupAnswer.model_validate(found.to_json())
 
 

@@ -26,7 +26,13 @@ from api.routes.examples import RECORD, shown
 from api.stopping import AT_WORK, stop
 from convault.catalog.base import BackupRecord, BackupStatus, Catalog
 from convault.doctor import address
-from convault.errors import BusyError, NotFoundError, OptionsError, PrefectUnavailable
+from convault.errors import (
+    BusyError,
+    ConfigurationError,
+    NotFoundError,
+    OptionsError,
+    PrefectUnavailable,
+)
 from convault.project import project
 from convault.restore import RestoreOptions
 from convault.restore.options import Mode
@@ -155,7 +161,7 @@ def restore_backup(
     asked.options.check()
     _require_allowed(settings, asked)
     if asked.options.files:
-        project()
+        _require_project()
     options, trust, agree = asked.options, asked.trust, asked.agree
     return start(
         "restore",
@@ -233,6 +239,14 @@ def _cancelled(catalog: Catalog, backup_id: UUID) -> BackupRecord:
             backup=backup_id,
         )
     return stop(record, catalog)
+
+
+def _require_project() -> None:
+    """OptionsError: what is asked for cannot be had here."""
+    try:
+        project()
+    except ConfigurationError as error:
+        raise OptionsError(f"options.files goes into a Supabase project. {error.message}") from None
 
 
 def _require_allowed(settings: Settings, asked: RestoreBody) -> None:

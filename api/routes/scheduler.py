@@ -17,7 +17,13 @@ from api.problems import BodyTooLarge, MalformedBody, UnsupportedMediaType, docu
 from api.routes.context import CLOSED, PREFIX, actor_of, catalog_of, settings_of
 from api.routes.examples import COMPLETED, shown
 from convault.catalog.base import BackupRecord, BackupStatus, Catalog, Query
-from convault.errors import BusyError, NotFoundError, OptionsError, PrefectUnavailable
+from convault.errors import (
+    BusyError,
+    NotFoundError,
+    OptionsError,
+    PrefectUnavailable,
+    SourceError,
+)
 from convault.files.wanted import files_wanted
 from convault.installation import source_of
 from convault.models import BackupOptions
@@ -101,6 +107,8 @@ _CHANGES = {
     **documented(BodyTooLarge, f"The body is larger than {MAX_BODY_BYTES} bytes."),
     **documented(UnsupportedMediaType, "Send `Content-Type: application/json`."),
     **documented(OptionsError, "schedule: say daily, weekly, monthly or a cron line."),
+    **documented(BusyError, "There is a schedule of that name already."),
+    **documented(SourceError, "The source has no table of messages."),
 }
 _ONE = documented(NotFoundError, "There is no schedule with that id.")
 _OPERATE = [Security(caller, scopes=[Scope.OPERATE])]
@@ -118,11 +126,7 @@ router = APIRouter(
     summary="Make a schedule",
     dependencies=_OPERATE,
     openapi_extra=described(NewSchedule, {"schedule": "daily", "timezone": "America/Sao_Paulo"}),
-    responses={
-        **shown(201, _EXAMPLE),
-        **_CHANGES,
-        **documented(BusyError, "There is a schedule of that name already."),
-    },
+    responses={**shown(201, _EXAMPLE), **_CHANGES},
 )
 def create_schedule(
     body: Annotated[object, Depends(json_body)],
@@ -140,7 +144,9 @@ def create_schedule(
         id=id_of(name),
         name=name,
         schedule=schedule,
-        timezone=require_timezone(asked.timezone or settings.convault_timezone.key),
+        timezone=require_timezone(
+            settings.convault_timezone.key if asked.timezone is None else asked.timezone
+        ),
         options=_options(settings, asked.options),
         is_active=asked.is_active,
     )

@@ -6,7 +6,7 @@ and holds nothing but NULL, because Parquet counts no rows without columns.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import polars as pl
@@ -26,6 +26,8 @@ _FIXED_BYTES = 8
 """what any value takes beside its text, at most"""
 _MAX_GROUP_BYTES = 4 * 1024 * 1024
 """of a row group of several rows, unpacked: some more than was ever written"""
+_TOGETHER = 64
+"""row groups that are read at a time, at most, whatever sizes they claim"""
 
 
 class Parquet:
@@ -77,14 +79,32 @@ class Parquet:
             # whose size is to be known before they are made.
             texts = [column.name for column in columns if column.encoding == "text"]
             with pq.ParquetFile(pa.BufferReader(data), read_dictionary=texts) as file:
-                for number in range(file.num_row_groups) if groups is None else groups:
-                    _check_group(file.metadata.row_group(number))
-                    table = file.read_row_group(number)
-                    _check_texts(table)
+                wanted = range(file.num_row_groups) if groups is None else groups
+                for together in _together(file.metadata, wanted):
+                    table = file.read_row_groups(together)
+                    _check_texts(table, len(together))
                     table = table.cast(expected)
                     yield Rows(_frame(table, columns), table.num_rows)
         except (pa.ArrowException, OSError):
             raise _malformed() from None
+
+
+def _together(file: pq.FileMetaData, groups: Iterable[int]) -> Iterator[list[int]]:
+    """The groups in their order, as many at a time as one may be large: a group alone costs more
+    to be read than its rows do. IntegrityError as `_check_group`."""
+    found: list[int] = []
+    size = 0
+    for number in groups:
+        group = file.row_group(number)
+        _check_group(group)
+        full = len(found) == _TOGETHER or size + group.total_byte_size > _MAX_GROUP_BYTES
+        if found and full:
+            yield found
+            found, size = [], 0
+        found.append(number)
+        size += group.total_byte_size
+    if found:
+        yield found
 
 
 def _check_group(group: pq.RowGroupMetaData) -> None:
@@ -94,8 +114,8 @@ def _check_group(group: pq.RowGroupMetaData) -> None:
         raise _malformed()
 
 
-def _check_texts(table: pa.Table) -> None:
-    """The same, of texts that are not made yet."""
+def _check_texts(table: pa.Table, groups: int) -> None:
+    """The same, of the texts of so many groups, which are not made yet."""
     size = 0
     for column in table.columns:
         if pa.types.is_dictionary(column.type):
@@ -103,7 +123,7 @@ def _check_texts(table: pa.Table) -> None:
             for chunk in chunks:
                 lengths: Any = pc.binary_length(chunk.dictionary)
                 size += pc.sum(lengths.take(chunk.indices)).as_py() or 0
-    if table.num_rows > 1 and size > _MAX_GROUP_BYTES:
+    if table.num_rows > groups and size > groups * _MAX_GROUP_BYTES:
         raise _malformed()
 
 

@@ -32,9 +32,7 @@ def cut(table: TableName, heap_bytes: int, page_bytes: int, range_pages: int) ->
     ]
 
 
-def pack(
-    ranges: Sequence[tuple[Range, int]], chunk_bytes: int, workers: int = 1
-) -> list[Chunk]:
+def pack(ranges: Sequence[tuple[Range, int]], chunk_bytes: int, workers: int = 1) -> list[Chunk]:
     """Chunks of at most `chunk_bytes` (bytes that each range is estimated to hold are given beside
     it), in the order of `ranges`; a range that is larger makes a chunk of its own.
 

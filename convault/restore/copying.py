@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 
@@ -16,21 +16,31 @@ from convault.manifest import PartEntry
 from convault.models import Column
 
 
+class Ready(NamedTuple):
+    """Rows, and what COPY takes for them."""
+
+    rows: Rows
+    text: bytes
+    """of the columns that are loaded"""
+
+
 def copy(
-    connection: psycopg.Connection[Any], statement: str, found: Iterable[Rows],
+    connection: psycopg.Connection[Any], statement: str, found: Iterable[Rows | Ready],
     columns: Sequence[Column], chosen: Sequence[Column], part: PartEntry,
 ) -> int:  # fmt: skip
     """COPY the `chosen` ones of `columns`, which the rows have; the number of rows that the target
     took, which is theirs: RestoreError otherwise, and for bytes that it cannot take. The driver's
-    errors pass."""
+    errors pass. Those that are `Ready` have the text of the chosen ones."""
     given = 0
     octal = connection.info.server_version >= 160000
 
     def texts() -> Iterator[tuple[bytes, int]]:
-        for rows in found:
+        for one in found:
+            rows = one.rows if isinstance(one, Ready) else one
             if not octal:
                 _refuse_octal_chars(rows, columns, part)
-            yield to_copy_text(rows, columns, chosen), rows.count
+            made = one.text if isinstance(one, Ready) else to_copy_text(rows, columns, chosen)
+            yield made, rows.count
 
     with connection.cursor() as cursor:
         # While the server takes a text the next one is made, or it would wait for each of them.

@@ -13,9 +13,9 @@ from convault.formats.base import Rows
 from convault.formats.copy_text import loadable
 from convault.formats.postgres_types import quoted
 from convault.manifest import Manifest, TableEntry
-from convault.models import Statement, TableName
+from convault.models import Column, Statement, TableName
 from convault.restore import statements, target
-from convault.restore.copying import copy
+from convault.restore.copying import Ready, copy
 from convault.restore.generated import Expected, expected
 from convault.restore.pieces import Piece
 from convault.restore.script import top_of
@@ -78,11 +78,15 @@ class CreatedTables:
             self._into[table.name] = top_of(self._manifest, table) if self._plain else into
             self._members[self._into[table.name]].append(table)
 
-    def load(self, piece: Piece, rows: Iterable[Rows]) -> int:
+    def given(self, table: TableEntry) -> list[Column]:
+        """The columns of the table's rows that are loaded."""
+        return list(table.columns) if self._plain else loadable(table.columns)
+
+    def load(self, piece: Piece, rows: Iterable[Rows | Ready]) -> int:
         """COPY rows into their table, or into one above it, and their generated values to where
         they are compared. IntegrityError, RestoreError."""
         table, into = piece.table, self._into[piece.table.name]
-        given = list(table.columns) if self._plain else loadable(table.columns)
+        given = self.given(table)
         names = ", ".join(quoted(column.name) for column in given)
         columns = f" ({names})" if names else ""
         statement = f"COPY {self.name(into).quoted}{columns} FROM STDIN"
@@ -91,8 +95,9 @@ class CreatedTables:
             kept = rows if room is None else list(rows)
             taken = copy(self._connection, statement, kept, table.columns, given, piece.part)
             if room is not None:
+                values = (one.rows if isinstance(one, Ready) else one for one in kept)
                 copy(
-                    self._connection, room.copy_statement, kept, table.columns, room.columns,
+                    self._connection, room.copy_statement, values, table.columns, room.columns,
                     piece.part,
                 )  # fmt: skip
         self._loaded[table.name] += taken

@@ -13,9 +13,9 @@ from convault.errors import RestoreError
 from convault.formats.base import Rows
 from convault.formats.postgres_types import quoted
 from convault.manifest import Manifest, TableEntry
-from convault.models import ForeignKey, TableName
+from convault.models import Column, ForeignKey, TableName
 from convault.restore import target
-from convault.restore.copying import copy
+from convault.restore.copying import Ready, copy
 from convault.restore.guards import Guards
 from convault.restore.matching import Match, match
 from convault.restore.merging import Merge, Merged, Staged
@@ -104,11 +104,15 @@ class LiveTables:
                     )
                 ]
 
-    def load(self, piece: Piece, rows: Iterable[Rows]) -> int:
+    def given(self, table: TableEntry) -> list[Column]:
+        """The columns of the table's rows that are loaded: those that the live one has."""
+        kept = {column.name for column in self._staged[self._into[table.name]].match.columns}
+        return [column for column in table.columns if column.name in kept]
+
+    def load(self, piece: Piece, rows: Iterable[Rows | Ready]) -> int:
         """COPY rows into the staging area. IntegrityError, RestoreError."""
         staged = self._staged[self._into[piece.table.name]]
-        kept = {column.name for column in staged.match.columns}
-        chosen = [column for column in piece.table.columns if column.name in kept]
+        chosen = self.given(piece.table)
         place = staged.selected if piece.role is Role.SELECTED else staged.along
         names = ", ".join(quoted(column.name) for column in chosen)
         with target.refusals(f"rows of {piece.table.name}"):

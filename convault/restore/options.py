@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from enum import StrEnum
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
@@ -9,6 +10,7 @@ from pydantic.alias_generators import to_camel
 
 from convault.errors import OptionsError
 from convault.files.addresses import is_bucket
+from convault.models import MAX_OPTIONS_BYTES
 from convault.validation import reasons
 
 
@@ -101,7 +103,13 @@ class RestoreOptions(BaseModel):
         return options
 
     def check(self) -> None:
-        """OptionsError for what does not go together."""
+        """OptionsError for what does not go together, or is too much."""
+        size = len(json.dumps(self.model_dump(mode="json", by_alias=True)))
+        if size > MAX_OPTIONS_BYTES:
+            raise OptionsError(
+                f"These options take {size} bytes, and {MAX_OPTIONS_BYTES} is the most (some 12,000"
+                " ids): restore in several runs."
+            )
         if self.mode is Mode.REPLACE and self.selects:
             raise OptionsError(
                 "`replace` makes the tables' rows exactly the backup's, so it cannot go with "

@@ -19,12 +19,14 @@ from convault.encryption.objects import unlocked
 from convault.errors import OptionsError
 from convault.files.addresses import Address
 from convault.formats.base import Rows
+from convault.formats.copy_text import to_copy_text
 from convault.loading import check_members, check_objects
 from convault.manifest import Manifest, TableEntry
-from convault.models import Statement, TableName
+from convault.models import Column, Statement, TableName
 from convault.progress import report
 from convault.repository import Repository
 from convault.restore import lacking, plain_role, renaming, target, users
+from convault.restore.copying import Ready
 from convault.restore.created import CreatedTables
 from convault.restore.lacking import Lack
 from convault.restore.live import LiveTables
@@ -58,8 +60,12 @@ class Tables(Protocol):
     def prepare(self) -> None:
         """Be ready for rows; whatever can be refused without them is refused here."""
 
-    def load(self, piece: Piece, rows: Iterable[Rows]) -> int:
-        """Take the rows of a piece; how many."""
+    def given(self, table: TableEntry) -> Sequence[Column]:
+        """The columns of the table's rows that are loaded."""
+
+    def load(self, piece: Piece, rows: Iterable[Rows | Ready]) -> int:
+        """Take the rows of a piece; how many. Those that are `Ready` have the text of the columns
+        `given`."""
 
     def place(self, table: TableEntry) -> str:
         """What holds the rows of a table of the backup that were loaded so far, for FROM."""
@@ -154,15 +160,27 @@ class Restoration:
         """Whether the pieces do not depend on what is loaded: the next may be asked for before."""
         return self._selection.everything
 
+    def ready(self, piece: Piece, rows: Rows) -> Ready:
+        """The rows with what COPY takes for them, for any thread to make before they are loaded."""
+        columns = piece.table.columns
+        return Ready(rows, to_copy_text(rows, columns, self._tables.given(piece.table)))
+
     def load(self, piece: Piece, rows: Iterable[Rows]) -> None:
         """Put the rows of a piece where they go."""
-        name, total = str(piece.table.name), self._selection.rows
-        report("load", name, done=self._done, total=total, unit="rows")
         if piece.role is Role.SURVEY:
             self._selection.survey(self._connection, piece, rows)
             return
         if self.pointed is not None:
             rows = self.pointed.watched(piece, rows)
+        self._take(piece, rows)
+
+    def load_ready(self, piece: Piece, texts: Iterable[Ready]) -> None:
+        """The same where all rows are wanted, and their texts were made already."""
+        self._take(piece, texts)
+
+    def _take(self, piece: Piece, rows: Iterable[Rows | Ready]) -> None:
+        name, total = str(piece.table.name), self._selection.rows
+        report("load", name, done=self._done, total=total, unit="rows")
         taken = self._tables.load(piece, rows)
         self._loaded[piece.table.name] += taken
         self._done += taken
@@ -325,9 +343,9 @@ def restore_from(
 
 
 def _carry(restoration: Restoration) -> None:
-    """Every piece into the target. While the server takes some rows the next ones are made of their
-    bytes, and while these are made, the next part is read; those of the next part too, where it is
-    known which that is."""
+    """Every piece into the target. While the server takes some rows, the text of the next ones is
+    made, of the rows behind these their bytes, and the next part is read; where it is known which
+    part that is, across their borders, since a part is often one text."""
     store, opener = restoration.store, restoration.opener
     parts = ((piece, download(store, piece, opener)) for piece in restoration.pieces())
 
@@ -347,7 +365,11 @@ def _carry(restoration: Restoration) -> None:
                 for some in rows(piece, stored):
                     yield piece, some
 
-    source = made()
-    with closing(source), closing(ahead(source, "deserialize")) as all_rows:
-        for piece, group in groupby(all_rows, key=itemgetter(0)):
-            restoration.load(piece, (some for _, some in group if some is not None))
+    def texts() -> Generator[tuple[Piece, Ready | None], None, None]:
+        with closing(made()) as source, closing(ahead(source, "deserialize")) as all_rows:
+            for piece, some in all_rows:
+                yield piece, None if some is None else restoration.ready(piece, some)
+
+    with closing(texts()) as source, closing(ahead(source, "text")) as all_texts:
+        for piece, group in groupby(all_texts, key=itemgetter(0)):
+            restoration.load_ready(piece, (some for _, some in group if some is not None))

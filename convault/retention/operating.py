@@ -79,15 +79,15 @@ def require_removable(
 ) -> None:
     """RemovalRefused for a backup that is pinned, at work, or (unless `force`) the last good one of
     its group."""
-    if row.status in {BackupStatus.PENDING, BackupStatus.PROCESSING}:
-        raise RemovalRefused(
-            f"Backup {row.id} is {row.status}: wait until it is over, or stop it first.",
-            backup=row.id,
-        )
     if row.pinned is not None:
         raise RemovalRefused(
             f"Backup {row.id} is pinned ({row.pinned}), so it stays. `convault unpin {row.id}` "
             "lets it go.",
+            backup=row.id,
+        )
+    if row.status in {BackupStatus.PENDING, BackupStatus.PROCESSING}:
+        raise RemovalRefused(
+            f"Backup {row.id} is {row.status}: wait until it is over, or stop it first.",
             backup=row.id,
         )
     if row.status is not BackupStatus.COMPLETED or force:

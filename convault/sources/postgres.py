@@ -41,7 +41,6 @@ from convault.sources.outsiders import read_outsiders
 from convault.sources.proof import leads_to, lock_query, locked_query, moved
 from convault.sources.provenance import read_provenance
 from convault.sources.readers import Readers, snapshot_lost
-from convault.sources.room import readers_allowed
 from convault.sources.refusals import (
     require_no_large_objects,
     require_rights,
@@ -49,6 +48,7 @@ from convault.sources.refusals import (
     require_whole_pages,
 )
 from convault.sources.relations import read_dataset
+from convault.sources.room import readers_allowed
 from convault.sources.selection import Selected, count_selected, select
 from convault.sources.server import log_position, system_identifier, who_holds
 from convault.sources.session import (

@@ -72,8 +72,31 @@ def test_with_other_options_it_is_refused(client: httpx.Client, catalog: Catalog
     problem(client.post(PATH, headers={"Idempotency-Key": "x" * 256}), 422, "invalid-request")
 
 
+def test_of_two_at_once_with_other_options_one_is_refused(
+    client: httpx.Client, catalog: Catalog, runs: SyncPrefectClient
+) -> None:
+    """Whichever is first: the run does what the row says."""
+    headers = {"Idempotency-Key": str(uuid4())}
+
+    def ask(level: int) -> httpx.Response:
+        return client.post(PATH, headers=headers, json={"compressionLevel": level})
+
+    with ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(ask, (1, 9) * 3))
+    assert {answer.status_code for answer in answers} == {202, 409}
+    [row] = catalog.list()
+    assert row.flow_run_id is not None
+    assert runs.read_flow_run(row.flow_run_id).parameters["options"] == row.options
+    for answer, level in zip(answers, (1, 9) * 3, strict=True):
+        assert (answer.status_code == 202) == (level == row.options["compressionLevel"])
+
+
 def test_ten_may_wait_for_each_caller(url: str, client: httpx.Client, catalog: Catalog) -> None:
-    rows = [client.post(PATH).json() for _ in range(MAX_WAITING)]
+    answers = [client.post(PATH) for _ in range(MAX_WAITING - 2)]
+    with ThreadPoolExecutor(6) as pool:  # at once, or none would be too many
+        answers += pool.map(lambda _: client.post(PATH), range(6))
+    assert sorted(answer.status_code for answer in answers) == [202] * MAX_WAITING + [429] * 4
+    rows = [answer.json() for answer in answers if answer.status_code == 202]
     assert {row["requested_by"] for row in rows} == {"CONVAULT_API_KEY"}
     answer = client.post(PATH)
     problem(answer, 429, "too-many-waiting")

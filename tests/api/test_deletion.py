@@ -129,5 +129,8 @@ def test_one_that_nobody_can_stop_is_left_alone(client: httpx.Client, catalog: C
         told = problem(answer, 409, "busy")
         assert "Ctrl-C" in str(told["detail"])
         assert answer.headers["retry-after"]
+        catalog.update(backup_id, pinned="an exam")  # then nobody is told to stop
+        told = problem(client.delete(f"{PATH}/{backup_id}"), 409, "removal-refused")
+        assert "an exam" in str(told["detail"])
     assert catalog.get(backup_id).status is BackupStatus.PROCESSING
     assert catalog.now() - catalog.get(backup_id).created_at < timedelta(minutes=5)

@@ -16,6 +16,8 @@ import httpx
 import pytest
 
 from api.access_log import WithoutQuery
+from api.links import DEFAULT_SECONDS
+from api.routes import downloads
 from convault.archive.composed import Archive
 from convault.catalog.base import BackupRecord, BackupStatus, Catalog
 from convault.installation import open_installation
@@ -144,13 +146,14 @@ def test_behind_the_end_is_416(stranger: httpx.Client, link: str, tar: bytes) ->
 
 
 def test_what_is_no_range_is_ignored(stranger: httpx.Client, link: str, tar: bytes) -> None:
-    for header in ("bytes=9-2", "bytes=0-1,4-5", "lines=1-2"):
+    many = "bytes=" + ",".join(f"{n}-{n}" for n in range(0, 400, 2))
+    for header in ("bytes=9-2", "bytes=0-1,4-5", many, "lines=1-2"):
         answer = stranger.get(link, headers={"Range": header})
         assert (answer.status_code, answer.content) == (200, tar)
 
 
-def test_a_link_is_for_one_backup_and_unaltered(
-    stranger: httpx.Client, catalog: Catalog, link: str
+def test_a_link_is_for_one_backup_unaltered_and_not_over(
+    stranger: httpx.Client, catalog: Catalog, link: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = catalog.add(record(uuid4(), BackupStatus.COMPLETED))
     parts = urlsplit(link)
@@ -158,6 +161,9 @@ def test_a_link_is_for_one_backup_and_unaltered(
     problem(stranger.get(link[:-5] + "AAAAA"), 403, "forbidden")
     body = problem(stranger.get(f"{parts.path}?token=x"), 403, "forbidden")
     assert "fresh link" in str(body["detail"])
+    later = datetime.now(UTC) + timedelta(seconds=DEFAULT_SECONDS)
+    monkeypatch.setattr(downloads, "now", lambda: later)
+    problem(stranger.get(link), 403, "forbidden")
 
 
 def test_a_link_holds_as_long_as_it_says(client: httpx.Client, row: BackupRecord) -> None:

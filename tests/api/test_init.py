@@ -15,6 +15,7 @@ from api.app import create_app
 from convault.catalog import open_catalog
 from convault.schedule import BackupSchedule, id_of
 from convault.settings import Settings
+from deployments.automation import NAME
 from deployments.start import DEPLOYMENT
 from tests.flows.application import SCHEMA
 from tests.serving import KEY, PATH, client_of, problem, served
@@ -58,6 +59,9 @@ def test_everything_is_made_once(
     assert third["repository_id"] == made["repository_id"]
     assert [(e["action"], e["origin"]) for e in entries] == [("init", "api 127.0.0.1")] * 3
     assert "lost" in [schedule.slug for schedule in schedules_of(prefect_client)]
+    [heartbeat] = prefect_client.read_automations_by_name(NAME)
+    assert heartbeat.enabled
+    assert {action.state.value for action in heartbeat.actions} == {"CRASHED"}  # type: ignore[union-attr]
 
 
 def test_schedules_are_left_as_they_are(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from uuid import uuid4
+import base64
+from datetime import UTC, datetime, timedelta, timezone
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
@@ -12,6 +13,11 @@ from convault.catalog.base import BackupRecord, BackupStatus, Catalog
 from tests.serving import PATH, problem
 
 NOW = datetime.now(UTC)
+
+
+def cursor(time: str) -> str:
+    """As the list makes them, of a row of that time."""
+    return base64.urlsafe_b64encode(f"{time} {UUID(int=0)}".encode()).decode().rstrip("=")
 
 
 @pytest.fixture
@@ -117,6 +123,15 @@ def test_filters(client: httpx.Client, catalog: Catalog, rows: list[BackupRecord
     assert ids(format="json") == everything - {str(csv.id)}, "rows without a format are JSON"
     assert ids(to=rows[1].created_at.isoformat()) == {str(rows[0].id)}, "the end is exclusive"
     assert ids(**{"from": rows[1].created_at.isoformat()}) == everything - {str(rows[0].id)}
+    # Whole hours east of UTC, as far as ISO 8601 goes, which Postgres does not.
+    east = timezone(timedelta(hours=23, minutes=59))
+    assert ids(to=rows[1].created_at.astimezone(east).isoformat()) == {str(rows[0].id)}
+    page = client.get(
+        PATH, params={"cursor": cursor(rows[1].created_at.astimezone(east).isoformat())}
+    ).json()
+    assert [row["id"] for row in page["backups"]] in (
+        [str(rows[0].id)], [str(rows[1].id), str(rows[0].id)]
+    )  # fmt: skip
     assert ids(status="pending", format="csv", to=rows[1].created_at.isoformat()) == set()
 
 
@@ -131,6 +146,10 @@ def test_filters(client: httpx.Client, catalog: Catalog, rows: list[BackupRecord
         {"status": "lost"},
         {"format": "xml"},
         {"limit": "0"},
+        {"from": "0001-01-01T00:00:00+01:00"},
+        {"to": "9999-12-31T23:59:59-01:00"},
+        {"cursor": cursor("0001-01-01T00:00:00+01:00")},
+        {"cursor": cursor("2026-01-01T00:00:00")},
     ],
 )
 def test_what_cannot_be_asked_is_422(client: httpx.Client, params: dict[str, str]) -> None:

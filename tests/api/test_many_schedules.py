@@ -1,4 +1,4 @@
-"""The last run of each of many schedules takes few requests to Prefect."""
+"""The last run of each of many schedules takes few requests to Prefect, and what is told of it."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ from datetime import UTC, datetime, timedelta
 from typing import cast
 from uuid import UUID, uuid4
 
+import pytest
 from prefect._internal.schemas.fields import CreatedBy
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import FlowRunFilter
-from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.objects import DeploymentSchedule, FlowRun, State, StateType
+from prefect.client.schemas.schedules import CronSchedule
 from prefect.client.schemas.sorting import FlowRunSort
 
-from deployments.schedules import first_runs
+from deployments.schedules import OVERDUE, _seen, first_runs
 
 NOW = datetime(2026, 3, 4, tzinfo=UTC)
 
@@ -63,3 +65,32 @@ def test_each_has_its_own_and_busy_ones_hide_none() -> None:
     expected = {busy: NOW, yearly: NOW - timedelta(hours=5000)}
     assert latest == expected | dict.fromkeys(daily, NOW - timedelta(hours=5))
     assert server.asked <= 5
+
+
+@pytest.mark.parametrize(
+    ("active", "late", "overdue"),
+    [
+        (True, OVERDUE + timedelta(seconds=1), True),
+        (True, OVERDUE, False),
+        (True, timedelta(hours=-1), False),
+        (True, None, False),
+        (False, timedelta(days=1), False),
+    ],
+)
+def test_what_is_told_of_a_schedule(active: bool, late: timedelta | None, overdue: bool) -> None:
+    schedule = DeploymentSchedule(
+        id=uuid4(), slug="nightly", active=active, schedule=CronSchedule(cron="0 2 * * *")
+    )
+    following = None
+    if late is not None:
+        following = FlowRun(flow_id=uuid4(), expected_start_time=NOW - late)
+    last = ran(schedule.id, 22)
+    last.state_name, last.state = "Failed", State(type=StateType.FAILED)
+    last.start_time = NOW - timedelta(hours=21)
+    found = _seen(schedule, last, following, NOW)
+    assert found.overdue == overdue
+    assert (found.row.last_run_at, found.last_result) == (last.start_time, "Failed")
+    due = NOW + timedelta(hours=2) if active else None
+    assert found.row.next_run_at == (due if late is None else NOW - late)
+    never = _seen(schedule, None, following, NOW)
+    assert (never.row.last_run_at, never.last_result) == (None, None)

@@ -84,12 +84,22 @@ def test_a_clean_up_is_tried_and_done(client: httpx.Client, installation: Instal
     assert "at most a third" in reasons[str(made[3].backup_id)]
     assert len(ids(client)) == 6
     assert client.post(f"{PATH}/cleanup", json=rules).json()["removed"] == oldest
+    entries = client.get(f"{PATH}/audit", params={"limit": 7}).json()
+    assert {entry["action"] for entry in entries} == {"retain", "delete", "keep"}
+    assert {(e["actor"], e["origin"]) for e in entries} == {("CONVAULT_API_KEY", "api 127.0.0.1")}
     assert ids(client) == {str(m.backup_id) for m in made[:4]}
 
 
 @pytest.mark.parametrize(
-    "body", [{}, [], {"keepLast": 0}, {"keepLast": 1, "dryRun": "yes"}, {"keepForever": 1}], ids=str
-)
+    "body",
+    [
+        {}, [], {"keepLast": 0}, {"keepLast": 1, "dryRun": "yes"}, {"keepForever": 1},
+        {"keepLast": 1, "dryRun": False, "dry_run": True}, {"olderThan": "30d", "status": []},
+        {"keepLast": 1, "keep_last": 9}, {"olderThan": "60d", "keepAtMost": "30d"},
+        {"olderThan": 10**9}, {"keepLast": 10**30}, {"olderThan": True}, {"olderThan": -1},
+    ],
+    ids=str,
+)  # fmt: skip
 def test_a_policy_that_says_nothing_or_two_things_is_refused(
     client: httpx.Client, installation: Installation, body: object
 ) -> None:

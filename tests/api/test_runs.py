@@ -112,6 +112,10 @@ def test_what_changes_no_live_row_is(
         ({"target": "staging", "options": {"mode": "hunter2"}}, "options.mode"),
         ({"target": "staging", "options": {"mode": "replace", "tables": ["a"]}}, "--table"),
         ({"target": "staging", "hurry": True}, "hurry"),
+        ({"target": "staging\n"}, "target"),
+        ({"target": "staging", "options": {"conversations": ["1" * 99] * 6000}}, "bytes"),
+        ({"target": "staging", "options": {"files": True, "dryRun": True}}, "SUPABASE_URL"),
+        ({"target": "staging", "options": {"dryRun": True, "dry_run": False}}, "dry_run"),
         ([], "body"),
     ],
 )

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo
@@ -10,18 +14,24 @@ from zoneinfo import ZoneInfo
 import httpx
 import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.objects import DeploymentSchedule
-from prefect.client.schemas.schedules import IntervalSchedule
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterCreatedBy
+from prefect.client.schemas.objects import DeploymentSchedule, StateType
+from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
+from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Late
 
 from api.app import create_app
-from convault.catalog.base import Catalog
+from convault.catalog.base import BackupRecord, BackupStatus, Catalog
+from convault.models import BackupOptions
 from convault.schedule import id_of
 from convault.settings import Settings
-from deployments import DEPLOYMENT
+from deployments import DEPLOYMENT, start_backup
 from deployments.schedules import rebuild
+from deployments.stack.worker import Worker
+from deployments.workers import POOL
 from tests.prefect_server import PrefectServer
-from tests.prefect_worker import deploy
+from tests.prefect_worker import deploy, forget_workers
 from tests.serving import PATH, client_of, problem, served
 
 pytestmark = [pytest.mark.prefect_server, pytest.mark.xdist_group("prefect")]
@@ -107,6 +117,12 @@ def test_words_and_made_up_names(client: httpx.Client, prefect: SyncPrefectClien
         ({}, "schedule"),
         ({"schedule": "hourly"}, "schedule"),
         ({"schedule": "0 0 31 2 *"}, "schedule"),
+        ({"schedule": "0 0 * * 5L"}, "schedule"),
+        ({"schedule": "0 0 LW * *"}, "schedule"),
+        ({"schedule": "daily", "is_active": True, "isActive": False}, "isActive"),
+        ({"schedule": "daily", "timezone": "right/UTC"}, "timezone"),
+        ({"schedule": "daily", "timezone": ""}, "timezone"),
+        ({"schedule": "daily", "name": "a\u0000b"}, "name"),
         ({"schedule": "daily", "timezone": "Mars/Olympus"}, "timezone"),
         ({"schedule": "daily", "name": "Every night"}, "name"),
         ({"schedule": "daily", "options": {"compressionLevel": 99}}, "compressionLevel"),
@@ -128,7 +144,7 @@ def test_switching_changing_and_removing(
     client: httpx.Client, prefect: SyncPrefectClient, catalog: Catalog
 ) -> None:
     made = client.post(SCHEDULER, json={"schedule": "weekly", "name": "weekly-full"}).json()
-    for spelling, value in (("is_active", False), ("isActive", True)):
+    for spelling, value in (("is_active", False), ("isActive", False), ("isActive", True)):
         answer = client.post(f"{SCHEDULER}/toggle", json={"id": made["id"], spelling: value})
         assert answer.json()["is_active"] is value
         assert on_server(prefect)["weekly-full"].active is value
@@ -169,29 +185,126 @@ def test_what_prefect_made_shows_too(
 def test_they_survive_a_new_deploy_and_a_lost_server(
     client: httpx.Client, prefect: SyncPrefectClient, prefect_api: PrefectServer, catalog: Catalog
 ) -> None:
+    deployment = prefect.read_deployment_by_name(DEPLOYMENT).id
+    by_hand = CronSchedule(cron="0  5 * * *", timezone="Asia/Tokyo")  # in the UI, without a name
+    [unnamed] = prefect.create_deployment_schedules(deployment, [(by_hand, False)])
+    assert str(unnamed.id) in shown(client)
     made = client.post(SCHEDULER, json={"schedule": "monthly", "name": "kept"}).json()
+    ids = {"kept": made["id"], str(unnamed.id): str(unnamed.id)}
     done = prefect_api.prefect("deploy", "--all", "--no-prompt")
     assert done.returncode == 0, done.stdout + done.stderr
     there = on_server(prefect)
-    assert set(there) == {"daily", "kept"}
+    assert set(there) == {"daily", *ids}
     # As a server would be that was made anew: it knows what prefect.yaml says.
-    deployment = prefect.read_deployment_by_name(DEPLOYMENT)
-    prefect.delete_deployment_schedule(deployment.id, there["kept"].id)
-    lost = shown(client)["kept"]
-    assert (lost["id"], lost["on_server"]) == (made["id"], False)
-    assert rebuild(catalog) == ["kept"]
+    for name in ids:
+        prefect.delete_deployment_schedule(deployment, there[name].id)
+    lost = shown(client)
+    assert {name: lost[name]["id"] for name in ids} == ids
+    assert not any(lost[name]["on_server"] for name in ids)
+    assert set(rebuild(catalog)) == set(ids)
     assert rebuild(catalog) == []
-    again = shown(client)["kept"]
-    assert (again["id"], again["on_server"], again["schedule"]) == (made["id"], True, "monthly")
+    again = shown(client)
+    assert {name: again[name]["id"] for name in ids} == ids
+    assert all(again[name]["on_server"] for name in ids)
+    assert again["kept"]["schedule"] == "monthly"
+    was = again[str(unnamed.id)]
+    assert (was["schedule"], was["timezone"], was["is_active"]) == (
+        "0 5 * * *", "Asia/Tokyo", False,
+    )  # fmt: skip
 
 
-def test_status_tells_how_backups_go(client: httpx.Client) -> None:
+def test_what_prefect_alone_understands_is_shown_and_switched(
+    client: httpx.Client, prefect: SyncPrefectClient
+) -> None:
+    deployment = prefect.read_deployment_by_name(DEPLOYMENT).id
+    lines = ("0 0 * * L5", "0 0 30 2 *", "@weekly")
+    for line in lines:
+        prefect.create_deployment_schedules(deployment, [(CronSchedule(cron=line), False)])
+    odd = {str(found["schedule"]): found for found in shown(client).values()}
+    for line in lines:
+        asked = {"id": odd[line]["id"], "is_active": False}
+        answer = client.post(f"{SCHEDULER}/toggle", json=asked)
+        assert (answer.status_code, answer.json()["next_run_at"]) == (200, None)
+
+
+def test_of_many_who_make_the_same_at_once_one_makes_it(
+    client: httpx.Client, prefect: SyncPrefectClient
+) -> None:
+    body = {"schedule": "weekly", "name": "same", "is_active": False}
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _: client.post(SCHEDULER, json=body), range(4)))
+    assert [answer.status_code for answer in answers] == [201] * 4
+    deployment = prefect.read_deployment_by_name(DEPLOYMENT)
+    assert sorted(str(each.slug) for each in deployment.schedules) == ["daily", "same"]
+
+
+def test_a_run_that_is_due_outlives_another_schedule(
+    client: httpx.Client, prefect: SyncPrefectClient, prefect_api: PrefectServer
+) -> None:
+    """Nobody worked when it came due; Prefect would remove it with the other schedule. A worker
+    takes it before what somebody asked for."""
+    due, other = (
+        client.post(SCHEDULER, json={"schedule": "daily", "name": name}).json()["name"]
+        for name in ("due", "other")
+    )
+    schedules = on_server(prefect)
+    ours = FlowRunFilter(created_by=FlowRunFilterCreatedBy(id_=[schedules[due].id]))
+    deadline = time.monotonic() + 60
+    while not (runs := prefect.read_flow_runs(flow_run_filter=ours)):
+        assert time.monotonic() < deadline
+        time.sleep(0.3)
+    late = min(runs, key=lambda run: run.expected_start_time or datetime.max.replace(tzinfo=UTC))
+    prefect.set_flow_run_state(late.id, Late(scheduled_time=datetime.now(UTC) - timedelta(minutes=1)))
+    asked = start_backup(BackupOptions(), uuid4())
+
+    async def taken() -> set[UUID]:
+        async with Worker(work_pool_name=POOL, name="looks") as worker:
+            return {entry.flow_run.id for entry in await worker._get_scheduled_flow_runs()}
+
+    try:
+        assert client.get(f"{SCHEDULER}/status").json()["workers"]["late_runs"] == 1
+        assert client.delete(f"{SCHEDULER}/{id_of(other)}").status_code == 204
+        still = prefect.read_flow_run(late.id)
+        assert still.state is not None
+        assert still.state.type is StateType.SCHEDULED
+        assert (still.expected_start_time, still.created_by) == (
+            late.expected_start_time, late.created_by,
+        )  # fmt: skip
+        assert asyncio.run(taken()) == {late.id}
+        prefect.delete_flow_run(late.id)
+        assert asyncio.run(taken()) == {asked}
+    finally:
+        for run in (late.id, asked):
+            with suppress(ObjectNotFound):
+                prefect.delete_flow_run(run)
+        forget_workers(prefect_api)
+
+
+def test_status_tells_how_backups_go(client: httpx.Client, catalog: Catalog) -> None:
     told = client.get(f"{SCHEDULER}/status").json()
     assert set(told["totals"]) >= {"pending", "processing", "completed", "failed", "total"}
     assert set(told["totals"].values()) == {0}
     assert told["success_rate"] is None
     assert told["recent"] == []
     assert set(told["workers"]) == {"online", "last_heartbeat_at", "paused", "late_runs"}
+    now = datetime.now(UTC)
+    ended = ["completed", "completed", "failed", "pending", "processing", "deleted"] * 2
+    rows = [
+        catalog.add(
+            BackupRecord(
+                id=uuid4(), status=BackupStatus(status), options={}, created_at=now, updated_at=now
+            )
+        )
+        for status in ended
+    ]
+    told = client.get(f"{SCHEDULER}/status").json()
+    assert told["totals"] == {
+        "completed": 4, "failed": 2, "pending": 2, "processing": 2, "deleted": 2, "total": 12,
+    }  # fmt: skip
+    assert told["success_rate"] == 4 / 6
+    assert [row["id"] for row in told["recent"]] == [
+        str(row.id) for row in reversed(rows) if row.status is not BackupStatus.DELETED
+    ]
 
 
 def test_without_a_prefect_server_it_is_503(settings: Settings, closed_port: int) -> None:

@@ -127,6 +127,8 @@ def test_a_worker_completes_it(
     assert row["options"] == asked["options"]
     assert row["file_name"] == f"backup_{asked['id']}.tar"
     assert row["rows"] == 2 + 5 + 20
+    assert row["metrics"]["seconds"].keys() >= {"fetch", "serialize", "compress", "upload"}
+    assert (row["verified_at"], row["drill"]) == (None, None), "nobody restored it for a trial yet"
     with client_of(str(client.base_url), key=None) as stranger:
         downloaded = stranger.get(row["url"])
     assert len(downloaded.content) == row["file_size"]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import shutil
 import stat
 import subprocess
 import tarfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from uuid import UUID
@@ -17,11 +19,13 @@ import pytest
 
 from convault import errors
 from convault.comparison import compare
+from convault.embedded import demo_data
 from convault.embedded.server import EmbeddedPostgres
 from convault.manifest import Manifest
 from convault.repository import Repository
 from convault.stores import open_store
 from tests.cli.conftest import (
+    CHECKOUT,
     COMMAND,
     Convault,
     InProcess,
@@ -163,6 +167,41 @@ def test_backup_says_so_when_prefect_cannot_be_reached(school: School, convault:
     assert done.returncode == errors.PrefectUnavailable.exit_code
     assert "PREFECT_API_URL" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.long
+def test_from_plain_cron_it_needs_no_server_and_never_runs_twice_at_once(
+    database: str, tmp_path: Path
+) -> None:
+    """Two that begin together, each with what cron gives it; a lock holds the first one back."""
+    demo_data.fill(database, messages=40)
+    (tmp_path / "store").mkdir(mode=0o700)
+    settings = {
+        "DATABASE_URL": database, "CONVAULT_STORE_URL": (tmp_path / "store").as_uri(),
+        "CONVAULT_LOCK_TIMEOUT": "600",
+    }  # fmt: skip
+    assert process(tmp_path, "init", **settings).returncode == 0
+    cron = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PYTHONPATH": str(CHECKOUT)}
+    with psycopg.connect(database) as connection:
+        connection.execute("LOCK TABLE messages IN ACCESS EXCLUSIVE MODE")
+        both = [
+            subprocess.Popen(
+                [*COMMAND, "backup", "--json"], cwd=tmp_path, env={**cron, **settings},
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            )
+            for _ in range(2)
+        ]  # fmt: skip
+        deadline = time.monotonic() + 300
+        while all(each.poll() is None for each in both):
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+    outputs = [each.communicate(timeout=300) for each in both]
+    ended = {each.returncode: output for each, output in zip(both, outputs, strict=True)}
+    assert ended.keys() == {0, errors.BusyError.exit_code}, outputs
+    assert "Another run" in ended[errors.BusyError.exit_code][1]
+    made = json.loads(ended[0][0])
+    rows = json.loads(process(tmp_path, "list", "--json", **settings).stdout)
+    assert [(row["id"], row["status"]) for row in rows] == [(made["id"], "completed")]
 
 
 def test_list(school: School, run: InProcess) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import polars as pl
@@ -131,3 +132,17 @@ def test_a_few_bytes_that_stand_for_many_are_refused_before_they_are_made(
         list(Parquet().read(data, columns))
     grown = (pa.default_memory_pool().max_memory() or 0) - max(peak or 0, before)
     assert grown < 8 * 2**20
+
+
+def test_groups_are_read_some_at_a_time_and_a_large_one_alone() -> None:
+    columns = [column("id", "integer", 1), column("body", "text", 2)]
+    small: Any = [{"id": n, "body": f"{n} " * 2000} for n in range(2000)]
+    large: Any = [{"id": 2000, "body": "x" * 5_000_000}]
+    document = one_document(Parquet(), columns, [*small[:1000], *large, *small[1000:]])
+    groups = pq.read_metadata(pa.BufferReader(document.data)).num_row_groups
+    found = list(Parquet().read(document.data, columns))
+    assert groups > 100
+    assert len(found) < groups / 10
+    assert [rows.count for rows in found if rows.frame["id"].is_in([2000]).any()] == [1]
+    whole = pl.concat([rows.frame for rows in found])
+    assert whole.rows(named=True) == [*small[:1000], *large, *small[1000:]]

@@ -17,8 +17,8 @@ from convault.stores import open_store
 from tests.restore.builder import back_up
 
 PART_BYTES = 8 << 20
-FEW, PARTS = 3, 12
-"""with three, the next part is made while one is loaded, as with more"""
+FEW, PARTS = 5, 14
+"""with five, the next parts are on their way while one is loaded, as with more"""
 
 CHILD = """
 import sys

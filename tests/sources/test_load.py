@@ -71,14 +71,14 @@ def test_half_of_the_connections_that_are_left_stay_free(database: str, limited:
     run(database, TABLES)
     name = conninfo_to_dict(database)["dbname"]
     role = f"reader_{name}"
-    run(database, f"CREATE ROLE {role} LOGIN; GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}")
+    run(
+        database, f"CREATE ROLE {role} LOGIN; GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}"
+    )
     try:
         what = limited.format(name=name).replace("reader", role)
         run(database, f"ALTER {what} CONNECTION LIMIT 6")
         url = make_conninfo(database, user=role)
-        many = PostgresSource(
-            url, scope=Scope(CONVERSATIONS, MESSAGES), lock_timeout=5, readers=20
-        )
+        many = PostgresSource(url, scope=Scope(CONVERSATIONS, MESSAGES), lock_timeout=5, readers=20)
         with many.snapshot() as snapshot, ThreadPoolExecutor(9) as pool:
             range_ = whole(snapshot, "messages")
             found = list(pool.map(lambda _: len(read(snapshot, range_)), range(24)))
