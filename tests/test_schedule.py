@@ -138,7 +138,7 @@ def test_prefect_plans_each_day_once_at_its_time(
     begin, years = datetime(2026, 11, 3, tzinfo=UTC), 6 if "29 2" in cron else 2
     plan = ServersCronSchedule(cron=cron, timezone=zone)
     end, found, start = begin + timedelta(days=365 * years), [], begin
-    while (page := asyncio.run(plan.get_dates(n=90, start=start, end=end))):
+    while page := asyncio.run(plan.get_dates(n=90, start=start, end=end)):
         found += [moment.astimezone(UTC) for moment in page]
         start = found[-1] + timedelta(seconds=1)
     local = [moment.astimezone(ZoneInfo(zone)) for moment in found]
