@@ -55,8 +55,8 @@ class BackupSchedule(BaseModel):
         return line if len(line.split(" ")) == 5 else None
 
     def due_after(self, now: datetime) -> datetime | None:
-        """When it comes due next; None where it is switched off, no cron line, or one of Prefect's
-        UI that comes due never, or as Prefect alone understands."""
+        """When it comes due next; None where it is switched off or no cron line, and for one of
+        Prefect's UI that comes due never, or that Prefect alone understands."""
         if self.cron is None or not self.is_active:
             return None
         try:

@@ -254,9 +254,8 @@ def test_a_run_that_is_due_outlives_another_schedule(
         assert time.monotonic() < deadline
         time.sleep(0.3)
     late = min(runs, key=lambda run: run.expected_start_time or datetime.max.replace(tzinfo=UTC))
-    prefect.set_flow_run_state(
-        late.id, Late(scheduled_time=datetime.now(UTC) - timedelta(minutes=1))
-    )
+    a_minute_ago = datetime.now(UTC) - timedelta(minutes=1)
+    prefect.set_flow_run_state(late.id, Late(scheduled_time=a_minute_ago))
     asked = start_backup(BackupOptions(), uuid4())
 
     async def taken() -> set[UUID]:
