@@ -23,7 +23,7 @@ import psycopg
 from tests.flows.application import Application
 from tests.serving import PATH
 
-SECONDS = 150
+SECONDS = 240
 """that anything may take on a busy machine"""
 
 

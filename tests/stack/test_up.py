@@ -33,7 +33,7 @@ from tests.prefect_worker import forget_workers
 from tests.serving import PATH
 from tests.stack.standing import Stack, awaited, held_back, stack
 
-pytestmark = [pytest.mark.xdist_group("up"), pytest.mark.timeout(900), pytest.mark.long]
+pytestmark = [pytest.mark.xdist_group("up"), pytest.mark.timeout(1800), pytest.mark.long]
 
 
 @pytest.fixture(scope="module")
