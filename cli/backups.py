@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Any
+from uuid import UUID
 
 import typer
 from pydantic.alias_generators import to_camel
@@ -159,7 +163,7 @@ def backup(
         installation.source(wanted).check()
         installation.files(wanted)
         installation.encryptor()
-    with progress.shown():
+    with _alone(installation.repository.repository_id), progress.shown():
         with refusals_told(settings, wanted):
             flow = load_flow()
         record = run_flow(flow, wanted)
@@ -174,6 +178,24 @@ def backup(
             say(selected)
         for line in omissions(record):
             say(line)
+
+
+@contextmanager
+def _alone(repository_id: UUID) -> Iterator[None]:
+    """Of this user's commands on this machine one at a time backs up to the repository, as cron may
+    begin a second one while the first still works. BusyError. A lock of a file ends with whoever
+    holds it, however that ends."""
+    home = Path(os.environ.get("PREFECT_HOME") or "~/.prefect").expanduser()
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (home / f"convault-backup-{repository_id}.lock").open("w") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BusyError(
+                "Another run of `convault backup` is making a backup of this repository. Nothing "
+                "was started: try again when it is over."
+            ) from None
+        yield
 
 
 def _require_no_pause(settings: Settings) -> None:
