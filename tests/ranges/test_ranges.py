@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from convault.models import Range, TableName
@@ -90,14 +90,21 @@ def test_chunks_hold_every_range_once_and_are_bounded(weights: list[int], chunk_
     weights=st.lists(st.integers(0, 3 * SHARED_BYTES), max_size=60),
     workers=st.integers(1, 5),
 )
+@example(weights=[SHARED_BYTES // 2] * 60, workers=2)
 def test_chunks_become_smaller_so_that_all_workers_end_together(
     weights: list[int], workers: int
 ) -> None:
+    """Each is at most two thirds of a worker's share of what is left, and no smaller than it must
+    be."""
     ranges = [(Range(MESSAGES, n, n + 1), weight) for n, weight in enumerate(weights)]
-    left = sum(weights)
-    for chunk in pack(ranges, 64 * 2**20, workers):
-        fair = max(SHARED_BYTES, left if workers == 1 else left // (2 * workers))
+    chunks = pack(ranges, 64 * 2**20, workers)
+    left, weight_of = sum(weights), dict(ranges)
+    for chunk, following in zip_longest(chunks, chunks[1:]):
+        fair = max(SHARED_BYTES, left if workers == 1 else 2 * left // (3 * workers))
         assert chunk.heap_bytes <= fair or len(chunk.ranges) == 1
+        if following is not None:
+            more = chunk.heap_bytes + weight_of[following.ranges[0]]
+            assert more > min(fair, 64 * 2**20, -(-sum(weights) // workers))
         left -= chunk.heap_bytes
     assert left == 0
 
