@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,6 +22,7 @@ from cli.prefect_server import ensure_server, unwatched
 from cli.refusals import refusals_told
 from convault.catalog.base import BackupRecord, BackupStatus
 from convault.errors import BusyError, ConvaultError, OptionsError, PrefectUnavailable
+from convault.file_lock import alone
 from convault.models import BackupOptions
 from convault.pause import paused_until
 from convault.progress import report
@@ -180,22 +180,16 @@ def backup(
             say(line)
 
 
-@contextmanager
-def _alone(repository_id: UUID) -> Iterator[None]:
+def _alone(repository_id: UUID) -> AbstractContextManager[None]:
     """Of this user's commands on this machine one at a time backs up to the repository, as cron may
-    begin a second one while the first still works. BusyError. A lock of a file ends with whoever
-    holds it, however that ends."""
+    begin a second one while the first still works. BusyError."""
     home = Path(os.environ.get("PREFECT_HOME") or "~/.prefect").expanduser()
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (home / f"convault-backup-{repository_id}.lock").open("w") as held:
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BusyError(
-                "Another run of `convault backup` is making a backup of this repository. Nothing "
-                "was started: try again when it is over."
-            ) from None
-        yield
+    busy = BusyError(
+        "Another run of `convault backup` is making a backup of this repository. Nothing was "
+        "started: try again when it is over."
+    )
+    return alone(home / f"convault-backup-{repository_id}.lock", busy)
 
 
 def _require_no_pause(settings: Settings) -> None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from convault.embedded.server import EmbeddedPostgres
 from convault.errors import BusyError, ConfigurationError
+from convault.file_lock import alone
 from convault.home import home, make_folder
 from convault.signing.signature import new_key
 
@@ -94,25 +94,20 @@ def default_folder() -> Path:
 def held(folder: Path) -> Iterator[DemoHome]:
     """Make the folder, and keep every other demo out of it. BusyError; ConfigurationError."""
     folder = Path(os.path.abspath(folder))  # noqa: PTH100 - resolve() would follow links
-    try:
-        make_folder(folder)
-        lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise ConfigurationError(
-            f"The demo cannot live in {folder}: {error.strerror}. Choose another folder with"
-            " --home."
-        ) from None
-    try:
+    busy = BusyError(
+        f"Another demo works in {folder}: wait until it is done, stop it where it runs "
+        "(`convault up --demo` goes on until Ctrl-C), or choose another folder with --home."
+    )
+    with ExitStack() as stack:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BusyError(
-                f"Another demo works in {folder}: wait until it is done, stop it where it runs "
-                "(`convault up --demo` goes on until Ctrl-C), or choose another folder with --home."
+            make_folder(folder)
+            stack.enter_context(alone(folder / "lock", busy))
+        except OSError as error:
+            raise ConfigurationError(
+                f"The demo cannot live in {folder}: {error.strerror}. Choose another folder with"
+                " --home."
             ) from None
         yield DemoHome(folder)
-    finally:
-        os.close(lock)
 
 
 @contextmanager

@@ -8,7 +8,6 @@ own, and it ends when its stdin does, so also when this process is killed.
 from __future__ import annotations
 
 import atexit
-import fcntl
 import os
 import signal
 import socket
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import IO
 
 from convault.errors import PrefectUnavailable
+from convault.file_lock import alone
 
 _START_SECONDS = 180
 """It takes 5 to 9; a busy machine may take much longer."""
@@ -41,7 +41,9 @@ def ensure_server() -> None:
         return
     log = settings.home / "convault-server.log"
     log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with _alone(log.with_suffix(".lock")):
+    # Of two commands that begin together, one after the other: their servers share a database, and
+    # while the first one makes its tables the second one fails, or both wait for ever.
+    with alone(log.with_suffix(".lock")):
         with socket.create_server(("127.0.0.1", 0)) as listening, log.open("wb") as output:
             url = f"http://127.0.0.1:{listening.getsockname()[1]}/api"
             given = settings.to_environment_variables(exclude_unset=True)
@@ -51,15 +53,6 @@ def ensure_server() -> None:
         _wait(process, url, log)
     os.environ["PREFECT_API_URL"] = _OWN["url"] = url
     refresh_global_settings_context()
-
-
-@contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    """Of two commands that begin together, one after the other: their servers share a database,
-    and while the first one makes its tables the second one fails, or both wait for ever."""
-    with lock.open("w") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        yield
 
 
 @contextmanager

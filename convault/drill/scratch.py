@@ -12,7 +12,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from psycopg import sql
 
 from convault.embedded.server import EmbeddedPostgres
 from convault.errors import ConfigurationError
+from convault.file_lock import alone
 from convault.home import make_folder
 from convault.manifest import Manifest
 from convault.restore.extensions import needed_extensions
@@ -112,19 +113,16 @@ def _held(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    try:
-        make_folder(folder)
-        lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise ConfigurationError(
-            f"A drill cannot work in {folder}: {error.strerror}. Choose another folder with "
-            "CONVAULT_HOME, or drill --into a scratch database."
-        ) from None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with ExitStack() as stack:
+        try:
+            make_folder(folder)
+            stack.enter_context(alone(folder / "lock"))
+        except OSError as error:
+            raise ConfigurationError(
+                f"A drill cannot work in {folder}: {error.strerror}. Choose another folder with "
+                "CONVAULT_HOME, or drill --into a scratch database."
+            ) from None
         yield
-    finally:
-        os.close(lock)
 
 
 def _sweep(folder: Path) -> int:

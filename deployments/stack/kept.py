@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from convault.errors import BusyError, ConfigurationError
+from convault.file_lock import alone
 from convault.home import make_folder
 
 
@@ -58,24 +58,19 @@ class Kept:
 def held(folder: Path) -> Iterator[Kept]:
     """Make the folder, for this user alone, and keep every other stack out of it for the block.
     BusyError; ConfigurationError when it cannot be made."""
-    try:
-        make_folder(folder.parent)
-        folder.mkdir(mode=0o700, exist_ok=True)
-        folder.chmod(0o700)
-        lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise ConfigurationError(
-            f"{folder} cannot be used ({error.strerror}): the Prefect server keeps its data there. "
-            "Choose another folder with CONVAULT_HOME."
-        ) from None
-    try:
+    busy = BusyError(
+        f"`convault up` runs already with the folder {folder}. Stop it first (Ctrl-C where it "
+        "runs), or set CONVAULT_HOME to another folder."
+    )
+    with ExitStack() as stack:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BusyError(
-                f"`convault up` runs already with the folder {folder}. Stop it first (Ctrl-C where "
-                "it runs), or set CONVAULT_HOME to another folder."
+            make_folder(folder.parent)
+            folder.mkdir(mode=0o700, exist_ok=True)
+            folder.chmod(0o700)
+            stack.enter_context(alone(folder / "lock", busy))
+        except OSError as error:
+            raise ConfigurationError(
+                f"{folder} cannot be used ({error.strerror}): the Prefect server keeps its data "
+                "there. Choose another folder with CONVAULT_HOME."
             ) from None
         yield Kept(folder)
-    finally:
-        os.close(lock)
