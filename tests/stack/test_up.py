@@ -164,27 +164,36 @@ def _a_link_is_not_logged(up: Stack, backup_id: str) -> None:
 
 def _the_api_is_killed(up: Stack) -> None:
     """It is started again, and nothing else notices."""
-    old = up.parts()
-    os.kill(old["api"], signal.SIGKILL)
-    awaited(lambda: up.parts().get("api") not in {None, old["api"]}, up.log)
+    _is_killed("api", up)
     awaited(lambda: _answers(f"{up.api}/healthz"), up.log)
-    assert {name: pid for name, pid in up.parts().items() if name != "api"} == {
-        name: pid for name, pid in old.items() if name != "api"
-    }
     _a_backup_is_made(up)
+
+
+def _is_killed(part: str, up: Stack) -> None:
+    """It is started again, and it alone."""
+    old = up.parts()
+    os.kill(old[part], signal.SIGKILL)
+    awaited(lambda: up.parts().get(part) not in {None, old[part]}, up.log)
+    assert {name: pid for name, pid in up.parts().items() if name != part} == {
+        name: pid for name, pid in old.items() if name != part
+    }
+
+
+def _made_though_killed(part: str, up: Stack, application: Application) -> str:
+    """A backup in whose middle a part is killed is made; its id."""
+    with held_back(application) as let_go:
+        backup_id = up.post()
+        up.until(backup_id, "processing")
+        _is_killed(part, up)
+        let_go()
+        row = up.until(backup_id, "completed", "failed")
+        assert row["status"] == "completed", (row["error"], up.log.read_text()[-4000:])
+    return backup_id
 
 
 def _the_worker_is_killed_in_mid_run(up: Stack, application: Application) -> None:
     """It is started again; its run goes on, and is recorded, here and there."""
-    with held_back(application) as let_go:
-        backup_id = up.post()
-        up.until(backup_id, "processing")
-        old = up.parts()
-        os.kill(old["worker"], signal.SIGKILL)
-        awaited(lambda: up.parts().get("worker") not in {None, old["worker"]}, up.log)
-        let_go()
-        row = up.until(backup_id, "completed", "failed")
-        assert row["status"] == "completed", (row["error"], up.log.read_text()[-4000:])
+    backup_id = _made_though_killed("worker", up, application)
     assert _run_ends(up, backup_id) == "COMPLETED"
 
 
@@ -204,16 +213,7 @@ def _a_run_is_killed(up: Stack, application: Application) -> None:
 
 def _the_server_is_killed_in_mid_run(up: Stack, application: Application) -> None:
     """It is started again; the run finishes and is recorded, here and there."""
-    with held_back(application) as let_go:
-        backup_id = up.post()
-        up.until(backup_id, "processing")
-        old = up.parts()
-        os.kill(old["prefect"], signal.SIGKILL)
-        awaited(lambda: up.parts().get("prefect") not in {None, old["prefect"]}, up.log)
-        assert up.parts()["worker"] == old["worker"]
-        let_go()
-        row = up.until(backup_id, "completed", "failed")
-        assert row["status"] == "completed", (row["error"], up.log.read_text()[-4000:])
+    backup_id = _made_though_killed("prefect", up, application)
     awaited(lambda: _answers(f"{up.prefect}/api/health"), up.log)
     assert _run_ends(up, backup_id) == "COMPLETED"
 
