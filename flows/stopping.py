@@ -13,13 +13,14 @@ from types import FrameType
 def stop_behind(error: BaseException) -> BaseException | None:
     """What told the process to stop, where that is what led to `error`: itself, or what was being
     handled when it came up. Prefect's engine may stumble over being interrupted between two tasks,
-    and raise an error of its own in the stead of it."""
+    and raise an error of its own in the stead of it. Not what somebody dealt with who then raised
+    their own `from None`: a connection that is not made in time ends in a cancellation, too."""
     seen: set[int] = set()
     while id(error) not in seen:
         if not isinstance(error, Exception | GeneratorExit):
             return error
         seen.add(id(error))
-        before = error.__cause__ or error.__context__
+        before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
         if before is None:
             break
         error = before

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from asyncio import CancelledError
 from types import FrameType
 
 import pytest
 
+from convault.errors import ClusterUnavailable
 from flows.stopping import finished_first, stop_behind
 
 
@@ -68,6 +70,23 @@ def test_what_stumbled_over_being_stopped_is_a_stop() -> None:
     assert stop_behind(alone) is None, "round and round"
     told = Told()
     assert stop_behind(told) is told
+
+
+def test_what_was_dealt_with_is_no_stop() -> None:
+    """So ends a connection to a cluster that is not made in time."""
+
+    def connect() -> None:
+        try:
+            try:
+                raise CancelledError
+            except CancelledError as error:
+                raise TimeoutError from error
+        except TimeoutError:
+            raise ClusterUnavailable("It cannot be reached.") from None
+
+    with pytest.raises(ClusterUnavailable) as caught:
+        connect()
+    assert stop_behind(caught.value) is None
 
 
 def test_an_error_of_its_own_passes() -> None:
