@@ -5,11 +5,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Annotated, Any
-from uuid import UUID
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic.alias_generators import to_camel
@@ -20,13 +17,15 @@ from cli.opening import opened
 from cli.output import AsJson, print_json, say
 from cli.prefect_server import ensure_server, unwatched
 from cli.refusals import refusals_told
-from convault.catalog.base import BackupRecord, BackupStatus
+from convault.catalog.base import BackupRecord, BackupStatus, Guard
 from convault.errors import BusyError, ConvaultError, OptionsError, PrefectUnavailable
-from convault.file_lock import alone
 from convault.models import BackupOptions
 from convault.pause import paused_until
 from convault.progress import report
 from convault.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from convault.installation import Installation
 
 BackupFlow = Callable[[BackupOptions], BackupRecord]
 _LEVEL = "zstd's level, 1 to 22; 0 stores plain. 3 unless told."
@@ -163,7 +162,13 @@ def backup(
         installation.source(wanted).check()
         installation.files(wanted)
         installation.encryptor()
-    with _alone(installation.repository.repository_id), progress.shown():
+        alone = _alone(installation)
+    if alone is None:  # nobody's alarm: somebody makes the backup
+        raise BusyError(
+            "Another run of `convault backup` is making a backup of this repository. Nothing was "
+            "started: try again when it is over."
+        )
+    with alone, progress.shown():
         with refusals_told(settings, wanted):
             flow = load_flow()
         record = run_flow(flow, wanted)
@@ -180,16 +185,18 @@ def backup(
             say(line)
 
 
-def _alone(repository_id: UUID) -> AbstractContextManager[None]:
-    """Of this user's commands on this machine one at a time backs up to the repository, as cron may
-    begin a second one while the first still works. BusyError."""
-    home = Path(os.environ.get("PREFECT_HOME") or "~/.prefect").expanduser()
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    busy = BusyError(
-        "Another run of `convault backup` is making a backup of this repository. Nothing was "
-        "started: try again when it is over."
-    )
-    return alone(home / f"convault-backup-{repository_id}.lock", busy)
+def _alone(installation: Installation) -> Guard | None:
+    """Of these commands one at a time backs up to the repository, whoever begins it and on any
+    machine, as cron may begin a second one while the first still works. None while one does.
+
+    A run that loses this in the middle goes on: it has the lease of its backup, and a second backup
+    beside it does no harm.
+    """
+    name = f"command-line backup of repository {installation.repository.repository_id}"
+    try:
+        return installation.catalog.exclusive(name, BusyError(f"Another {name} is under way."))
+    except BusyError:
+        return None
 
 
 def _require_no_pause(settings: Settings) -> None:

@@ -16,7 +16,13 @@ from convault.catalog import Catalog, open_catalog
 from convault.dataset.scope import scope_of
 from convault.encryption.objects import Encryptor
 from convault.encryption.recipients import encryptor_of
-from convault.errors import CatalogError, ConfigurationError, ObjectMissing, RepositoryError
+from convault.errors import (
+    BusyError,
+    CatalogError,
+    ConfigurationError,
+    ObjectMissing,
+    RepositoryError,
+)
 from convault.files.wanted import FilesWanted, files_wanted
 from convault.manifest import FORMAT
 from convault.models import BackupOptions
@@ -142,7 +148,8 @@ def initialise(settings: Settings, *, new_repository: bool = False) -> InitRepor
     catalog = open_catalog(settings.catalog_url())
     # First, and also when the store is refused below: it harms nothing, and what follows needs it.
     migrations = catalog.migrate()
-    with catalog.exclusive():
+    busy = BusyError("Another convault init has been running for 120 s: try later.")
+    with catalog.exclusive("convault init", busy, seconds=120) as alone:
         known = catalog.repository_id()
         store = _store(store_url, known, new_repository)
         created = not _is_repository(store)
@@ -152,6 +159,7 @@ def initialise(settings: Settings, *, new_repository: bool = False) -> InitRepor
             repository = Repository.open(store, None if new_repository else known)
         ours = _identity(catalog, repository, known, created=created)
         catalog.register_repository(repository.repository_id, ours, store.url)
+        alone.check()
     upgraded = repository.upgrade()
     changes = reconcile(repository, catalog, thorough=True)
     return InitReport(

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
+from convault.errors import BusyError
 from convault.incidents import Incident, Notice
 from convault.schedule import BackupSchedule
 
@@ -175,8 +176,9 @@ class AuditEntry(BaseModel):
 
 
 class Guard(AbstractContextManager["Guard"], Protocol):
-    """The right to write objects of a repository, together with others, or to remove them, alone.
-    Ends with the block, or with its holder."""
+    """The right to write objects of a repository, together with others, or to remove them, alone;
+    or to do something else alone. Ends with the block, or with its holder: over SQL at once, over
+    the Data API, which does not see that one was killed, when its lease runs out."""
 
     def check(self) -> None:
         """LeaseLost unless it is proven held now (asks the database)."""
@@ -209,8 +211,10 @@ class Catalog(Protocol):
     def missing_migrations(self) -> list[str]:
         """Names of those that are not applied. Changes nothing."""
 
-    def exclusive(self) -> AbstractContextManager[None]:
-        """For the block, keep every other `init` out. BusyError when one does not end."""
+    def exclusive(self, name: str, busy: BusyError, *, seconds: float | None = None) -> Guard:
+        """Keep out, for a block, whoever else asks for `name`, on any machine and whichever way
+        they reach the catalog. `busy` when somebody has it for longer than `seconds`, a moment
+        unless told. A block that lost it goes on, and hears of it from `check` alone."""
 
     def repository_id(self) -> UUID | None:
         """The repository that the rows belong to, or None while `init` has not run."""

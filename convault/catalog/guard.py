@@ -1,20 +1,30 @@
-"""The lock that whoever writes objects shares, and that whoever removes some has alone."""
+"""The lock that whoever writes objects shares, and that whoever removes some has alone; and locks
+by name, which one has alone."""
 
 from __future__ import annotations
 
+import logging
 import time
+from collections.abc import Callable
 from types import TracebackType
 from uuid import UUID
 
 from convault.catalog import leases
 from convault.catalog.connection import Connection, connect, translated
-from convault.catalog.locks import held, key_of, try_lock, try_lock_shared
+from convault.catalog.locks import held, key_of, pooled, try_lock, try_lock_shared, unlock
 from convault.errors import BusyError, CatalogError, LeaseLost
+
+log = logging.getLogger(__name__)
+
+
+def guard_name(repository_id: UUID) -> str:
+    """The lock of a repository's objects."""
+    return f"objects of {repository_id}"
 
 
 def guard_key(repository_id: UUID) -> int:
-    """The lock of a repository's objects."""
-    return key_of(f"objects of {repository_id}")
+    """The same as a number."""
+    return key_of(guard_name(repository_id))
 
 
 def share(connection: Connection, repository_id: UUID, seconds: float) -> None:
@@ -63,16 +73,39 @@ def take_alone(connection: Connection, repository_id: UUID, seconds: float) -> N
         )
 
 
+def take_named(connection: Connection, name: str, seconds: float, busy: BusyError) -> None:
+    """Take the lock `name` alone. `busy` while somebody else has it, over the Data API as well."""
+    deadline = time.monotonic() + seconds
+    taken = False
+    while True:
+        taken = taken or try_lock(connection, key_of(name))
+        # From here on nobody begins over the Data API; who had begun is waited for.
+        if taken and leases.fence(connection, name):
+            return
+        if time.monotonic() > deadline:
+            raise busy
+        time.sleep(0.1)
+
+
 class PostgresGuard:
     """Implements `convault.catalog.base.Guard` on a session of its own."""
 
-    def __init__(self, url: str, repository_id: UUID, *, alone: bool, seconds: float) -> None:
-        self._key = guard_key(repository_id)
+    def __init__(
+        self, url: str, name: str, take: Callable[[Connection], None], *, alone: bool
+    ) -> None:
+        """`take` takes the lock `name`; its errors, and CatalogError where no session lasts."""
+        self._name = name
+        self._key = key_of(name)
         self._alone = alone
         self._connection = connect(url)
         try:
             with translated():
-                (take_alone if alone else share)(self._connection, repository_id, seconds)
+                # A session that is new has no lock: this one is another one's too.
+                if held(self._connection, self._key, alone=alone):
+                    raise pooled()
+                take(self._connection)
+                if not held(self._connection, self._key, alone=alone):
+                    raise pooled()
         except BaseException:
             self._connection.close()
             raise
@@ -86,7 +119,14 @@ class PostgresGuard:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._connection.close()
+        # Its end would give the lock back as well, but not at once, and behind some poolers never.
+        try:
+            with translated():
+                unlock(self._connection, self._key, alone=self._alone)
+        except CatalogError as failed:
+            log.info("the lock %s ended with its session: %s", self._name, failed)
+        finally:
+            self._connection.close()
 
     def check(self) -> None:
         """LeaseLost unless this session holds the lock now."""
@@ -97,4 +137,4 @@ class PostgresGuard:
             why = "its session does not hold it any more"
         except CatalogError as error:
             why = f"it could not be proven ({error.code})"
-        raise LeaseLost(f"The lock on the repository's objects is lost: {why}. Start again.")
+        raise LeaseLost(f"The lock of {self._name} is lost: {why}. Start again.")

@@ -10,7 +10,7 @@ from uuid import UUID
 import psycopg
 
 from convault.catalog.connection import Connection, connected
-from convault.errors import BusyError
+from convault.errors import BusyError, CatalogError
 
 # A bigint key shows in pg_locks as its two halves, with objsubid 1 (the manual, "pg_locks").
 HELD = """EXISTS (
@@ -54,9 +54,19 @@ def held(connection: Connection, key: int, *, alone: bool) -> bool:
     return row is not None and bool(row[0])
 
 
-def unlock(connection: Connection, key: int) -> None:
-    """Give the lock back."""
-    connection.execute("SELECT pg_advisory_unlock(%s)", [key])
+def unlock(connection: Connection, key: int, *, alone: bool = True) -> None:
+    """Give the lock back, had alone or shared."""
+    shared = "" if alone else "_shared"
+    connection.execute(f"SELECT pg_advisory_unlock{shared}(%s)", [key])
+
+
+def pooled() -> CatalogError:
+    """Where a session does not have the locks that it took, or has those of others."""
+    return CatalogError(
+        "The catalog is reached through a pooler in transaction mode, where a lock does not last. "
+        "Use the direct connection or the pooler's session mode (port 5432 on Supabase) in "
+        "CONVAULT_CATALOG_URL, or DATABASE_URL."
+    )
 
 
 @contextmanager

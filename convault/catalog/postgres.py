@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import builtins
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
@@ -35,10 +34,17 @@ from convault.catalog.base import (
     Recipient,
 )
 from convault.catalog.connection import Connection, check_url, connect, translated
-from convault.catalog.guard import PostgresGuard, guard_key, share
+from convault.catalog.guard import (
+    PostgresGuard,
+    guard_key,
+    guard_name,
+    share,
+    take_alone,
+    take_named,
+)
 from convault.catalog.idle import IdleConnections
 from convault.catalog.lease import PostgresLease
-from convault.catalog.locks import backup_key, one_at_a_time, try_lock, unlock
+from convault.catalog.locks import backup_key, pooled, try_lock, unlock
 from convault.errors import BusyError, CatalogError, CatalogUnavailable
 from convault.incidents import Incident, Notice
 from convault.schedule import BackupSchedule
@@ -86,21 +92,6 @@ class PostgresCatalog:
     def missing_migrations(self) -> builtins.list[str]:
         """Names of the files that are not applied. Changes nothing."""
         return self._do(lambda c: [m.name for m in migrations.missing(c)])
-
-    def exclusive(self) -> AbstractContextManager[None]:
-        """One `convault init` at a time; the others wait. BusyError after two minutes."""
-        return self._alone()
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        with one_at_a_time(self._url, "convault init"):
-            # From here on nobody begins over the Data API; who had begun is waited for.
-            deadline = time.monotonic() + 120
-            while self._do(lambda c: leases.is_held(c, "convault init")):
-                if time.monotonic() > deadline:
-                    raise BusyError("Another convault init has been running for 120 s: try later.")
-                time.sleep(0.5)
-            yield
 
     def repository_id(self) -> UUID | None:
         """The current repository."""
@@ -159,7 +150,20 @@ class PostgresCatalog:
     def guard(self, repository_id: UUID, *, alone: bool = False) -> PostgresGuard:
         """An advisory lock on a session of its own, shared or alone. BusyError."""
         seconds = self._patience if alone else self._guard_patience
-        return PostgresGuard(self._url, repository_id, alone=alone, seconds=seconds)
+
+        def take(connection: Connection) -> None:
+            (take_alone if alone else share)(connection, repository_id, seconds)
+
+        return PostgresGuard(self._url, guard_name(repository_id), take, alone=alone)
+
+    def exclusive(
+        self, name: str, busy: BusyError, *, seconds: float | None = None
+    ) -> PostgresGuard:
+        """An advisory lock on a session of its own. `busy`."""
+        patience = self._patience if seconds is None else seconds
+        return PostgresGuard(
+            self._url, name, lambda c: take_named(c, name, patience, busy), alone=True
+        )
 
     # Audit
 
@@ -325,11 +329,7 @@ class PostgresCatalog:
                 renew_seconds=self._renew_seconds,
             )
             if not lease.renew():
-                raise CatalogError(
-                    "The catalog is reached through a pooler in transaction mode, where a lock "
-                    "does not last. Use the direct connection or the pooler's session mode "
-                    "(port 5432 on Supabase) in CONVAULT_CATALOG_URL, or DATABASE_URL."
-                )
+                raise pooled()
             lease.start()
         except BaseException:
             # Closing gives the lock back, so that the same process can try again.

@@ -146,21 +146,21 @@ def test_what_a_copy_holds_is_remembered(kept: Kept, repository_id: UUID) -> Non
 
 def test_one_init_at_a_time_whichever_way_it_comes(kept: Kept) -> None:
     over_sql, inside = PostgresCatalog(kept.database_url), threading.Event()
-    order = []
+    order, init = [], ("convault init", BusyError("not in 120 s"))
 
     def second() -> None:
         inside.wait()
-        with over_sql.exclusive():
+        with over_sql.exclusive(*init, seconds=120):
             order.append("second")
 
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(second)
-        with kept.catalog.exclusive():
+        with kept.catalog.exclusive(*init, seconds=120):
             inside.set()
             assert not waiting.done()
             order.append("first")
         waiting.result(30)
-    with kept.catalog.exclusive():
+    with kept.catalog.exclusive(*init, seconds=120):
         order.append("third")
     assert order == ["first", "second", "third"]
 

@@ -173,7 +173,8 @@ def test_backup_says_so_when_prefect_cannot_be_reached(school: School, convault:
 def test_from_plain_cron_it_needs_no_server_and_never_runs_twice_at_once(
     database: str, tmp_path: Path
 ) -> None:
-    """Two that begin together, each with what cron gives it; a lock holds the first one back."""
+    """Two that begin together, each with what cron gives it, of two users, who may as well have two
+    machines: they share catalog and store alone. A lock holds the first one back."""
     demo_data.fill(database, messages=40)
     (tmp_path / "store").mkdir(mode=0o700)
     settings = {
@@ -181,15 +182,19 @@ def test_from_plain_cron_it_needs_no_server_and_never_runs_twice_at_once(
         "CONVAULT_LOCK_TIMEOUT": "600",
     }  # fmt: skip
     assert process(tmp_path, "init", **settings).returncode == 0
-    cron = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PYTHONPATH": str(CHECKOUT)}
+    cron = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(CHECKOUT)}
+    homes = [tmp_path / "one", tmp_path / "other"]
+    for home in homes:
+        home.mkdir()
     with psycopg.connect(database) as connection:
         connection.execute("LOCK TABLE messages IN ACCESS EXCLUSIVE MODE")
         both = [
             subprocess.Popen(
-                [*COMMAND, "backup", "--json"], cwd=tmp_path, env={**cron, **settings},
+                [*COMMAND, "backup", "--json"], cwd=tmp_path,
+                env={**cron, **settings, "HOME": str(home), "PREFECT_HOME": str(home / "prefect")},
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             )
-            for _ in range(2)
+            for home in homes
         ]  # fmt: skip
         deadline = time.monotonic() + 300
         while all(each.poll() is None for each in both) and time.monotonic() < deadline:
@@ -197,7 +202,7 @@ def test_from_plain_cron_it_needs_no_server_and_never_runs_twice_at_once(
     outputs = [each.communicate(timeout=300) for each in both]
     ended = {each.returncode: output for each, output in zip(both, outputs, strict=True)}
     assert ended.keys() == {0, errors.BusyError.exit_code}, outputs
-    assert "Another run" in ended[errors.BusyError.exit_code][1]
+    assert "Another run of `convault backup`" in ended[errors.BusyError.exit_code][1]
     made = json.loads(ended[0][0])
     rows = json.loads(process(tmp_path, "list", "--json", **settings).stdout)
     assert [(row["id"], row["status"]) for row in rows] == [(made["id"], "completed")]

@@ -90,6 +90,10 @@ def test_backs_up_restores_and_is_fenced(
             while len(rows := catalog.list(status=BackupStatus.PROCESSING)) == 0:
                 assert late.poll() is None
                 time.sleep(0.1)
+            for way in (catalog_supabase.database_url, "supabase"):
+                refused = run("backup", CONVAULT_CATALOG_URL=way)
+                assert (refused.status, refused.out) == (errors.BusyError.exit_code, "")
+                assert "Another run of `convault backup`" in refused.err
             os.killpg(late.pid, signal.SIGSTOP)
             with psycopg.connect(catalog_supabase.database_url, autocommit=True) as connection:
                 connection.execute(

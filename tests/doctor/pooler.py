@@ -27,6 +27,7 @@ class _Pooler:
         words = b"".join(f"{k}\0{v}\0".encode() for k, v in names.items()) + b"\0"
         self._startup = struct.pack("!II", len(words) + 8, 3 << 16) + words
         self._idle: list[socket.socket] = []
+        self._greeted = b""
         self._lock = threading.Lock()
         self.open: list[socket.socket] = []
 
@@ -45,9 +46,7 @@ class _Pooler:
                 client.sendall(b"N")
             if code is None:
                 return
-            server, greeting = self.session()
-            self._give_back(server)
-            client.sendall(greeting)
+            client.sendall(self._greeting())
             held: socket.socket | None = None
             asked = b""
             while (message := _message(client)) is not None and message[:1] != b"X":
@@ -62,6 +61,15 @@ class _Pooler:
                 if answer[-1:] == b"I":
                     self._give_back(held)
                     held = None
+
+    def _greeting(self) -> bytes:
+        """What the server greeted the first client with: another session only for its sake would
+        keep clients apart that share one."""
+        with self._lock:
+            if not self.open:
+                server, self._greeted = self.session()
+                self._idle.append(server)
+            return self._greeted
 
     def _take(self) -> socket.socket:
         with self._lock:

@@ -6,7 +6,6 @@ import builtins
 import json
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -29,7 +28,7 @@ from convault.catalog.rows import SETTABLE, TIMES, check_settable, record_of, st
 from convault.catalog.supabase import tables
 from convault.catalog.supabase.answers import RUN_THE_SQL
 from convault.catalog.supabase.api import DataApi
-from convault.catalog.supabase.lease import SupabaseGuard, SupabaseLease, one_at_a_time
+from convault.catalog.supabase.lease import SupabaseLease, share, take_named
 from convault.errors import (
     BusyError,
     CatalogError,
@@ -94,10 +93,6 @@ class SupabaseCatalog:
             rows = []
         return migrations.names_missing({row["name"]: row["sha256"] for row in rows})
 
-    def exclusive(self) -> AbstractContextManager[None]:
-        """One `convault init` at a time; the others wait. BusyError after two minutes."""
-        return one_at_a_time(self._api, "convault init")
-
     def repository_id(self) -> UUID | None:
         """The current repository."""
         rows = self._api.retried(
@@ -144,9 +139,14 @@ class SupabaseCatalog:
                 "holder: set DATABASE_URL or CONVAULT_CATALOG_URL to the project's database, and "
                 "run this again. Backups go on over the Data API."
             )
-        return SupabaseGuard(
-            self._api, repository_id, seconds=self._lease_seconds, renew_seconds=self._renew_seconds
-        )
+        times = {"seconds": self._lease_seconds, "renew_seconds": self._renew_seconds}
+        return share(self._api, repository_id, **times)
+
+    def exclusive(self, name: str, busy: BusyError, *, seconds: float | None = None) -> Guard:
+        """A lease. `busy`."""
+        patience = self._patience if seconds is None else seconds
+        times = {"seconds": self._lease_seconds, "renew_seconds": self._renew_seconds}
+        return take_named(self._api, name, patience, busy, **times)
 
     # Audit
 

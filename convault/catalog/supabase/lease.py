@@ -7,8 +7,7 @@ ran out, and whoever takes it over has a higher number, with which the late hold
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from threading import Event, Thread
 from types import TracebackType
 from typing import Any
@@ -17,9 +16,6 @@ from uuid import UUID, uuid4
 from convault.catalog.renewal import RenewedLease, log
 from convault.catalog.supabase.api import DataApi
 from convault.errors import BusyError, CatalogError, LeaseLost
-
-_INIT_SECONDS = 60.0
-_INIT_RENEW_SECONDS = 15.0
 
 
 class SupabaseLease(RenewedLease):
@@ -55,23 +51,21 @@ class SupabaseLease(RenewedLease):
 
 
 class SupabaseGuard:
-    """Implements `convault.catalog.base.Guard`, together with others, as a lease of its own."""
+    """Implements `convault.catalog.base.Guard` as the lease `name`, which was given to `holder`
+    under a fencing number and is renewed in the background."""
 
     def __init__(
-        self, api: DataApi, repository_id: UUID, *, seconds: float, renew_seconds: float
+        self,
+        api: DataApi,
+        name: str,
+        *,
+        holder: str,
+        number: int,
+        seconds: float,
+        renew_seconds: float,
     ) -> None:
-        """BusyError while somebody removes objects."""
         self._api = api
         self._seconds = seconds
-        holder = str(uuid4())
-        asked = {"repository": str(repository_id), "holder": holder, "seconds": seconds}
-        number = api.function("convault_share_objects", asked)
-        if number is None:
-            raise BusyError(
-                "Objects of the repository are being removed, and nothing may be written "
-                "meanwhile: try again in a few minutes."
-            )
-        name = f"objects of {repository_id} by {holder}"
         self._proof = {"name": name, "holder": holder, "number": number}
         self._renewal = _Renewal(api, self._proof, seconds, renew_seconds)
 
@@ -88,7 +82,7 @@ class SupabaseGuard:
         try:
             self._api.function("convault_give_back", self._proof)
         except CatalogError as failed:
-            log.info("the lease on the repository's objects will end by itself: %s", failed)
+            log.info("the lease of %s will end by itself: %s", self._proof["name"], failed)
 
     def check(self) -> None:
         """LeaseLost unless it is held now; it lasts longer then."""
@@ -98,32 +92,42 @@ class SupabaseGuard:
         except CatalogError as error:
             held, why = False, f"it could not be proven ({error.code})"
         if not held:
-            raise LeaseLost(f"The lock on the repository's objects is lost: {why}. Start again.")
+            raise LeaseLost(f"The lock of {self._proof['name']} is lost: {why}. Start again.")
 
 
-@contextmanager
-def one_at_a_time(api: DataApi, name: str, *, seconds: float = 120.0) -> Iterator[None]:
-    """Hold the lease `name` for the block, renewed while it lasts. BusyError after waiting for
-    `seconds`; LeaseLost at the end of the block when it was not held all the time."""
+def share(
+    api: DataApi, repository_id: UUID, *, seconds: float, renew_seconds: float
+) -> SupabaseGuard:
+    """A lease with which objects are written. BusyError while somebody removes some."""
     holder = str(uuid4())
-    asked = {"name": name, "holder": holder, "seconds": _INIT_SECONDS}
-    deadline = time.monotonic() + seconds
-    while True:
-        taken = api.function("convault_take", asked)
-        if taken is not None:
-            break
+    asked = {"repository": str(repository_id), "holder": holder, "seconds": seconds}
+    number = api.function("convault_share_objects", asked)
+    if number is None:
+        raise BusyError(
+            "Objects of the repository are being removed, and nothing may be written "
+            "meanwhile: try again in a few minutes."
+        )
+    return SupabaseGuard(
+        api, f"objects of {repository_id} by {holder}",
+        holder=holder, number=number, seconds=seconds, renew_seconds=renew_seconds,
+    )  # fmt: skip
+
+
+def take_named(
+    api: DataApi, name: str, patience: float, busy: BusyError, *,
+    seconds: float, renew_seconds: float,
+) -> SupabaseGuard:  # fmt: skip
+    """The lease `name`. `busy` when somebody has it for longer than `patience` seconds."""
+    holder = str(uuid4())
+    asked = {"name": name, "holder": holder, "seconds": seconds}
+    deadline = time.monotonic() + patience
+    while (number := api.function("convault_take", asked)) is None:
         if time.monotonic() > deadline:
-            raise BusyError(f"Another {name} has been running for {seconds:g} s: try later.")
+            raise busy
         time.sleep(0.5)
-    proof = {"name": name, "holder": holder, "number": taken}
-    renewal = _Renewal(api, proof, _INIT_SECONDS, _INIT_RENEW_SECONDS)
-    try:
-        yield
-    finally:
-        renewal.end()
-        held = api.function("convault_give_back", proof)
-    if not held:
-        raise LeaseLost(f"Another {name} began before this one was over: run it again.")
+    return SupabaseGuard(
+        api, name, holder=holder, number=number, seconds=seconds, renew_seconds=renew_seconds
+    )
 
 
 class _Renewal:
