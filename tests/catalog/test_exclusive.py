@@ -26,7 +26,7 @@ from tests.supabase_stack import SupabaseStack
 
 NAME = "command-line backup of repository 5"
 TIMES: dict[str, Any] = {**SHORT, "lease_seconds": 10.0}
-"""Only of one that is killed it is waited for its lease's end: the others outlast a slow machine."""
+"""Only of one that is killed its lease's end is waited for: the others outlast a slow machine."""
 
 
 @pytest.fixture

@@ -37,6 +37,11 @@ from tests.prefect_server import PrefectServer
 
 pytestmark = [pytest.mark.prefect_server, pytest.mark.xdist_group("commands")]
 
+END_WHO_HAS_THE_LOCK = """
+    SELECT pg_terminate_backend(l.pid, 5000) FROM pg_locks l, public.backup_repositories r
+    WHERE l.locktype = 'advisory' AND (l.classid::bigint << 32 | l.objid::bigint)
+        = convault_lock_key('command-line backup of repository ' || r.repository_id)
+"""
 NewDatabase = Callable[[EmbeddedPostgres], str]
 
 
@@ -199,6 +204,8 @@ def test_from_plain_cron_it_needs_no_server_and_never_runs_twice_at_once(
         deadline = time.monotonic() + 300
         while all(each.poll() is None for each in both) and time.monotonic() < deadline:
             time.sleep(0.2)
+        # Who loses the lock in the middle goes on.
+        assert connection.execute(END_WHO_HAS_THE_LOCK).fetchall() == [(True,)]
     outputs = [each.communicate(timeout=300) for each in both]
     ended = {each.returncode: output for each, output in zip(both, outputs, strict=True)}
     assert ended.keys() == {0, errors.BusyError.exit_code}, outputs
