@@ -59,14 +59,16 @@ def _core(asked: dict[str, Any]) -> Callable[[], Any]:
 
 
 def _flow(asked: dict[str, Any]) -> Callable[[], Any]:
-    import fastapi.encoders  # noqa: F401  Prefect imports it when the run has begun already
-    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+    # Prefect imports them when the run has begun already.
+    import fastapi.encoders  # noqa: F401
+    import prefect.flow_engine
+    import prefect.utilities.visualization  # noqa: F401
 
+    from cli.prefect_server import heartless
     from flows.backup import backup
 
     def run() -> Any:
-        # As `convault backup` does it (`cli.prefect_server.unwatched`).
-        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        with heartless():  # as `convault backup` does it
             return backup(_options(asked))
 
     return run

@@ -10,7 +10,9 @@ import time
 from pathlib import Path
 
 import httpx
+from prefect.settings import get_current_settings
 
+from cli.prefect_server import heartless
 from tests.cli.conftest import clean_environment
 
 CODE = """
@@ -58,3 +60,14 @@ def test_a_server_that_is_configured_is_used(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.stdout == "http://127.0.0.1:9/api\n"
     assert not list(tmp_path.glob("*.log"))
+
+
+def test_without_a_heart_one_setting_is_another_and_for_the_block_alone() -> None:
+    before = get_current_settings()
+    with heartless():
+        inside = get_current_settings()
+        assert inside.flows.heartbeat_frequency is None
+        assert inside.model_dump(exclude={"flows"}) == before.model_dump(exclude={"flows"})
+        assert inside.flows.default_retries == before.flows.default_retries
+    assert get_current_settings() is before
+    assert before.flows.heartbeat_frequency is not None
