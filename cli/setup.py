@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli.output import AsJson, print_json, say
 from convault.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from deployments.schedules import Rebuilt
 
 
 def init(
@@ -48,7 +51,8 @@ def init(
                     for change in report.changes
                 ],
                 "made": made,
-                "schedules": schedules,
+                "schedules": schedules.made,
+                "not_made": schedules.not_made,
                 "signing_key": {"key_ids": list(key.keys.ids), "made": key.made},
             }
         )
@@ -57,20 +61,21 @@ def init(
     say(key.said)
 
 
-def _on_the_server(settings: Settings) -> tuple[list[str], list[str]]:
+def _on_the_server(settings: Settings) -> tuple[list[str], Rebuilt]:
     """Make what the Prefect server lacks, where one is named: what was made, and schedules."""
     from prefect.settings import get_current_settings
 
     from convault.errors import PrefectUnavailable
     from deployments.initialising import in_words, on_the_server
+    from deployments.schedules import Rebuilt
 
     if not get_current_settings().api.url:
-        return [], []
+        return [], Rebuilt()
     try:
         made, schedules = on_the_server(settings)
     except PrefectUnavailable as error:
         say(f"The Prefect server was not looked at: {error.message}")
-        return [], []
+        return [], Rebuilt()
     for line in in_words(made, schedules):
         say(line)
     return made, schedules

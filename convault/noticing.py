@@ -15,8 +15,6 @@ from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from cronsim import CronSim
-
 from convault.catalog.base import BackupRecord, BackupStatus
 from convault.dataset.filters import is_full
 from convault.errors import QuotaExceeded, sentence_of
@@ -145,11 +143,9 @@ def overdue(schedule: BackupSchedule, facts: Facts, grace: timedelta) -> datetim
 
     Any backup of the same kind that began since will do, and so does one that still runs. Changing
     the schedule begins its time anew, unless the Prefect server still owes that run."""
-    if schedule.cron is None or not schedule.is_active:
+    if not schedule.is_active:
         return None
-    zone = ZoneInfo(schedule.timezone)
-    before = (facts.now - grace).astimezone(zone) + timedelta(seconds=1)
-    slot = next(CronSim(schedule.cron, before, reverse=True), None)
+    slot = schedule.due_before(facts.now - grace - schedule.shifts)
     if slot is None or (schedule.created_at is not None and schedule.created_at >= slot):
         return None
     owed = schedule.next_run_at is not None and schedule.next_run_at <= slot
@@ -157,7 +153,7 @@ def overdue(schedule: BackupSchedule, facts: Facts, grace: timedelta) -> datetim
         return None
     for row in facts.group(subject_of(schedule.options)):
         runs = row.status is BackupStatus.PROCESSING and row.id not in facts.abandoned
-        if runs or row.created_at >= slot - _EARLY:
+        if runs or row.created_at >= slot - _EARLY - schedule.shifts:
             return None
     return slot
 

@@ -12,7 +12,8 @@ from convault.errors import PrefectUnavailable
 from convault.installation import InitReport, initialise
 from convault.settings import Settings
 from deployments.provision import provision
-from deployments.schedules import rebuild
+from deployments.schedules import Rebuilt, rebuild
+from deployments.start import DEPLOYMENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +24,8 @@ class Prepared:
     """about catalog and store"""
     made: list[str]
     """on the Prefect server: pool, queues, deployments, automation"""
-    schedules: list[str] = field(default_factory=list)
-    """names of those that were made again"""
+    schedules: Rebuilt = field(default_factory=Rebuilt)
+    """those that it had lost"""
 
     @property
     def done(self) -> list[str]:
@@ -43,15 +44,21 @@ def prepare(settings: Settings, *, new_repository: bool = False) -> Prepared:
     return Prepared(report, made, schedules)
 
 
-def on_the_server(settings: Settings) -> tuple[list[str], list[str]]:
-    """Make what the Prefect server lacks, then the schedules that it lost; both by name.
+def on_the_server(settings: Settings) -> tuple[list[str], Rebuilt]:
+    """Make what the Prefect server lacks, by name, then the schedules that it lost.
     PrefectUnavailable, CatalogUnavailable."""
     made = provision()
-    return made, rebuild(open_catalog(settings.catalog_url()))
+    catalog = open_catalog(settings.catalog_url())
+    return made, rebuild(catalog, new_deployment=f"deployment {DEPLOYMENT}" in made)
 
 
-def in_words(made: list[str], schedules: list[str]) -> list[str]:
-    """What was made on the Prefect server, a line each."""
+def in_words(made: list[str], schedules: Rebuilt) -> list[str]:
+    """What was made on the Prefect server, and what could not be, a line each."""
     lines = [f"Made on the Prefect server: {name}." for name in made]
-    lines += [f"Made the schedule {name} again." for name in schedules]
+    lines += [f"Made the schedule {name} again." for name in schedules.made]
+    lines += [
+        f"The schedule {name} was not made again: {why} PATCH .../scheduler/<id> sets another "
+        "`schedule`, DELETE removes it."
+        for name, why in schedules.not_made.items()
+    ]
     return lines or ["The Prefect server has everything that is needed."]

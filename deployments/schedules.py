@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -26,22 +26,23 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import DeploymentSchedule, FlowRun, StateType
 from prefect.client.schemas.responses import DeploymentResponse
-from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
 from prefect.states import AwaitingConcurrencySlot
-from pydantic import ValidationError
 
 from convault.catalog.base import Catalog
 from convault.errors import BusyError, NotFoundError, OptionsError
-from convault.schedule import BackupSchedule, id_of, word_for
+from convault.schedule import BackupSchedule, id_of
 from deployments.server import deployment, deployment_id, server
 from deployments.start import DEPLOYMENT
+from deployments.timing import text_of, timing_of, zone_of
 
 OVERDUE = timedelta(minutes=5)
 """after which a run that has not begun is late; a worker looks for work every 15 s"""
 _MOST = 200
 """runs that a Prefect server tells at once"""
+_SHOWN = 80
+"""characters of a text that cannot be used, in what is said of it"""
 _OVER: list[StateType] = [state for state in StateType if state is not StateType.SCHEDULED]
 
 
@@ -57,6 +58,16 @@ class Seen:
     overdue: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """What became of the schedules that a Prefect server had lost."""
+
+    made: list[str] = field(default_factory=list)
+    """names of those that were made again, or set to what they were"""
+    not_made: dict[str, str] = field(default_factory=dict)
+    """why, by name"""
+
+
 def read(catalog: Catalog, *, now: datetime, only: UUID | None = None) -> list[Seen]:
     """Every schedule (or the one with that id) with its last and next run, by name; the catalog
     follows what is seen.
@@ -65,21 +76,23 @@ def read(catalog: Catalog, *, now: datetime, only: UUID | None = None) -> list[S
     """
     with server("read the schedules") as client:
         # With the deployment: each time that Prefect reads a schedule costs both sides 10 ms.
-        found = deployment(client, DEPLOYMENT)
-        there = found.schedules
-        _name_all(client, found)
-        asked = [each for each in there if only is None or _row(each).id == only]
+        deployed = deployment(client, DEPLOYMENT)
+        _name_all(client, deployed)
+        asked = [each for each in deployed.schedules if only is None or _row(each).id == only]
         ids = [schedule.id for schedule in asked]
         last = first_runs(client, ids, _OVER, FlowRunSort.EXPECTED_START_TIME_DESC)
         following = first_runs(
             client, ids, [StateType.SCHEDULED], FlowRunSort.NEXT_SCHEDULED_START_TIME_ASC
         )
-    seen = [_seen(each, last.get(each.id), following.get(each.id), now) for each in asked]
     mirrored = {row.id: row for row in catalog.schedules() if only is None or row.id == only}
-    for each in seen:
-        before = mirrored.pop(each.row.id, None)
-        if each.row.cron and (before is None or _all(before) != _all(each.row)):
-            catalog.save_schedule(each.row)
+    seen = []
+    for each in asked:
+        found = _seen(each, last.get(each.id), following.get(each.id), now)
+        if (before := mirrored.pop(found.row.id, None)) is not None:
+            found = _remembered(found, before)
+        if before is None or _all(before) != _all(found.row):
+            catalog.save_schedule(found.row)
+        seen.append(found)
     return sorted(
         [*seen, *(Seen(row, None) for row in mirrored.values())], key=lambda each: each.row.name
     )
@@ -90,9 +103,9 @@ def create(catalog: Catalog, wanted: BackupSchedule) -> None:
     is left as it is; BusyError for another of that name, OptionsError for what Prefect does not
     take."""
     made = DeploymentScheduleCreate(
-        schedule=_cron(wanted),
+        schedule=timing_of(wanted),
         active=wanted.is_active,
-        parameters={"options": wanted.options},
+        parameters=_parameters(wanted),
         slug=wanted.name,
     )
     with server("make a schedule") as client:
@@ -106,45 +119,44 @@ def create(catalog: Catalog, wanted: BackupSchedule) -> None:
                 "name.",
                 schedule=wanted.name,
             )
+    if there is not None:
+        return  # the catalog has it, with its last run, or follows with the next look
     catalog.save_schedule(wanted)
 
 
 def change(catalog: Catalog, seen: Seen, wanted: BackupSchedule) -> None:
-    """Set what it says; one that only the catalog knew is made again. NotFoundError when it went
-    meanwhile, OptionsError for what Prefect does not take."""
-    if seen.on_server is None:
-        create(catalog, wanted)
-        return
-    cron = _cron(wanted)
-    with server("change a schedule") as client:
-        try:
-            client.update_deployment_schedule(
-                deployment_id(client, DEPLOYMENT),
-                seen.on_server,
-                active=wanted.is_active,
-                schedule=cron,
-                parameters={"options": wanted.options},
-            )
-        except ObjectNotFound:
-            raise _gone(wanted.id) from None
-    catalog.save_schedule(wanted)
+    """Set what differs; one that only the catalog knew is made again. What stays the same is not
+    sent: the server has it more exactly than the row. NotFoundError when it went meanwhile,
+    OptionsError for what Prefect does not take."""
+    before, changes = seen.row, dict[str, Any]()
+    if wanted.is_active != before.is_active:
+        changes["active"] = wanted.is_active
+    if wanted.options != before.options:
+        changes["parameters"] = _parameters(wanted)
+    if (wanted.schedule, wanted.timezone) != (before.schedule, before.timezone):
+        changes["schedule"] = timing_of(wanted)
+    if changes or seen.on_server is None:
+        _set(catalog, seen, wanted, changes)
 
 
 def switch(catalog: Catalog, seen: Seen, active: bool) -> None:
     """Switch it on or off, of whatever kind it is."""
     wanted = seen.row.model_copy(update={"is_active": active})
+    _set(catalog, seen, wanted, {"active": active})
+
+
+def _set(catalog: Catalog, seen: Seen, wanted: BackupSchedule, changes: Mapping[str, Any]) -> None:
     if seen.on_server is None:
         create(catalog, wanted)
         return
-    with server("switch a schedule") as client:
+    with server("change a schedule") as client:
         try:
             client.update_deployment_schedule(
-                deployment_id(client, DEPLOYMENT), seen.on_server, active=active
+                deployment_id(client, DEPLOYMENT), seen.on_server, **changes
             )
         except ObjectNotFound:
             raise _gone(wanted.id) from None
-    if wanted.cron:
-        catalog.save_schedule(wanted)
+    catalog.save_schedule(wanted)
 
 
 def delete(catalog: Catalog, seen: Seen) -> None:
@@ -158,16 +170,30 @@ def delete(catalog: Catalog, seen: Seen) -> None:
     catalog.delete_schedule(seen.row.id)
 
 
-def rebuild(catalog: Catalog) -> list[str]:
-    """Make those again that the catalog knows and the server does not; their names."""
-    made = []
+def rebuild(catalog: Catalog, *, new_deployment: bool = False) -> Rebuilt:
+    """Make those again that the catalog knows and the server does not. Where the deployment is new
+    on the server, those that prefect.yaml has made there are set to what they were as well. One
+    that cannot be made keeps no other from it. PrefectUnavailable, CatalogUnavailable."""
+    done = Rebuilt()
     with server("make the schedules again") as client:
-        there = {schedule.slug for schedule in deployment(client, DEPLOYMENT).schedules}
+        there = {each.slug: each for each in deployment(client, DEPLOYMENT).schedules}
     for row in catalog.schedules():
-        if row.name not in there:
-            create(catalog, row)
-            made.append(row.name)
-    return made
+        found = there.get(row.name)
+        try:
+            if found is None:
+                create(catalog, row)
+            elif new_deployment and _asked(_row(found)) != _asked(row):
+                change(catalog, Seen(_row(found), found.id), row)
+            else:
+                continue
+        except OptionsError as error:
+            told = f"{row.schedule[:_SHOWN]!r} in {row.timezone[:_SHOWN]!r}"
+            done.not_made[row.name] = f"`backup_schedules` says {told}. {error.message}"
+        except (BusyError, NotFoundError) as error:  # somebody was quicker
+            done.not_made[row.name] = error.message
+        else:
+            done.made.append(row.name)
+    return done
 
 
 def _name_all(client: SyncPrefectClient, found: DeploymentResponse) -> None:
@@ -197,10 +223,15 @@ def _named(found: DeploymentResponse, name: str) -> DeploymentSchedule | None:
 
 
 def _made(client: SyncPrefectClient, deployment: UUID, wanted: DeploymentScheduleCreate) -> bool:
-    """Make it; False where somebody made one of that name meanwhile."""
+    """Make it; False where somebody made one of that name meanwhile. OptionsError, where the server
+    takes less than its client does."""
     try:
         client.create_deployment_schedules(deployment, [wanted])
     except httpx.HTTPStatusError as error:
+        if error.response.status_code == httpx.codes.UNPROCESSABLE_ENTITY:
+            raise OptionsError(
+                "schedule: the Prefect server does not take it. Say it in a simpler way."
+            ) from None
         if error.response.status_code != httpx.codes.CONFLICT:
             raise
         return False
@@ -225,6 +256,14 @@ def _seen(
         None if last is None else last.state_name,
         overdue=schedule.active and due is not None and due < now - OVERDUE,
     )
+
+
+def _remembered(seen: Seen, before: BackupSchedule) -> Seen:
+    """With the last run that the catalog tells of, where the server has forgotten it, or is not the
+    one that made it."""
+    if seen.row.last_run_at is not None or before.last_run_at is None:
+        return seen
+    return replace(seen, row=seen.row.model_copy(update={"last_run_at": before.last_run_at}))
 
 
 def first_runs(
@@ -257,15 +296,13 @@ def first_runs(
 
 
 def _row(schedule: DeploymentSchedule) -> BackupSchedule:
-    """The row of it. `schedule` is no cron line where Prefect's is none."""
-    name = schedule.slug or str(schedule.id)
-    timing = schedule.schedule
+    """The row of it."""
     options = schedule.parameters.get("options")
     return BackupSchedule(
         id=id_of(schedule.slug) if schedule.slug else schedule.id,
-        name=name,
-        schedule=_timing(timing),
-        timezone=getattr(timing, "timezone", None) or "UTC",
+        name=schedule.slug or str(schedule.id),
+        schedule=text_of(schedule.schedule),
+        timezone=zone_of(schedule.schedule),
         options=dict(options) if isinstance(options, Mapping) else {},
         is_active=schedule.active,
         created_at=schedule.created,
@@ -273,12 +310,9 @@ def _row(schedule: DeploymentSchedule) -> BackupSchedule:
     )
 
 
-def _timing(timing: Any) -> str:
-    if isinstance(timing, CronSchedule):
-        return word_for(" ".join(timing.cron.split()))
-    if isinstance(timing, IntervalSchedule):
-        return f"every {int(timing.interval.total_seconds())} s"
-    return str(getattr(timing, "rrule", "never"))
+def _parameters(row: BackupSchedule) -> dict[str, Any]:
+    """Those of its runs. Without options they are the deployment's, as in Prefect's UI."""
+    return {"options": row.options} if row.options else {}
 
 
 def _all(row: BackupSchedule) -> dict[str, Any]:
@@ -287,16 +321,6 @@ def _all(row: BackupSchedule) -> dict[str, Any]:
 
 def _asked(row: BackupSchedule) -> dict[str, Any]:
     return row.model_dump(include={"name", "schedule", "timezone", "options", "is_active"})
-
-
-def _cron(row: BackupSchedule) -> CronSchedule:
-    """OptionsError: of what cron lines may hold, Prefect takes a little less than others."""
-    try:
-        return CronSchedule(cron=row.cron or row.schedule, timezone=row.timezone)
-    except ValidationError as error:
-        wrong = {str(found["loc"][0]) for found in error.errors(include_input=False)}
-        what = "timezone" if wrong == {"timezone"} else "schedule"
-        raise OptionsError(f"{what}: Prefect does not take it. Say it in a simpler way.") from None
 
 
 def _gone(schedule_id: UUID) -> NotFoundError:

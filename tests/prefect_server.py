@@ -92,9 +92,9 @@ def _environment(home: Path) -> dict[str, str]:
     }
 
 
-@pytest.fixture(scope="session")
-def prefect_server() -> Iterator[PrefectServer]:
-    """A real `prefect server start` on a free port of 127.0.0.1."""
+@contextlib.contextmanager
+def running() -> Iterator[PrefectServer]:
+    """A real `prefect server start`, which knows nothing, on a free port of 127.0.0.1."""
     home = Path(tempfile.mkdtemp(prefix="cv-prefect-"))
     port = free_port()
     log = home / "server.log"
@@ -127,6 +127,13 @@ def prefect_server() -> Iterator[PrefectServer]:
         _let_go()
         stop(process, 0)  # it keeps nothing that is needed, and takes seconds to end by itself
         shutil.rmtree(home)
+
+
+@pytest.fixture(scope="session")
+def prefect_server() -> Iterator[PrefectServer]:
+    """The tests' own."""
+    with running() as server:
+        yield server
 
 
 def _let_go() -> None:

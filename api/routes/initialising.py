@@ -46,7 +46,9 @@ class InitAnswer(BaseModel):
     made: list[str]
     """on the Prefect server"""
     schedules: list[str]
-    """that the Prefect server had lost"""
+    """that the Prefect server had lost, and has again"""
+    not_made: dict[str, str]
+    """those of them that it does not take, and why"""
     done: list[str]
     """all of it in words, a line each"""
 
@@ -57,6 +59,7 @@ _EXAMPLE = InitAnswer(
     created=False,
     made=["deployment backup/conversations"],
     schedules=["nightly"],
+    not_made={},
     done=["The catalog's tables are up to date.", "Made the schedule nightly again."],
 ).model_dump(mode="json")
 
@@ -102,6 +105,7 @@ def initialise(
         migrations=list(found.report.migrations),
         created=found.report.created,
         made=found.made,
-        schedules=found.schedules,
+        schedules=found.schedules.made,
+        not_made=found.schedules.not_made,
         done=found.done,
     )

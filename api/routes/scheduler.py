@@ -227,13 +227,14 @@ def change_schedule(
     settings: Annotated[Settings, Depends(settings_of)],
     actor: Annotated[Actor, Depends(actor_of)],
 ) -> BackupSchedule:
-    """Set what is given."""
+    """Set what is given; what is not stays as it is, also the interval or the rule of one that
+    Prefect's UI made."""
     asked = parsed(ChangedSchedule, body)
     with audited(catalog, actor, "schedule") as note, impatient():
         note.detail = f"change {schedule_id}: {', '.join(sorted(asked.model_fields_set))}"
         seen = _one(catalog, schedule_id)
         changes: dict[str, Any] = {}
-        if asked.schedule is not None:
+        if asked.schedule is not None and asked.schedule != seen.row.schedule:
             changes["schedule"] = require_schedule(asked.schedule)
         if asked.timezone is not None:
             changes["timezone"] = require_timezone(asked.timezone)
@@ -242,11 +243,6 @@ def change_schedule(
         if asked.is_active is not None:
             changes["is_active"] = asked.is_active
         wanted = seen.row.model_copy(update=changes)
-        if wanted.cron is None:
-            raise OptionsError(
-                f"Schedule {schedule_id} is an interval or a rule that Prefect's UI made. Give it "
-                "a `schedule`, or change it there; toggle and DELETE work."
-            )
         schedules.change(catalog, seen, wanted)
     return _one(catalog, schedule_id).row
 

@@ -174,8 +174,7 @@ def test_what_prefect_made_shows_too(
     seen = shown(client)
     assert (seen["daily"]["schedule"], seen["daily"]["is_active"]) == ("daily", False)
     assert seen["daily"]["id"] == str(id_of("daily"))
-    assert seen[str(interval.id)]["schedule"] == "every 21600 s"
-    problem(client.patch(f"{SCHEDULER}/{interval.id}", json={}), 422, "options")
+    assert str(seen[str(interval.id)]["schedule"]).endswith("/PT21600S")
     toggled = client.post(f"{SCHEDULER}/toggle", json={"id": str(interval.id), "is_active": True})
     assert toggled.json()["is_active"] is True
     assert client.delete(f"{SCHEDULER}/{interval.id}").status_code == 204

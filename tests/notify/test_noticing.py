@@ -154,9 +154,40 @@ def test_a_schedule_whose_time_came_and_nothing_began() -> None:
     assert due(schedule(), row(3, options=FILTER)) == slot, "that is another backup"
     assert due(schedule(options=FILTER), row(3, options=FILTER)) is None
     assert due(schedule(is_active=False)) is None
-    assert due(schedule("every 60 s")) is None, "only cron lines tell when"
+    assert due(schedule("sometimes")) is None, "nobody can tell when"
     assert due(schedule("55 11 * * *"), row(24)) is None, "it may be late for a while"
     assert due(schedule("30 11 * * *"), row(24)) == NOW - timedelta(minutes=30)
+
+
+def test_an_interval_is_missed_as_a_cron_line_is() -> None:
+    every_six_hours = schedule("R/2026-01-01T04:00:00+00:00/PT21600S")
+    slot = NOW - timedelta(hours=2)
+    assert due(every_six_hours, row(3)) == slot
+    assert due(every_six_hours, row(1)) is None
+    assert due(schedule("R/2026-01-01T11:45:00+00:00/PT86400S"), row(20)) is None, "a while"
+    # Prefect plans whole days by the clock or by hours: an hour to either side says nothing.
+    daily = schedule("R/2026-01-01T04:00:00+00:00/PT86400S")
+    assert due(daily, row(8.9)) is None
+    assert due(daily, row(10)) == NOW - timedelta(hours=8)
+    assert due(schedule("R/2026-01-01T10:45:00+00:00/PT86400S"), row(24)) is None
+
+
+@pytest.mark.parametrize(
+    "text", ["DTSTART:20260101T000000\nRRULE:FREQ=DAILY", "0 2 1-7 * 1 day_or=false", "0 0 * * L5"]
+)
+def test_a_rule_is_missed_when_the_run_that_prefect_planned_is(text: str) -> None:
+    slot = NOW - timedelta(hours=2)
+    planned = schedule(text, next_run_at=slot)
+    assert due(planned, row(3)) == slot
+    assert due(planned, row(1)) is None
+    assert due(schedule(text), row(3)) is None
+    assert due(schedule(text, next_run_at=NOW + timedelta(hours=1)), row(3)) is None
+
+
+def test_a_row_that_nobody_understands_keeps_no_other_from_being_looked_at() -> None:
+    odd = [schedule("0 0 * * L5"), schedule(timezone="Nowhere"), schedule("R/x/PT5S")]
+    facts = Facts(NOW, [row(34)], schedules=[*odd, schedule()])
+    assert [n.kind for n in notices(facts, LIMITS)] == [Kind.OVERDUE]
 
 
 def test_one_that_waits_for_another_that_runs_is_not_overdue() -> None:
