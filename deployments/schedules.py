@@ -89,7 +89,7 @@ def read(catalog: Catalog, *, now: datetime, only: UUID | None = None) -> list[S
     for each in asked:
         found = _seen(each, last.get(each.id), following.get(each.id), now)
         if (before := mirrored.pop(found.row.id, None)) is not None:
-            found = _remembered(found, before)
+            found = _remembered(found, before, now)
         if before is None or _all(before) != _all(found.row):
             catalog.save_schedule(found.row)
         seen.append(found)
@@ -135,6 +135,7 @@ def change(catalog: Catalog, seen: Seen, wanted: BackupSchedule) -> None:
         changes["parameters"] = _parameters(wanted)
     if (wanted.schedule, wanted.timezone) != (before.schedule, before.timezone):
         changes["schedule"] = timing_of(wanted)
+        wanted = wanted.model_copy(update={"next_run_at": None})  # that was of the other timing
     if changes or seen.on_server is None:
         _set(catalog, seen, wanted, changes)
 
@@ -258,12 +259,16 @@ def _seen(
     )
 
 
-def _remembered(seen: Seen, before: BackupSchedule) -> Seen:
-    """With the last run that the catalog tells of, where the server has forgotten it, or is not the
-    one that made it."""
-    if seen.row.last_run_at is not None or before.last_run_at is None:
-        return seen
-    return replace(seen, row=seen.row.model_copy(update={"last_run_at": before.last_run_at}))
+def _remembered(seen: Seen, before: BackupSchedule, now: datetime) -> Seen:
+    """With what the catalog knows and the server does not: the last run, where the server forgot it
+    or is a new one; and the next run of an unchanged rule, since the server removes what it planned
+    with each change of any schedule, and plans it again within a minute."""
+    row = seen.row
+    last, following = row.last_run_at or before.last_run_at, row.next_run_at
+    same = _asked(before) == _asked(row) and row.is_active
+    if following is None and same and before.next_run_at is not None and before.next_run_at > now:
+        following = before.next_run_at
+    return replace(seen, row=row.model_copy(update={"last_run_at": last, "next_run_at": following}))
 
 
 def first_runs(

@@ -11,10 +11,10 @@ from prefect._internal.schemas.fields import CreatedBy
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import DeploymentSchedule, FlowRun, State, StateType
-from prefect.client.schemas.schedules import CronSchedule
+from prefect.client.schemas.schedules import CronSchedule, RRuleSchedule
 from prefect.client.schemas.sorting import FlowRunSort
 
-from deployments.schedules import OVERDUE, _seen, first_runs
+from deployments.schedules import OVERDUE, _remembered, _seen, first_runs
 
 NOW = datetime(2026, 3, 4, tzinfo=UTC)
 
@@ -94,3 +94,27 @@ def test_what_is_told_of_a_schedule(active: bool, late: timedelta | None, overdu
     assert found.row.next_run_at == (due if late is None else NOW - late)
     never = _seen(schedule, None, following, NOW)
     assert (never.row.last_run_at, never.last_result) == (None, None)
+
+
+def test_what_the_server_has_forgotten_the_catalog_tells() -> None:
+    """The last run, and the next one of a rule that is still the same and ahead."""
+    rule = DeploymentSchedule(
+        id=uuid4(), slug="rule", active=True, schedule=RRuleSchedule(rrule="FREQ=DAILY")
+    )
+    last, following = NOW - timedelta(days=1), NOW + timedelta(hours=1)
+    found = _seen(rule, None, None, NOW)
+    assert found.row.next_run_at is None
+    known = found.row.model_copy(update={"last_run_at": last, "next_run_at": following})
+    again = _remembered(found, known, NOW).row
+    assert (again.last_run_at, again.next_run_at) == (last, following)
+    for changes in (
+        {"next_run_at": NOW},
+        {"timezone": "Asia/Tokyo"},
+        {"schedule": "FREQ=WEEKLY"},
+        {"is_active": False},
+    ):
+        other = known.model_copy(update=changes)
+        assert _remembered(found, other, NOW).row.next_run_at is None
+    newer = FlowRun(flow_id=uuid4(), expected_start_time=NOW)
+    again = _remembered(_seen(rule, newer, newer, NOW), known, NOW).row
+    assert (again.last_run_at, again.next_run_at) == (NOW, NOW)
