@@ -274,8 +274,11 @@ def test_a_change_leaves_the_timing_as_it_is(
         [row] = [row for row in catalog.schedules() if row.name == name]
         assert (row.schedule, row.options) == (text, changed.json()["options"])
         # Another zone is the one thing of it that is set; another interval is not made here.
+        planned(prefect_client, found)
+        was = shown(client)[name]["next_run_at"]
         moved = client.patch(one, json={"timezone": "Asia/Kolkata"}).raise_for_status().json()
         assert (moved["schedule"], moved["timezone"]) == (text, "Asia/Kolkata")
+        assert moved["next_run_at"] != was or name == "six-hours", "that was at another hour"
         expected = {**before.model_dump(), "timezone": "Asia/Kolkata"}
         assert on_server(prefect_client)[name].schedule.model_dump() == expected
         for other in ("R/2026-01-01T00:00:00+00:00/PT60S", "RRULE:FREQ=DAILY", f"{text} "):

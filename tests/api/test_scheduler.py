@@ -27,7 +27,7 @@ from convault.models import BackupOptions
 from convault.schedule import id_of
 from convault.settings import Settings
 from deployments import DEPLOYMENT, start_backup
-from deployments.schedules import rebuild
+from deployments.schedules import Rebuilt, rebuild
 from deployments.stack.worker import Worker
 from deployments.workers import POOL
 from tests.prefect_server import PrefectServer
@@ -200,8 +200,8 @@ def test_they_survive_a_new_deploy_and_a_lost_server(
     lost = shown(client)
     assert {name: lost[name]["id"] for name in ids} == ids
     assert not any(lost[name]["on_server"] for name in ids)
-    assert set(rebuild(catalog)) == set(ids)
-    assert rebuild(catalog) == []
+    assert set(rebuild(catalog).made) == set(ids)
+    assert rebuild(catalog) == Rebuilt()
     again = shown(client)
     assert {name: again[name]["id"] for name in ids} == ids
     assert all(again[name]["on_server"] for name in ids)
