@@ -16,9 +16,9 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from convault.errors import PrefectUnavailable
 from convault.file_lock import alone
@@ -64,18 +64,11 @@ def unwatched() -> Iterator[None]:
         yield
 
 
-@contextmanager
-def heartless() -> Iterator[None]:
+def heartless() -> AbstractContextManager[Any]:
     """Flow runs that begin in the block have no heartbeat."""
-    from prefect.context import SettingsContext
+    from deployments.settings import with_settings
 
-    context = SettingsContext.get()
-    assert context is not None  # made when Prefect is imported
-    # Prefect's own `temporary_settings` reads every setting anew: 60 ms, and all before a run.
-    flows = context.settings.flows.model_copy(update={"heartbeat_frequency": None})
-    settings = context.settings.model_copy(update={"flows": flows})
-    with SettingsContext(profile=context.profile, settings=settings):
-        yield
+    return with_settings(flows={"heartbeat_frequency": None})
 
 
 def _start(

@@ -13,15 +13,12 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.sorting import ArtifactSort
 from prefect.exceptions import PrefectException
-from prefect.settings import (
-    PREFECT_API_REQUEST_TIMEOUT,
-    PREFECT_CLIENT_MAX_RETRIES,
-    get_current_settings,
-    temporary_settings,
-)
+from prefect.settings import get_current_settings
 
-_PATIENCE = {PREFECT_API_REQUEST_TIMEOUT: 2.0, PREFECT_CLIENT_MAX_RETRIES: 0}
-"""Seconds, and retries: whoever asks how far a run is would rather not know than wait."""
+from deployments.settings import with_settings
+
+_SECONDS = 2.0
+"""Whoever asks how far a run is would rather not know than wait."""
 
 
 def progress_of(flow_run_id: UUID) -> float | None:
@@ -29,8 +26,9 @@ def progress_of(flow_run_id: UUID) -> float | None:
     named, it cannot be reached, or the run has not said anything yet."""
     if not get_current_settings().api.url:
         return None
+    hasty = with_settings(api={"request_timeout": _SECONDS}, client={"max_retries": 0})
     try:
-        with temporary_settings(_PATIENCE), get_client(sync_client=True) as client:
+        with hasty, get_client(sync_client=True) as client:
             found = client.read_artifacts(
                 artifact_filter=ArtifactFilter(
                     flow_run_id=ArtifactFilterFlowRunId(any_=[flow_run_id]),

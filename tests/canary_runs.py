@@ -283,7 +283,8 @@ def through_api(
         for answer in answers:
             run = answer.json().get("flow_run_id") if answer.status_code == 202 else None
             if run is not None and run != row["flow_run_id"]:
-                httpx.delete(f"{server.url}/flow_runs/{run}")  # nobody is there to run it
+                # Nobody is there to run it.
+                httpx.delete(f"{server.url}/flow_runs/{run}", timeout=60)
     logging.getLogger().removeHandler(handler)
     evidence.ended["api"] = "well" if row["status"] == "completed" else row["status"]
     evidence.places["api"] = [
@@ -328,8 +329,8 @@ def every_route(client: httpx.Client, backup_id: str, evidence: Evidence) -> lis
 def await_worker(server: PrefectServer, log: Path) -> None:
     """Until one says that it is there; `convault up` waits for it, too."""
     deadline = time.monotonic() + 90
-    there = f"{server.url}/work_pools/{POOL}/workers/filter"
-    while not any(w["status"] == "ONLINE" for w in httpx.post(there, json={}).json()):
+    there = f"/work_pools/{POOL}/workers/filter"
+    while not any(w["status"] == "ONLINE" for w in server.ask(there, {})):
         assert time.monotonic() < deadline, log.read_text()[-3000:]
         time.sleep(0.2)
 
@@ -339,7 +340,7 @@ def await_runs(server: PrefectServer, log: Path) -> None:
     states = {"flow_runs": {"state": {"type": {"any_": ["PENDING", "RUNNING", "CANCELLING"]}}}}
     late = {"flow_runs": {"state": {"name": {"any_": ["Late"]}}}}
     deadline = time.monotonic() + 90
-    while any(httpx.post(f"{server.url}/flow_runs/count", json=f).json() for f in (states, late)):
+    while any(server.ask("/flow_runs/count", wanted) for wanted in (states, late)):
         assert time.monotonic() < deadline, log.read_text()[-3000:]
         time.sleep(0.2)
 

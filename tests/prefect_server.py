@@ -21,12 +21,14 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 CHECKOUT = Path(__file__).parent.parent
 _START_SECONDS = 120
+_ANSWER_SECONDS = 60
 
 
 def free_port() -> int:
@@ -59,6 +61,19 @@ class PrefectServer:
     log: Path
     environment: dict[str, str] = field(repr=False)
     """for programs that shall use it, without any of the developer's own settings"""
+
+    def ask(self, path: str, question: object = None) -> Any:
+        """What it answers to a question, or to GET without one. On a busy machine that may take
+        long, and while its database is busy it says 503: as Prefect's client does, ask again."""
+        deadline = time.monotonic() + _ANSWER_SECONDS
+        while True:
+            answer = httpx.request(
+                "GET" if question is None else "POST", f"{self.url}{path}", json=question,
+                timeout=_ANSWER_SECONDS,
+            )  # fmt: skip
+            if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE or time.monotonic() > deadline:
+                return answer.raise_for_status().json()
+            time.sleep(0.5)
 
     def prefect(self, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
         """Run the `prefect` command in the checkout, with `more` in its environment."""

@@ -64,9 +64,9 @@ def started(
 
 def forget_workers(server: PrefectServer) -> None:
     """Have the server know of none: one that was stopped counts as online for a while."""
-    there = f"{server.url}/work_pools/convault/workers"
-    for known in httpx.post(f"{there}/filter", json={}).raise_for_status().json():
-        httpx.delete(f"{there}/{known['name']}").raise_for_status()
+    there = "/work_pools/convault/workers"
+    for known in server.ask(f"{there}/filter", {}):
+        httpx.delete(f"{server.url}{there}/{known['name']}", timeout=60).raise_for_status()
 
 
 def _await_end(server: PrefectServer, log: Path) -> None:
@@ -77,6 +77,6 @@ def _await_end(server: PrefectServer, log: Path) -> None:
         "deployments": {"name": {"any_": ["conversations"]}},
     }
     deadline = time.monotonic() + 60
-    while httpx.post(f"{server.url}/flow_runs/count", json=running).raise_for_status().json():
+    while server.ask("/flow_runs/count", running):
         assert time.monotonic() < deadline, log.read_text()[-3000:]
         time.sleep(0.2)

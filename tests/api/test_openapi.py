@@ -109,4 +109,4 @@ def test_health_is_open_and_says_only_that_it_lives(url: str, document: Any) -> 
 
 
 def test_docs_are_served(url: str) -> None:
-    assert httpx.get(f"{url}/docs").status_code == 200
+    assert httpx.get(f"{url}/docs", timeout=60).status_code == 200

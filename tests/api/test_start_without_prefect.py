@@ -60,10 +60,7 @@ def silent_server() -> Iterator[str]:
 def test_it_takes_the_request_and_never_answers(
     settings: Settings, catalog: Catalog, silent_server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from prefect.settings import PREFECT_API_REQUEST_TIMEOUT
-
-    hasty = {**patience._PATIENCE, PREFECT_API_REQUEST_TIMEOUT: 0.5}
-    monkeypatch.setattr(patience, "_PATIENCE", hasty)
+    monkeypatch.setattr(patience, "REQUEST_SECONDS", 0.5)
     with (
         temporary_settings({PREFECT_API_URL: silent_server}),
         served(create_app(settings)) as url,

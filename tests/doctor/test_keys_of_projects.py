@@ -17,7 +17,7 @@ SECRET = "x" * 32
 
 def legacy(**claims: object) -> str:
     usual = {"iss": "supabase", "ref": "abcdefghijklmnopqrst", "role": "service_role",
-             "exp": int(time.time()) + 1000}  # fmt: skip
+             "exp": int(time.time()) + 86400}  # fmt: skip
     return jwt.encode({**usual, **claims}, SECRET, "HS256")
 
 

@@ -6,7 +6,6 @@ import json
 import re
 from uuid import UUID
 
-import httpx
 import psycopg
 import pytest
 
@@ -55,16 +54,16 @@ def test_it_restores_by_names_alone_and_then_into_live_tables(
 
 
 def _steps_are_shown_and_nothing_secret_is(server: PrefectServer, target: str) -> None:
-    runs = httpx.post(
-        f"{server.url}/flow_runs/filter",
-        json={"flows": {"name": {"any_": ["restore"]}}, "sort": "START_TIME_DESC", "limit": 2},
-    ).json()
+    runs = server.ask(
+        "/flow_runs/filter",
+        {"flows": {"name": {"any_": ["restore"]}}, "sort": "START_TIME_DESC", "limit": 2},
+    )
     assert all(run["parameters"]["target"] == "staging" for run in runs)
     assert target not in json.dumps(runs)
-    tasks = httpx.post(
-        f"{server.url}/task_runs/filter",
-        json={"flow_runs": {"id": {"any_": [run["id"] for run in runs]}}, "limit": 200},
-    ).json()
+    tasks = server.ask(
+        "/task_runs/filter",
+        {"flow_runs": {"id": {"any_": [run["id"] for run in runs]}}, "limit": 200},
+    )
     # A name is given after the run is made; the server may not have it yet.
     names = {re.split("[ -]", task["name"])[0] for task in tasks}
     assert names == {"download", "decompress", "deserialize", "load"}

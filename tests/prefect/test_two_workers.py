@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
-import httpx
 import psutil
 import pytest
 from prefect.client.orchestration import get_client
@@ -90,8 +89,7 @@ def awaited(ask: Callable[[], Any], logs: Path) -> Any:
 def runs_of(server: PrefectServer) -> list[dict[str, Any]]:
     """Every run of a backup that the server knows."""
     wanted = {"deployments": {"name": {"any_": ["conversations"]}}}
-    answer = httpx.post(f"{server.url}/flow_runs/filter", json=wanted).raise_for_status()
-    found: list[dict[str, Any]] = answer.json()
+    found: list[dict[str, Any]] = server.ask("/flow_runs/filter", wanted)
     return found
 
 
@@ -111,7 +109,7 @@ def carries(worker: subprocess.Popen[bytes]) -> dict[str, list[psutil.Process]]:
 def beats(server: PrefectServer, run: str) -> bool:
     """Whether the run said that it lives."""
     asked = {"filter": {"event": {"name": ["prefect.flow-run.heartbeat"]}}, "limit": 50}
-    found = httpx.post(f"{server.url}/events/filter", json=asked).raise_for_status().json()
+    found = server.ask("/events/filter", asked)
     return any(
         event["resource"]["prefect.resource.id"] == f"prefect.flow-run.{run}"
         for event in found["events"]
@@ -128,8 +126,7 @@ def watch() -> str:
 
 def state_of(server: PrefectServer, run: str) -> str:
     """Type of the state that a run is in."""
-    found = httpx.get(f"{server.url}/flow_runs/{run}").raise_for_status().json()
-    return str(found["state_type"])
+    return str(server.ask(f"/flow_runs/{run}")["state_type"])
 
 
 def row_of(catalog: Catalog, backup_id: UUID) -> BackupRecord | None:
