@@ -60,4 +60,4 @@ def test_a_key_of_another_project_or_of_the_past_is_red() -> None:
     other = judge_key(legacy(ref="zzzzzzzzzzzzzzzzzzzz"), URL, now)
     assert other.state is State.RED
     assert "of the project zzzzzzzzzzzzzzzzzzzz" in other.found
-    assert judge_key(legacy(), URL, now + 2000).state is State.RED
+    assert judge_key(legacy(), URL, now + 2 * 86400).state is State.RED
