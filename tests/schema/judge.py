@@ -102,7 +102,8 @@ def write(url: str, statements: Sequence[Statement], rows: str = "", role: str =
 
 def pg_dump(url: str) -> str:
     """The schema as pg_dump sees it, without its comments, settings and empty lines. The order of
-    privileges is that in which they were granted, so these come sorted."""
+    privileges is that in which they were granted, and that of a policy's roles the one in which
+    they lie in the cluster, so these come sorted."""
     done = subprocess.run(
         [wheel_binaries(18) / "pg_dump", "--schema-only", "--no-owner", url],
         capture_output=True,
@@ -111,9 +112,21 @@ def pg_dump(url: str) -> str:
         env={"LC_ALL": "C.UTF-8"},
     )
     noise = re.compile(r"--( |$)|SET |SELECT pg_catalog\.set_config|\\(un)?restrict |$")
-    lines = [line for line in done.stdout.splitlines() if not noise.match(line)]
+    lines = [
+        _POLICY.sub(_with_sorted_roles, line)
+        for line in done.stdout.splitlines()
+        if not noise.match(line)
+    ]
     rights = sorted(line for line in lines if line.startswith(("GRANT ", "REVOKE ")))
     return "\n".join([line for line in lines if line not in rights] + rights)
+
+
+_POLICY = re.compile(r"(?<= TO ).+?(?= USING | WITH CHECK |;$)")
+
+
+def _with_sorted_roles(roles: re.Match[str]) -> str:
+    whole = roles.string.startswith("CREATE POLICY ")
+    return ", ".join(sorted(roles[0].split(", "))) if whole else roles[0]
 
 
 _RIGHTS = """
