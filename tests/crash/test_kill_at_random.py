@@ -18,7 +18,7 @@ SETTINGS = {
     "CONVAULT_CHUNK_BYTES": "200000",
 }
 
-KILLS = count(5, 50)
+KILLS = count(3, 50)
 
 
 @pytest.mark.timeout(60 + 30 * KILLS)

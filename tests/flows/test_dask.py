@@ -133,6 +133,7 @@ class Overheard:
         monkeypatch.setattr("flows.cluster._take", taken)
 
 
+@pytest.mark.long
 def test_a_worker_that_is_killed_costs_its_chunk_alone(
     wide: tuple[Application, Client], empty: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
