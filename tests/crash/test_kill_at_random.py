@@ -21,7 +21,7 @@ SETTINGS = {
 KILLS = count(3, 50)
 
 
-@pytest.mark.timeout(60 + 30 * KILLS)
+@pytest.mark.timeout(120 + 30 * KILLS)
 def test_backups_that_are_killed_at_random_moments(
     ward: Ward, capsys: pytest.CaptureFixture[str]
 ) -> None:
