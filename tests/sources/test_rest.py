@@ -288,6 +288,7 @@ def keys_read(source: Source) -> dict[str, list[str]]:
     return found
 
 
+@pytest.mark.timeout(1500)
 @pytest.mark.soak
 @pytest.mark.parametrize(
     ("url_bytes", "number"), [(asking.URL_BYTES, count(5, 100)), (150, count(2, 20))]
