@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from convault.installation import Installation
 
 BackupFlow = Callable[[BackupOptions], BackupRecord]
+_BUSY = BusyError(
+    "Another run of `convault backup` is making a backup of this repository. Nothing was started: "
+    "try again when it is over."
+)
 _LEVEL = "zstd's level, 1 to 22; 0 stores plain. 3 unless told."
 
 
@@ -164,10 +168,7 @@ def backup(
         installation.encryptor()
         alone = _alone(installation)
     if alone is None:  # nobody's alarm: somebody makes the backup
-        raise BusyError(
-            "Another run of `convault backup` is making a backup of this repository. Nothing was "
-            "started: try again when it is over."
-        )
+        raise _BUSY
     with alone, progress.shown():
         with refusals_told(settings, wanted):
             flow = load_flow()
@@ -194,7 +195,7 @@ def _alone(installation: Installation) -> Guard | None:
     """
     name = f"command-line backup of repository {installation.repository.repository_id}"
     try:
-        return installation.catalog.exclusive(name, BusyError(f"Another {name} is under way."))
+        return installation.catalog.exclusive(name, _BUSY)
     except BusyError:
         return None
 
