@@ -24,7 +24,7 @@ test: .venv/.dev  ## the tests, with small counts, on Postgres 16 and 18
 	$(PYTEST) -m "not matrix and not long"
 
 soak: .venv/.dev  ## what has counts (kills, faults, random histories), with large ones; more versions; what is long
-	CONVAULT_SOAK=1 $(PYTEST) -m "soak or matrix or long"
+	CONVAULT_SOAK=1 $(PYTEST) -o timeout=1500 -m "soak or matrix or long"
 
 bench: .venv/.dev  ## measure it beside others: BENCH="--messages 3000000"; see benchmarks/README.md
 	$(BIN)/python -m benchmarks.run --json benchmarks/results.json --svg benchmarks/results.svg $(BENCH)

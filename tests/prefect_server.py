@@ -1,6 +1,6 @@
 """A real Prefect server, with a home of its own, for the tests that need one.
 
-Starting it takes 5 to 13 seconds, so it is started once per worker of pytest-xdist; a module that
+Starting it takes seconds, so it is started once per worker of pytest-xdist; a module that
 uses it says `pytestmark = [pytest.mark.prefect_server, pytest.mark.xdist_group("prefect")]`, so
 that (with `--dist loadgroup`) all of them share one worker and one server. (Those of `tests/flows`
 are a group of their own, `flows`, so are those that start commands, `commands`, and those that kill
@@ -14,6 +14,7 @@ import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -24,7 +25,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import prefect
 import pytest
+
+from convault.file_lock import alone
 
 CHECKOUT = Path(__file__).parent.parent
 _START_SECONDS = 120
@@ -107,10 +111,34 @@ def _environment(home: Path) -> dict[str, str]:
     }
 
 
+def with_tables(home: Path) -> Path:
+    """Give `home` a database as Prefect makes it, which knows nothing. Half of the time in which a
+    server starts goes into its hundred migrations, so they run once for each version of Prefect."""
+    kept = CHECKOUT / ".pytest_cache"
+    kept.mkdir(exist_ok=True)
+    made = kept / f"prefect-{prefect.__version__}.db"
+    with alone(made.with_suffix(".lock")):
+        if not made.exists():
+            with tempfile.TemporaryDirectory(prefix="cv-prefect-") as folder:
+                subprocess.run(
+                    [sys.executable, "-m", "prefect", "server", "database", "upgrade", "--yes"],
+                    env=_environment(Path(folder)), stdin=subprocess.DEVNULL, check=True,
+                    capture_output=True,
+                )  # fmt: skip
+                with (
+                    contextlib.closing(sqlite3.connect(Path(folder) / "prefect.db")) as database,
+                    contextlib.closing(sqlite3.connect(made.with_suffix(".new"))) as copy,
+                ):
+                    database.backup(copy)
+            made.with_suffix(".new").replace(made)
+    shutil.copyfile(made, home / "prefect.db")
+    return home
+
+
 @contextlib.contextmanager
 def running() -> Iterator[PrefectServer]:
     """A real `prefect server start`, which knows nothing, on a free port of 127.0.0.1."""
-    home = Path(tempfile.mkdtemp(prefix="cv-prefect-"))
+    home = with_tables(Path(tempfile.mkdtemp(prefix="cv-prefect-")))
     port = free_port()
     log = home / "server.log"
     environment = _environment(home)
@@ -118,8 +146,13 @@ def running() -> Iterator[PrefectServer]:
         process = subprocess.Popen(
             [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1",
              "--port", str(port)],
-            # The scheduler looks every second, not every minute: a test waits for it.
-            env={**environment, "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "1"},
+            env={
+                **environment,
+                # The scheduler looks every second, not every minute: a test waits for it.
+                "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "1",
+                # As in our own stack: a busy machine lets writers wait for each other.
+                "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
+            },
             stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
         )  # fmt: skip
     url = f"http://127.0.0.1:{port}/api"

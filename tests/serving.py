@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from unittest.mock import patch
 from uuid import uuid4
 
 import httpx
@@ -17,11 +18,15 @@ from fastapi import FastAPI
 
 KEY = "a-key-for-tests-only"
 PATH = "/api/communication/backups"
+_SECONDS = 60.0
+"""that the API waits here for a Prefect server, which shares its cores with three tests: it asks
+twice, and the client waits for both"""
 
 
 @contextmanager
-def served(app: FastAPI) -> Iterator[str]:
-    """Serve `app` on a free port of 127.0.0.1; yields its URL."""
+def served(app: FastAPI, *, patience: float = _SECONDS) -> Iterator[str]:
+    """Serve `app` on a free port of 127.0.0.1; yields its URL. It waits `patience` seconds for a
+    Prefect server."""
     listener = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(
         uvicorn.Config(app, log_config=None, ws="none", timeout_graceful_shutdown=5)
@@ -37,7 +42,8 @@ def served(app: FastAPI) -> Iterator[str]:
             assert thread.is_alive(), "the server did not start"
             assert time.monotonic() < deadline, "the server took too long to start"
             time.sleep(0.01)
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        with patch("api.patience.REQUEST_SECONDS", patience):
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     finally:
         server.should_exit = True
         thread.join(timeout=20)
@@ -48,7 +54,7 @@ def served(app: FastAPI) -> Iterator[str]:
 def client_of(url: str, key: str | None = KEY) -> httpx.Client:
     """A client that brings `key`."""
     headers = {"Authorization": f"Bearer {key}"} if key else {}
-    return httpx.Client(base_url=url, headers=headers, timeout=60)
+    return httpx.Client(base_url=url, headers=headers, timeout=3 * _SECONDS)
 
 
 def problem(answer: httpx.Response, status: int, code: str) -> dict[str, object]:

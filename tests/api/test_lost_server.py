@@ -164,6 +164,7 @@ def make_all(prefect: SyncPrefectClient) -> set[str]:
     return unnamed | {each["id"] for each in by_ui.json()}
 
 
+@pytest.mark.long
 def test_a_new_server_gets_every_schedule_as_it_was(
     settings: Settings, prefect_client: SyncPrefectClient, prefect_server: PrefectServer,
     catalog: Catalog, tmp_path: Path,

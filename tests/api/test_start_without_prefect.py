@@ -11,7 +11,6 @@ import httpx
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from api import patience
 from api.app import create_app
 from convault.catalog.base import BackupStatus, Catalog
 from convault.settings import Settings
@@ -58,12 +57,11 @@ def silent_server() -> Iterator[str]:
 
 
 def test_it_takes_the_request_and_never_answers(
-    settings: Settings, catalog: Catalog, silent_server: str, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, catalog: Catalog, silent_server: str
 ) -> None:
-    monkeypatch.setattr(patience, "REQUEST_SECONDS", 0.5)
     with (
         temporary_settings({PREFECT_API_URL: silent_server}),
-        served(create_app(settings)) as url,
+        served(create_app(settings), patience=0.5) as url,
         client_of(url) as client,
     ):
         started = time.monotonic()

@@ -14,6 +14,7 @@ from prefect.settings import get_current_settings
 
 from cli.prefect_server import heartless
 from tests.cli.conftest import clean_environment
+from tests.prefect_server import with_tables
 
 CODE = """
 import os, sys
@@ -35,7 +36,7 @@ def answers(url: str) -> bool:
 def test_it_survives_ctrl_c_and_ends_with_the_process_even_a_killed_one(tmp_path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", f"import signal; signal.signal(2, signal.SIG_IGN){CODE}"],
-        env=clean_environment(PREFECT_HOME=str(tmp_path)), cwd=tmp_path,
+        env=clean_environment(PREFECT_HOME=str(with_tables(tmp_path))), cwd=tmp_path,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
     ) as process:  # fmt: skip
         assert process.stdout is not None

@@ -27,7 +27,6 @@ KILLS = count(4, 50)
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(120 + 10 * KILLS)
 def test_whatever_is_killed_the_copy_holds_whole_backups(
     copies: Copies, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -72,17 +72,19 @@ class Ward:
     def check_every_listed_backup(self) -> None:
         """Each is complete, and each that is new restores to what the source holds: to be called
         before rows are changed again."""
-        for backup_id in self.listed():
-            self._check(backup_id)
+        self._check(self.listed())
 
-    def _check(self, backup_id: UUID) -> None:
+    def _check(self, backup_ids: set[UUID]) -> None:
         repository = self.application.installation().repository
-        manifest = repository.manifest(backup_id)
-        digests = {p.key: p.sha256 for t in manifest.tables for p in t.parts}
-        digests |= {member.key: member.sha256 for member in manifest.members}
+        digests: dict[str, str] = {}
+        for backup_id in backup_ids:
+            manifest = repository.manifest(backup_id)
+            for part in (*manifest.members, *(p for t in manifest.tables for p in t.parts)):
+                # What several of them share is looked at once.
+                assert digests.setdefault(part.key, part.sha256) == part.sha256
         for key, digest in digests.items():
             assert sha256(repository.store.get(key)).hexdigest() == digest, key
-        if backup_id not in self._restored:
+        for backup_id in backup_ids - self._restored:
             self._restored.add(backup_id)
             with self._new_database() as url:
                 assert set(differences(self.application, backup_id, url).values()) == {0}
@@ -92,7 +94,7 @@ class Ward:
         catalog = self.application.installation().catalog
         record = backup(BackupOptions())
         assert record.status is BackupStatus.COMPLETED
-        self._check(record.id)
+        self._check({record.id})
         rows = {row.id: row for row in catalog.list()}
         if killed.backup_id in self.listed():
             assert rows[killed.backup_id].status is BackupStatus.COMPLETED

@@ -105,7 +105,6 @@ class Trial:
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(600)
 def test_no_needed_object_is_ever_gone(capsys: pytest.CaptureFixture[str]) -> None:
     ended: dict[str, int] = {}
     for seed in range(count(60, 3000)):

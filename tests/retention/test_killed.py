@@ -27,7 +27,6 @@ KILLS = count(5, 50)
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(120 + 10 * KILLS)
 def test_whatever_is_killed_nothing_that_is_needed_is_gone(
     vault: Vault, capsys: pytest.CaptureFixture[str]
 ) -> None:
