@@ -6,11 +6,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterDeploymentId,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.exceptions import ObjectNotFound
+from prefect.states import StateType
 
+from deployments.start import DEPLOYMENT
 from tests.prefect_server import CHECKOUT, PrefectServer, stop
 
 _deployed: set[str] = set()
@@ -60,6 +70,29 @@ def started(
         yield process
     finally:
         stop(process)
+
+
+@contextmanager
+def nothing_waits() -> Iterator[None]:
+    """For the block no schedule starts a backup, and none waits that an earlier test asked for: a
+    worker would take it. On the server of PREFECT_API_URL, which has the deployment."""
+    with get_client(sync_client=True) as client:
+        deployment = client.read_deployment_by_name(DEPLOYMENT).id
+        waiting = FlowRunFilter(
+            deployment_id=FlowRunFilterDeploymentId(any_=[deployment]),
+            state=FlowRunFilterState(
+                type=FlowRunFilterStateType(any_=[StateType.SCHEDULED, StateType.PENDING])
+            ),
+        )
+        client.pause_deployment(deployment)
+        try:
+            while found := client.read_flow_runs(flow_run_filter=waiting):
+                for run in found:
+                    with suppress(ObjectNotFound):
+                        client.delete_flow_run(run.id)
+            yield
+        finally:
+            client.resume_deployment(deployment)
 
 
 def forget_workers(server: PrefectServer) -> None:

@@ -24,7 +24,7 @@ from deployments import start_backup
 from deployments.automation import NAME, ensure_automation
 from tests.flows.application import Application, build, database, differences
 from tests.prefect_server import PrefectServer
-from tests.prefect_worker import deploy, forget_workers, started
+from tests.prefect_worker import deploy, forget_workers, nothing_waits, started
 
 pytestmark = [
     pytest.mark.prefect_server, pytest.mark.xdist_group("workers"), pytest.mark.long,
@@ -57,7 +57,7 @@ def workers(
     deploy(prefect_api)
     for name, value in {**application.environment, "CONVAULT_SILENT_SECONDS": _SILENT}.items():
         monkeypatch.setenv(name, value)
-    with get_client(sync_client=True) as client, ExitStack() as stack:
+    with get_client(sync_client=True) as client, nothing_waits(), ExitStack() as stack:
         assert ensure_automation(client)
         try:
             yield {
