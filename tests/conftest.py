@@ -30,6 +30,16 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     return argname if isinstance(val, str | bytes) and len(val) > 60 else None
 
 
+@pytest.hookimpl(trylast=True)  # after they were put into a random order
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What may take longest begins first, or the other workers would end long before it."""
+
+    def unhurried(item: pytest.Item) -> tuple[bool, bool]:
+        return item.get_closest_marker("timeout") is None, item.get_closest_marker("soak") is None
+
+    items.sort(key=unhurried)
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """In CI everything can be installed, so a test that was skipped is a test that failed."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")

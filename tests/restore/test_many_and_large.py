@@ -55,6 +55,7 @@ def test_rows_of_10_mb_on_one_page_come_back(
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(1500)
 def test_many_tables_come_back(database: str, target: str, repository: Repository) -> None:
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute(BASE.encode())
