@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from convault.installation import Installation
 
 BackupFlow = Callable[[BackupOptions], BackupRecord]
-_BUSY = BusyError(
+BUSY = BusyError(
     "Another run of `convault backup` is making a backup of this repository. Nothing was started: "
     "try again when it is over."
 )
@@ -166,10 +166,10 @@ def backup(
         installation.source(wanted).check()
         installation.files(wanted)
         installation.encryptor()
-        alone = _alone(installation)
-    if alone is None:  # nobody's alarm: somebody makes the backup
-        raise _BUSY
-    with alone, progress.shown():
+        guard = alone(installation)
+    if guard is None:  # nobody's alarm: somebody makes the backup
+        raise BUSY
+    with guard, progress.shown():
         with refusals_told(settings, wanted):
             flow = load_flow()
         record = run_flow(flow, wanted)
@@ -186,7 +186,7 @@ def backup(
             say(line)
 
 
-def _alone(installation: Installation) -> Guard | None:
+def alone(installation: Installation) -> Guard | None:
     """Of these commands one at a time backs up to the repository, whoever begins it and on any
     machine, as cron may begin a second one while the first still works. None while one does.
 
@@ -195,7 +195,7 @@ def _alone(installation: Installation) -> Guard | None:
     """
     name = f"command-line backup of repository {installation.repository.repository_id}"
     try:
-        return installation.catalog.exclusive(name, _BUSY)
+        return installation.catalog.exclusive(name, BUSY)
     except BusyError:
         return None
 

@@ -89,7 +89,7 @@ def _made(answers: Answers) -> dict[str, Any]:
 
 def _tried(installation: Installation) -> tuple[str, bool]:
     """The newest complete backup, or one that is made now; restored for a trial, unless one was."""
-    from cli.backups import load_flow, run_flow
+    from cli.backups import BUSY, alone, load_flow, run_flow
     from cli.listing import summary
     from convault.catalog.base import BackupStatus
     from convault.drill.drilling import drill, require_passed
@@ -100,7 +100,10 @@ def _tried(installation: Installation) -> tuple[str, bool]:
         record = rows[0]
         say(f"There is a backup already: {record.id}.")
     else:
-        with progress.shown():
+        guard = alone(installation)
+        if guard is None:
+            raise BUSY
+        with guard, progress.shown():
             record = run_flow(load_flow(), BackupOptions())
         say(f"Backup {record.id}: {summary(record)}")
     if any(row.verified_at for row in rows):

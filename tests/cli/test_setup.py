@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import stat
 from pathlib import Path
 
@@ -9,10 +10,12 @@ import psycopg
 import pytest
 
 from cli import setup_answers
+from cli.backups import alone
 from cli.setup_answers import Answers, Asked, answers_of, require_plain, rules, written
 from convault import settings
 from convault.catalog import open_catalog
-from convault.errors import ConfigurationError, OptionsError, PolicyError
+from convault.errors import BusyError, ConfigurationError, OptionsError, PolicyError
+from convault.installation import open_installation
 from tests.cli.conftest import InProcess
 from tests.flows.application import ROWS, SCHEMA
 from tests.prefect_server import PrefectServer
@@ -56,6 +59,17 @@ def test_from_nothing_to_a_backup_that_was_tried(
     assert other.status == ConfigurationError.exit_code
     assert "CONVAULT_TIMEZONE" in other.err
     assert settings.ENV_FILE.read_text().splitlines() == lines
+    # As if there were no backup yet, while cron's first one is being made.
+    shutil.rmtree(tmp_path / "store" / "backups")
+    with psycopg.connect(database) as connection:
+        connection.execute("DELETE FROM public.backups")
+    guard = alone(open_installation(settings.load_settings()))
+    assert guard is not None
+    with guard:
+        busy = run(*words, "--json", **homes)
+    assert busy.status == BusyError.exit_code, busy.err
+    assert "try again when it is over" in busy.err
+    assert catalog.list() == []
 
 
 def test_what_cannot_be_is_refused_before_anything_is_written(
