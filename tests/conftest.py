@@ -12,6 +12,7 @@ import pytest
 
 from convault.embedded.server import EmbeddedPostgres, wheel_binaries
 from tests.databases import Databases
+from tests.soak import PERCENT
 from tests.versions import SYSTEM_VERSIONS, params
 
 pytest_plugins = [
@@ -28,6 +29,12 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     """A long value is no name for a test; and one with random ids in it is another in each worker,
     which must collect the same tests."""
     return argname if isinstance(val, str | bytes) and len(val) > 60 else None
+
+
+def pytest_report_header() -> str | None:
+    """That a soak was not a whole one is not to be overlooked."""
+    percent = os.environ.get(PERCENT, "100")
+    return None if percent == "100" else f"soak: {percent} % of what is asked for"
 
 
 @pytest.hookimpl(trylast=True)  # after they were put into a random order
@@ -129,7 +136,7 @@ def age_program() -> None:
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No test sees the developer's own settings or `.env`."""
     for name in list(os.environ):
-        if name == "CONVAULT_SOAK":
+        if name.startswith("CONVAULT_SOAK"):
             continue  # says how often, to `tests.soak.count`
         if name.startswith(_SETTINGS) or name == "DATABASE_URL":
             monkeypatch.delenv(name)

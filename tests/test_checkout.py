@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.soak import PERCENT, count
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -51,6 +53,19 @@ def test_constraints_name_versions_and_nothing_else() -> None:
         assert equals, line
         assert name.strip(), line
         assert version.strip(), line
+
+
+def test_a_slow_machine_repeats_less_and_never_less_than_make_test(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for soak, percent, expected in ((None, "100", 3), (None, "40", 3), ("1", None, 50),
+                                    ("1", "100", 50), ("1", "40", 20), ("1", "1", 3)):  # fmt: skip
+        for name, value in (("CONVAULT_SOAK", soak), (PERCENT, percent)):
+            if value is None:
+                monkeypatch.delenv(name, raising=False)
+            else:
+                monkeypatch.setenv(name, value)
+        assert count(3, 50) == expected, (soak, percent)
 
 
 def test_what_has_a_soak_count_is_run_by_make_soak() -> None:
