@@ -105,7 +105,7 @@ class Trial:
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(1500)
+@pytest.mark.timeout(3000)
 def test_no_needed_object_is_ever_gone(capsys: pytest.CaptureFixture[str]) -> None:
     ended: dict[str, int] = {}
     for seed in range(count(60, 3000)):
