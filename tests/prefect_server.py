@@ -21,11 +21,11 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import httpx
-import prefect
 import pytest
 
 from convault.file_lock import alone
@@ -116,7 +116,7 @@ def with_tables(home: Path) -> Path:
     server starts goes into its hundred migrations, so they run once for each version of Prefect."""
     kept = CHECKOUT / ".pytest_cache"
     kept.mkdir(exist_ok=True)
-    made = kept / f"prefect-{prefect.__version__}.db"
+    made = kept / f"prefect-{version('prefect')}.db"
     with alone(made.with_suffix(".lock")):
         if not made.exists():
             with tempfile.TemporaryDirectory(prefix="cv-prefect-") as folder:
