@@ -5,18 +5,19 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import (
     FlowRunFilter,
     FlowRunFilterDeploymentId,
     FlowRunFilterState,
     FlowRunFilterStateType,
 )
+from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import ObjectNotFound
 from prefect.states import StateType
 
@@ -86,13 +87,18 @@ def nothing_waits() -> Iterator[None]:
         )
         client.pause_deployment(deployment)
         try:
-            while found := client.read_flow_runs(flow_run_filter=waiting):
-                for run in found:
-                    with suppress(ObjectNotFound):
-                        client.delete_flow_run(run.id)
+            forget_runs(client, lambda: client.read_flow_runs(flow_run_filter=waiting))
             yield
         finally:
             client.resume_deployment(deployment)
+
+
+def forget_runs(client: SyncPrefectClient, found: Callable[[], list[FlowRun]]) -> None:
+    """Delete runs until none is found any more: the server gives some at a time."""
+    while runs := found():
+        for run in runs:
+            with suppress(ObjectNotFound):
+                client.delete_flow_run(run.id)
 
 
 def forget_workers(server: PrefectServer) -> None:

@@ -8,14 +8,12 @@ from __future__ import annotations
 import secrets
 import socket
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import httpx
 import psycopg
 import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
 from api.app import create_app
@@ -27,7 +25,7 @@ from convault.settings import Settings
 from deployments.start import DEPLOYMENT
 from tests.flows.application import SCHEMA
 from tests.prefect_server import PrefectServer
-from tests.prefect_worker import deploy
+from tests.prefect_worker import deploy, forget_runs
 from tests.serving import KEY, client_of, served
 
 
@@ -103,7 +101,4 @@ def prefect_client(prefect_server: PrefectServer) -> Iterator[SyncPrefectClient]
         for each in client.read_deployment_schedules(deployment):
             if each.id not in schedules:
                 client.delete_deployment_schedule(deployment, each.id)
-        while started := [run for run in client.read_flow_runs() if run.id not in runs]:
-            for run in started:
-                with suppress(ObjectNotFound):
-                    client.delete_flow_run(run.id)
+        forget_runs(client, lambda: [run for run in client.read_flow_runs() if run.id not in runs])
