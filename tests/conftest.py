@@ -39,12 +39,16 @@ def pytest_report_header() -> str | None:
 
 @pytest.hookimpl(trylast=True)  # after they were put into a random order
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What may take longest begins first, or the other workers would end long before it."""
-
-    def unhurried(item: pytest.Item) -> tuple[bool, bool]:
-        return item.get_closest_marker("timeout") is None, item.get_closest_marker("soak") is None
-
-    items.sort(key=unhurried)
+    """Modules with what may take longest begin first, or one worker would still be at it when the
+    others have ended. Whole modules: their fixtures are made once."""
+    at_length: dict[Path, tuple[bool, bool]] = {}
+    for item in items:
+        timeout, soak = at_length.get(item.path, (False, False))
+        at_length[item.path] = (
+            timeout or item.get_closest_marker("timeout") is not None,
+            soak or item.get_closest_marker("soak") is not None,
+        )
+    items.sort(key=lambda item: at_length[item.path], reverse=True)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

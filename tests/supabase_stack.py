@@ -190,6 +190,12 @@ def _start_front(
     ending.enter_context(running(arguments, port, folder, environment | more))
 
 
+def _drop(maintenance_url: str, database: str) -> None:
+    """So that a fixture that is made anew finds its name free."""
+    with psycopg.connect(maintenance_url, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {database} WITH (FORCE)".encode())
+
+
 @contextmanager
 def another_project(
     supabase: SupabaseStack, packages: Path, database: str, prepare: Callable[[str], object]
@@ -201,6 +207,7 @@ def another_project(
         ending.callback(shutil.rmtree, base)
         with psycopg.connect(supabase.database_url, autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {database} TEMPLATE template0".encode())
+        ending.callback(_drop, supabase.database_url, database)
         url = supabase.database_url.replace("/app?", f"/{database}?")
         prepare(url)
         stack = _new_stack(url)
