@@ -33,6 +33,7 @@ from tests.api.routes_by_row import ROWS
 from tests.canaries import Place, files, found, marker
 from tests.curl_examples import run_examples
 from tests.notify.receivers import http_receiver
+from tests.patience import PATIENCE
 from tests.prefect_server import PrefectServer
 from tests.prefect_worker import worker
 from tests.serving import PATH, client_of, served
@@ -284,7 +285,7 @@ def through_api(
             run = answer.json().get("flow_run_id") if answer.status_code == 202 else None
             if run is not None and run != row["flow_run_id"]:
                 # Nobody is there to run it.
-                httpx.delete(f"{server.url}/flow_runs/{run}", timeout=60)
+                httpx.delete(f"{server.url}/flow_runs/{run}", timeout=PATIENCE)
     logging.getLogger().removeHandler(handler)
     evidence.ended["api"] = "well" if row["status"] == "completed" else row["status"]
     evidence.places["api"] = [
@@ -328,7 +329,7 @@ def every_route(client: httpx.Client, backup_id: str, evidence: Evidence) -> lis
 
 def await_worker(server: PrefectServer, log: Path) -> None:
     """Until one says that it is there; `convault up` waits for it, too."""
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + PATIENCE
     there = f"/work_pools/{POOL}/workers/filter"
     while not any(w["status"] == "ONLINE" for w in server.ask(there, {})):
         assert time.monotonic() < deadline, log.read_text()[-3000:]
@@ -339,7 +340,7 @@ def await_runs(server: PrefectServer, log: Path) -> None:
     """Until no run is under way any more."""
     states = {"flow_runs": {"state": {"type": {"any_": ["PENDING", "RUNNING", "CANCELLING"]}}}}
     late = {"flow_runs": {"state": {"name": {"any_": ["Late"]}}}}
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + PATIENCE
     while any(server.ask("/flow_runs/count", wanted) for wanted in (states, late)):
         assert time.monotonic() < deadline, log.read_text()[-3000:]
         time.sleep(0.2)
@@ -366,7 +367,7 @@ def on_purpose(evidence: Evidence, server: PrefectServer, folder: Path) -> None:
     done = python(LEAK, evidence.control, server, folder)
     evidence.places["control"] = [("stdout", done.stdout.encode())]
     wanted = {evidence.control + leak for leak in LEAKS}
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while True:
         places = list(files(server.home))
         hits = found(wanted, places)
@@ -392,7 +393,7 @@ def python(
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=PATIENCE,
     )
 
 

@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from tests.patience import PATIENCE
+
 _REQUEST = re.compile(
     rb"(GET|POST|PUT|PATCH|DELETE|HEAD) (/[^ ]*) HTTP/1\.1\r\n"
     # JSON holds no line break, and what goes over a WebSocket is masked.
@@ -67,7 +69,7 @@ def counted(host: str, port: int) -> Iterator[tuple[int, Counted]]:
             with suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
             each.close()
-        thread.join(10)
+        thread.join(PATIENCE)
 
 
 def _pass_on(source: socket.socket, target: socket.socket, found: Counted | None) -> None:

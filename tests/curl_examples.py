@@ -8,6 +8,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from tests.patience import PATIENCE
+
 README = Path(__file__).parent.parent / "README.md"
 _WRITTEN = "http://127.0.0.1:8000"
 
@@ -33,11 +35,11 @@ def run_examples(url: str, key: str, folder: Path) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=240,
+        timeout=PATIENCE,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr
     unpacked = folder / "unpacked"
     unpacked.mkdir()
     for command in (["tar", "-xf", "../backup.tar"], ["sha256sum", "-c", "--quiet", "SHA256SUMS"]):
-        subprocess.run(command, cwd=unpacked, check=True, capture_output=True, timeout=60)
+        subprocess.run(command, cwd=unpacked, check=True, capture_output=True, timeout=PATIENCE)
     return done.stdout

@@ -22,10 +22,10 @@ from pathlib import Path
 import boto3
 import pytest
 
+from tests.patience import PATIENCE
 from tests.prefect_server import free_port
 
 BIN = Path(sys.executable).parent
-_START_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def running(
             stderr=output,
         )  # fmt: skip
     try:
-        deadline = time.monotonic() + _START_SECONDS
+        deadline = time.monotonic() + PATIENCE
         while True:
             assert process.poll() is None, (folder / "output").read_text()
             assert time.monotonic() < deadline, (folder / "output").read_text()

@@ -29,10 +29,9 @@ import httpx
 import pytest
 
 from convault.file_lock import alone
+from tests.patience import PATIENCE
 
 CHECKOUT = Path(__file__).parent.parent
-_START_SECONDS = 120
-_ANSWER_SECONDS = 60
 
 
 def free_port() -> int:
@@ -69,11 +68,11 @@ class PrefectServer:
     def ask(self, path: str, question: object = None) -> Any:
         """What it answers to a question, or to GET without one. On a busy machine that may take
         long, and while its database is busy it says 503: as Prefect's client does, ask again."""
-        deadline = time.monotonic() + _ANSWER_SECONDS
+        deadline = time.monotonic() + PATIENCE
         while True:
             answer = httpx.request(
                 "GET" if question is None else "POST", f"{self.url}{path}", json=question,
-                timeout=_ANSWER_SECONDS,
+                timeout=PATIENCE,
             )  # fmt: skip
             if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE or time.monotonic() > deadline:
                 return answer.raise_for_status().json()
@@ -157,7 +156,7 @@ def running() -> Iterator[PrefectServer]:
         )  # fmt: skip
     url = f"http://127.0.0.1:{port}/api"
     try:
-        deadline = time.monotonic() + _START_SECONDS
+        deadline = time.monotonic() + PATIENCE
         while True:
             try:
                 if httpx.get(f"{url}/health", timeout=5).status_code == 200:

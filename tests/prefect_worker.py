@@ -22,6 +22,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import StateType
 
 from deployments.start import DEPLOYMENT
+from tests.patience import PATIENCE
 from tests.prefect_server import CHECKOUT, PrefectServer, stop
 
 _deployed: set[str] = set()
@@ -105,7 +106,7 @@ def forget_workers(server: PrefectServer) -> None:
     """Have the server know of none: one that was stopped counts as online for a while."""
     there = "/work_pools/convault/workers"
     for known in server.ask(f"{there}/filter", {}):
-        httpx.delete(f"{server.url}{there}/{known['name']}", timeout=60).raise_for_status()
+        httpx.delete(f"{server.url}{there}/{known['name']}", timeout=PATIENCE).raise_for_status()
 
 
 def _await_end(server: PrefectServer, log: Path) -> None:
@@ -115,7 +116,7 @@ def _await_end(server: PrefectServer, log: Path) -> None:
         "flow_runs": {"state": {"type": {"any_": ["PENDING", "RUNNING", "CANCELLING"]}}},
         "deployments": {"name": {"any_": ["conversations"]}},
     }
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while server.ask("/flow_runs/count", running):
         assert time.monotonic() < deadline, log.read_text()[-3000:]
         time.sleep(0.2)

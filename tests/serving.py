@@ -16,6 +16,8 @@ import httpx
 import uvicorn
 from fastapi import FastAPI
 
+from tests.patience import PATIENCE
+
 KEY = "a-key-for-tests-only"
 PATH = "/api/communication/backups"
 _SECONDS = 60.0
@@ -37,7 +39,7 @@ def served(app: FastAPI, *, patience: float = _SECONDS) -> Iterator[str]:
     )
     thread.start()
     try:
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + PATIENCE
         while not server.started:
             assert thread.is_alive(), "the server did not start"
             assert time.monotonic() < deadline, "the server took too long to start"
@@ -46,7 +48,7 @@ def served(app: FastAPI, *, patience: float = _SECONDS) -> Iterator[str]:
             yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     finally:
         server.should_exit = True
-        thread.join(timeout=20)
+        thread.join(timeout=PATIENCE)
         listener.close()
         assert not thread.is_alive(), "the server did not stop"
 
@@ -54,7 +56,7 @@ def served(app: FastAPI, *, patience: float = _SECONDS) -> Iterator[str]:
 def client_of(url: str, key: str | None = KEY) -> httpx.Client:
     """A client that brings `key`."""
     headers = {"Authorization": f"Bearer {key}"} if key else {}
-    return httpx.Client(base_url=url, headers=headers, timeout=3 * _SECONDS)
+    return httpx.Client(base_url=url, headers=headers, timeout=PATIENCE)
 
 
 def problem(answer: httpx.Response, status: int, code: str) -> dict[str, object]:

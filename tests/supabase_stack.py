@@ -35,6 +35,7 @@ import pytest
 from convault.catalog.postgres import PostgresCatalog
 from convault.embedded.server import EmbeddedPostgres, wheel_binaries
 from tests.object_servers import running
+from tests.patience import PATIENCE
 from tests.prefect_server import free_port
 
 PACKAGES = Path(__file__).parent / "supabase"
@@ -96,7 +97,7 @@ class SupabaseStack:
     def client(self, key: str | None = None) -> httpx.Client:
         """A client that is not ours, with the secret key or another."""
         return httpx.Client(
-            base_url=self.url, headers={"apikey": key or self.secret_key}, timeout=60
+            base_url=self.url, headers={"apikey": key or self.secret_key}, timeout=PATIENCE
         )
 
     def new_bucket(self, **settings: object) -> str:

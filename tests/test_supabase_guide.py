@@ -24,6 +24,7 @@ import pytest
 from cli.main import main
 from convault import settings as settings_module
 from tests.flows.application import ROWS, SCHEMA
+from tests.patience import PATIENCE
 from tests.prefect_server import PrefectServer
 from tests.prefect_worker import deploy, worker
 from tests.supabase_stack import SupabaseStack
@@ -123,9 +124,9 @@ class Reader:
 
     def ask(self, method: str, path: str, **more: object) -> httpx.Response:
         """A request to Prefect's HTTP API. While its SQLite is busy it answers 503: try again."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE
         while True:
-            answer = httpx.request(method, f"{self.prefect.url}{path}", timeout=30, **more)  # type: ignore[arg-type]
+            answer = httpx.request(method, f"{self.prefect.url}{path}", timeout=PATIENCE, **more)  # type: ignore[arg-type]
             if answer.status_code != 503 or time.monotonic() > deadline:
                 return answer.raise_for_status()
             time.sleep(0.5)
@@ -214,7 +215,7 @@ def scheduled(reader: Reader) -> None:
     made = reader.ask("POST", path, json=[{"active": True, "slug": "night", "schedule": soon}])
     try:
         with worker(reader.prefect, environment, reader.folder / "worker.log"):
-            deadline = time.monotonic() + 150
+            deadline = time.monotonic() + PATIENCE
             while len(found := rows(reader)) < 2 or found[0]["status"] != "completed":
                 assert found[0]["status"] != "failed", found[0]["error"]
                 assert time.monotonic() < deadline, (reader.folder / "worker.log").read_text()

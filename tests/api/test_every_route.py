@@ -31,6 +31,7 @@ from deployments.start import DEPLOYMENT
 from deployments.workers import POOL
 from tests.api.routes_by_row import OPEN, ROWS, Row
 from tests.handmade import new_backup
+from tests.patience import PATIENCE
 from tests.prefect_server import PrefectServer
 from tests.prefect_worker import forget_workers
 from tests.serving import PATH, client_of, problem, served
@@ -183,7 +184,7 @@ def refused(row: Row, answer: httpx.Response, status: int, code: str) -> None:
 
 
 def test_the_table_has_every_route(urls: dict[str, str]) -> None:
-    paths = httpx.get(f"{urls['']}/openapi.json", timeout=60).json()["paths"]
+    paths = httpx.get(f"{urls['']}/openapi.json", timeout=PATIENCE).json()["paths"]
     there = {(method.upper(), path) for path, methods in paths.items() for method in methods}
     assert {(row.method, row.path) for row in ROWS} == there - OPEN
     assert all(row.bad is not None or "_id}" in row.path for row in ROWS)
@@ -268,5 +269,5 @@ def test_what_it_leans_on_is_away(row: Row, away: str, urls: dict[str, str], rea
     body = answer.json()
     assert body["code"] in NOT_THERE[away]
     problem(answer, answer.status_code, body["code"])
-    documented = httpx.get(f"{urls['']}/openapi.json", timeout=60).json()["paths"][row.path]
+    documented = httpx.get(f"{urls['']}/openapi.json", timeout=PATIENCE).json()["paths"][row.path]
     assert str(answer.status_code) in documented[row.method.lower()]["responses"]

@@ -28,14 +28,13 @@ from convault.settings import Settings
 from deployments.facts import examine_schedules
 from deployments.start import DEPLOYMENT
 from tests.cli.conftest import process
+from tests.patience import PATIENCE
 from tests.prefect_server import PrefectServer, running
 from tests.serving import PATH, client_of, problem, served
 
 pytestmark = [pytest.mark.prefect_server, pytest.mark.xdist_group("prefect")]
 
 SCHEDULER = f"{PATH}/scheduler"
-_SECONDS = 90
-"""that the server may take to plan runs; it looks every second"""
 OPTIONS = {"compressionLevel": 9}
 NEVER = datetime.max.replace(tzinfo=UTC)
 MINUS_THREE = timezone(timedelta(hours=-3))
@@ -122,7 +121,7 @@ def planned(prefect: SyncPrefectClient, schedule: DeploymentSchedule) -> list[Fl
 
 
 def wait_until(done: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + _SECONDS
+    deadline = time.monotonic() + PATIENCE
     while not done():
         assert time.monotonic() < deadline
         time.sleep(0.3)

@@ -11,6 +11,7 @@ from jsonschema import Draft202012Validator
 from api.routes.listing import Backup
 from convault.catalog.base import BackupRecord
 from convault.models import BackupOptions
+from tests.patience import PATIENCE
 from tests.serving import PATH, client_of
 
 
@@ -109,4 +110,4 @@ def test_health_is_open_and_says_only_that_it_lives(url: str, document: Any) -> 
 
 
 def test_docs_are_served(url: str) -> None:
-    assert httpx.get(f"{url}/docs", timeout=60).status_code == 200
+    assert httpx.get(f"{url}/docs", timeout=PATIENCE).status_code == 200

@@ -30,6 +30,7 @@ from deployments import DEPLOYMENT, start_backup
 from deployments.schedules import Rebuilt, rebuild
 from deployments.stack.worker import Worker
 from deployments.workers import POOL
+from tests.patience import PATIENCE
 from tests.prefect_server import PrefectServer
 from tests.prefect_worker import deploy, forget_workers
 from tests.serving import PATH, client_of, problem, served
@@ -248,7 +249,7 @@ def test_a_run_that_is_due_outlives_another_schedule(
     )
     schedules = on_server(prefect)
     ours = FlowRunFilter(created_by=FlowRunFilterCreatedBy(id_=[schedules[due].id]))
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while not (runs := prefect.read_flow_runs(flow_run_filter=ours)):
         assert time.monotonic() < deadline
         time.sleep(0.3)

@@ -18,6 +18,7 @@ from convault.catalog.base import BackupRecord, BackupStatus, Catalog
 from convault.models import BackupOptions
 from convault.settings import Settings
 from tests.flows.application import ROWS
+from tests.patience import PATIENCE
 from tests.prefect_server import PrefectServer
 from tests.prefect_worker import deploy, worker
 from tests.serving import KEY, PATH, client_of, served
@@ -111,7 +112,7 @@ def test_a_worker_completes_it(
     log = tmp_path / "worker.log"
     with worker(prefect_api, environment, log):
         asked = client.post(PATH, json={"compressionLevel": 1}).json()
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + PATIENCE
         progress = []
         own = f"{PATH}/{asked['id']}"
         while (row := client.get(own).json())["status"] in ("pending", "processing"):

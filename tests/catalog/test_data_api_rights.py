@@ -25,6 +25,7 @@ from convault.catalog.postgres import PostgresCatalog
 from convault.catalog.supabase import SupabaseCatalog
 from convault.incidents import Kind, Notice
 from convault.project import Project
+from tests.patience import PATIENCE
 from tests.supabase_stack import SupabaseStack
 
 pytestmark = pytest.mark.xdist_group("supabase")
@@ -123,7 +124,9 @@ def client(catalog_supabase: SupabaseStack, bearer: str | None) -> httpx.Client:
     headers = {"apikey": catalog_supabase.publishable_key}
     if bearer is not None:
         headers["Authorization"] = f"Bearer {bearer}"
-    return httpx.Client(base_url=f"{catalog_supabase.url}/rest/v1", headers=headers, timeout=60)
+    return httpx.Client(
+        base_url=f"{catalog_supabase.url}/rest/v1", headers=headers, timeout=PATIENCE
+    )
 
 
 def seen(answer: httpx.Response) -> int:

@@ -14,6 +14,7 @@ from convault.catalog import idle
 from convault.catalog.idle import IdleConnections
 from convault.catalog.postgres import PostgresCatalog
 from convault.errors import CatalogError
+from tests.patience import PATIENCE
 
 SESSIONS = """
 SELECT pid FROM pg_stat_activity
@@ -28,7 +29,7 @@ def sessions(url: str) -> set[int]:
 
 def settled(url: str, number: int) -> set[int]:
     """As soon as the server has let go of the others."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE
     while len(found := sessions(url)) != number:
         assert time.monotonic() < deadline, found
         time.sleep(0.02)
@@ -42,7 +43,7 @@ def test_they_are_used_again_and_bounded(database: str) -> None:
     def use(_: int) -> None:
         with kept.connected() as connection:
             connection.execute("SELECT 1")
-            together.wait(20)
+            together.wait(PATIENCE)
 
     with ThreadPoolExecutor(5) as pool:
         list(pool.map(use, range(5)))
@@ -97,7 +98,7 @@ def test_a_call_survives_the_end_of_all_that_were_kept(database: str) -> None:
     catalog = PostgresCatalog(database, kept=4)
     together = Barrier(4)
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda _: (together.wait(20), catalog.now()), range(4)))
+        list(pool.map(lambda _: (together.wait(PATIENCE), catalog.now()), range(4)))
     with psycopg.connect(database) as connection:
         for pid in sessions(database):
             connection.execute("SELECT pg_terminate_backend(%s)", [pid])

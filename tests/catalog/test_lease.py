@@ -23,6 +23,7 @@ from convault.catalog.postgres import PostgresCatalog
 from convault.errors import BusyError, CatalogError, LeaseLost
 from tests.catalog.conftest import Kept
 from tests.catalog.lease_times import LEASE_SECONDS
+from tests.patience import PATIENCE
 
 FROM_LOCKS = (
     "FROM pg_locks WHERE locktype = 'advisory'"
@@ -30,8 +31,8 @@ FROM_LOCKS = (
 )
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 15.0) -> bool:
-    deadline = time.monotonic() + seconds
+def eventually(condition: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + PATIENCE
     while not condition():
         if time.monotonic() > deadline:
             return False

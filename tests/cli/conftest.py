@@ -19,6 +19,7 @@ import pytest
 from cli.main import main
 from convault.embedded import demo_data
 from convault.embedded.server import EmbeddedPostgres
+from tests.patience import PATIENCE
 from tests.prefect_server import PrefectServer
 
 Convault = Callable[..., subprocess.CompletedProcess[str]]
@@ -47,7 +48,7 @@ def process(
         stdin=subprocess.DEVNULL if stdin is None else None,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=PATIENCE,
         check=False,
     )
 

@@ -33,6 +33,7 @@ from tests.cli.conftest import (
     clean_environment,
     process,
 )
+from tests.patience import PATIENCE
 from tests.prefect_server import PrefectServer
 
 pytestmark = [pytest.mark.prefect_server, pytest.mark.xdist_group("commands")]
@@ -201,12 +202,12 @@ def test_from_plain_cron_it_needs_no_server_and_never_runs_twice_at_once(
             )
             for home in homes
         ]  # fmt: skip
-        deadline = time.monotonic() + 300
+        deadline = time.monotonic() + PATIENCE
         while all(each.poll() is None for each in both) and time.monotonic() < deadline:
             time.sleep(0.2)
         # Who loses the lock in the middle goes on.
         assert connection.execute(END_WHO_HAS_THE_LOCK).fetchall() == [(True,)]
-    outputs = [each.communicate(timeout=300) for each in both]
+    outputs = [each.communicate(timeout=PATIENCE) for each in both]
     ended = {each.returncode: output for each, output in zip(both, outputs, strict=True)}
     assert ended.keys() == {0, errors.BusyError.exit_code}, outputs
     assert "Another run of `convault backup`" in ended[errors.BusyError.exit_code][1]

@@ -17,6 +17,7 @@ import pytest
 from cli.demo_home import DemoHome, held
 from convault.errors import BusyError
 from tests.cli.conftest import COMMAND, Convault, clean_environment
+from tests.patience import PATIENCE
 
 MESSAGES = "600"
 
@@ -51,7 +52,7 @@ def interrupt_during_backup(home: Path) -> subprocess.CompletedProcess[str]:
             if line.startswith("snapshot"):
                 os.killpg(demo.pid, signal.SIGINT)
                 break
-        out, rest = demo.communicate(timeout=120)
+        out, rest = demo.communicate(timeout=PATIENCE)
         return subprocess.CompletedProcess(demo.args, demo.returncode, out, seen + rest)
 
 

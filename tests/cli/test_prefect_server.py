@@ -14,6 +14,7 @@ from prefect.settings import get_current_settings
 
 from cli.prefect_server import heartless
 from tests.cli.conftest import clean_environment
+from tests.patience import PATIENCE
 from tests.prefect_server import with_tables
 
 CODE = """
@@ -47,7 +48,7 @@ def test_it_survives_ctrl_c_and_ends_with_the_process_even_a_killed_one(tmp_path
         assert answers(url)
         process.kill()
         process.wait()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE
     while answers(url):
         assert time.monotonic() < deadline, "the server outlived its process"
         time.sleep(0.2)

@@ -19,6 +19,7 @@ from convault.copies import CopyState
 from convault.errors import BusyError
 from convault.reconcile import reconcile
 from tests.copies.conftest import Copies
+from tests.patience import PATIENCE
 from tests.prefect_server import CHECKOUT
 from tests.retention.conftest import NONE
 from tests.soak import count
@@ -59,7 +60,7 @@ def test_whatever_is_killed_the_copy_holds_whole_backups(
                 assert copies.damage() == set(), f"seed {seed}, kill {number}"
             assert vault.damage() == set(), f"seed {seed}, kill {number}"
         victims.stdin.close()
-    patience = time.monotonic() + 60
+    patience = time.monotonic() + PATIENCE
     while True:
         try:
             reconcile(vault.repository, vault.catalog)

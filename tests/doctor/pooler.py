@@ -15,6 +15,8 @@ from urllib.parse import quote
 
 from psycopg.conninfo import conninfo_to_dict
 
+from tests.patience import PATIENCE
+
 _NO_ENCRYPTION = {80877103, 80877104}
 """SSLRequest and GSSENCRequest, in the place of a protocol version"""
 
@@ -105,9 +107,9 @@ def transaction_pooler(url: str) -> Iterator[str]:
         port = listener.getsockname()[1]
         yield f"postgresql://{given['user']}@127.0.0.1:{port}/{quote(str(given['dbname']))}"
         listener.shutdown(socket.SHUT_RDWR)
-        accepting.join(10)
+        accepting.join(PATIENCE)
         for thread in threads:
-            thread.join(10)
+            thread.join(PATIENCE)
     for server in pooler.open:
         server.close()
 

@@ -21,6 +21,7 @@ from convault.errors import BusyError, ConfigurationError
 from convault.restore import restore
 from tests.cli.conftest import CHECKOUT
 from tests.drill.conftest import Backup
+from tests.patience import PATIENCE
 
 HOLDER = """
 import sys, time
@@ -76,7 +77,7 @@ def hold(backup: Backup, tmp_path: Path) -> Callable[[str, str], subprocess.Pope
 
 def end(process: subprocess.Popen[str], number: int) -> int:
     process.send_signal(number)
-    status = process.wait(60)
+    status = process.wait(PATIENCE)
     assert process.stdout is not None
     process.stdout.close()
     return status
@@ -199,7 +200,7 @@ def test_after_signals_the_scratch_database_is_as_it_was(
     assert state(commented) == before
     end(hold("borrowed", commented), signal.SIGKILL)
     assert ("relation", "messages_old") in state(commented)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE
     while True:  # until the server has noticed that its client is gone
         try:
             with borrowed(commented, backup.manifest):
@@ -232,7 +233,7 @@ def test_a_table_among_those_of_a_drill_that_was_killed_is_refused_too(
     with psycopg.connect(scratch_url) as connection:
         connection.execute("CREATE TABLE mine (x int)")
     before = state(scratch_url)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE
     refused: BaseException = BusyError("")
     while isinstance(refused, BusyError) and time.monotonic() < deadline:
         with (

@@ -24,6 +24,7 @@ from convault.stores.base import Store
 from tests.encryption.keys import new_key
 from tests.encryption.rekeyed import NEW, OLD, check_whole, old_backup, rekeyed
 from tests.handmade import BACKUP, CONVERSATIONS, MESSAGES, rows
+from tests.patience import PATIENCE
 from tests.prefect_server import CHECKOUT
 from tests.soak import count
 
@@ -151,7 +152,7 @@ def test_killed_at_random(tmp_path: Path) -> None:
         except subprocess.TimeoutExpired:
             child.kill()
         finally:
-            child.wait(60)
+            child.wait(PATIENCE)
             child.stdout.close()
         assert child.returncode in (0, -signal.SIGKILL)
         manifest = repository.manifest(BACKUP)

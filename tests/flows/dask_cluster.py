@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.patience import PATIENCE
+
 _CLUSTER = """
 import sys
 from distributed import LocalCluster
@@ -37,4 +39,4 @@ def dask_cluster(folder: Path, environment: Mapping[str, str]) -> Iterator[str]:
         assert address.startswith("tcp://127.0.0.1:"), process.poll()
         yield address
     finally:
-        process.communicate("\n", timeout=60)
+        process.communicate("\n", timeout=PATIENCE)

@@ -32,6 +32,7 @@ from tasks.carry import Work
 from tasks.carry_away import Delivered
 from tests.flows.application import Application, build, differences
 from tests.flows.dask_cluster import dask_cluster
+from tests.patience import PATIENCE
 from tests.prefect_server import PrefectServer
 
 pytestmark = [pytest.mark.prefect_server, pytest.mark.xdist_group("flows")]
@@ -72,7 +73,7 @@ def wide(
         }
         for name, value in wanted.items():
             monkeypatch.setenv(name, value)
-        with Client(address, set_as_default=False, timeout=20) as client:
+        with Client(address, set_as_default=False, timeout=PATIENCE) as client:
             yield application, client
 
 
@@ -88,7 +89,7 @@ def story_of(client: Client) -> list[tuple[str, str]]:
 def kill_one_at_work(client: Client, after: int) -> list[int]:
     """Kill the process of a worker while it is at work, when so many chunks are done."""
     pids = client.run(os.getpid)
-    deadline = time.monotonic() + 150
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         done = [key for key, state in story_of(client) if state == "memory"]
         for worker, keys in client.processing().items():

@@ -8,7 +8,6 @@ import weakref
 from datetime import datetime, timedelta
 from typing import Any
 
-import httpx
 import pyarrow as pa
 import pytest
 from prefect import flow, task
@@ -19,6 +18,7 @@ from flows.backup import backup
 from tasks.load import Load
 from tasks.policy import POLICY
 from tests.flows.application import Application
+from tests.patience import PATIENCE
 from tests.prefect_server import PrefectServer
 
 pytestmark = [
@@ -27,16 +27,10 @@ pytestmark = [
     pytest.mark.xdist_group("flows"),
 ]
 
-_SECONDS = 60
-
 
 def ask(server: PrefectServer, path: str, **body: Any) -> Any:
-    """A query to Prefect's API. While its SQLite is busy it answers 503: try again."""
-    deadline = time.monotonic() + _SECONDS
-    while (answer := httpx.post(f"{server.url}{path}", json=body, timeout=30)).status_code == 503:
-        assert time.monotonic() < deadline
-        time.sleep(0.5)
-    return answer.raise_for_status().json()
+    """A query to Prefect's API."""
+    return server.ask(path, body)
 
 
 def test_artifacts_tell_progress_tables_and_result(
@@ -65,7 +59,7 @@ def test_runs_of_tasks_are_named_for_their_rows(
     record = backup()
     assert record.metrics is not None
     wanted = {"fetch", "serialize", "compress", "upload"}
-    deadline = time.monotonic() + _SECONDS
+    deadline = time.monotonic() + PATIENCE
     while True:
         # The server writes them down some time after they ran.
         runs = ask(

@@ -27,6 +27,7 @@ from flows.verify import verify
 from flows.watch import watch
 from tests.flows.application import Application
 from tests.notify.receivers import Receiver, http_receiver
+from tests.patience import PATIENCE
 from tests.prefect_server import CHECKOUT
 
 pytestmark = [pytest.mark.prefect_server, pytest.mark.xdist_group("flows")]
@@ -162,7 +163,7 @@ def test_two_processes_notice_a_crash_and_a_late_schedule_at_once(
     for process in both:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
-    answers = [process.communicate("go\n", timeout=60) for process in both]
+    answers = [process.communicate("go\n", timeout=PATIENCE) for process in both]
     assert [out for out, _ in answers] == ["2\n", "2\n"], answers
     told = "\n".join(receiver.messages)
     assert len(re.findall(r"^A backup crashed\.$", told, re.M)) == 1

@@ -22,6 +22,7 @@ from convault.sources.settling import unsettled
 from convault.stores.objects import ObjectStore
 from tests.clusters import Clusters, copied
 from tests.incremental.chain import Chain, Rows, stored
+from tests.patience import PATIENCE
 from tests.sources.reading import TABLES, run, source, whole
 
 LOST = "INSERT INTO messages VALUES (1000, 1, 'lost')"
@@ -110,7 +111,7 @@ def test_recovery_to_a_point_in_time_ends_the_chain(
 
 
 def promoted(url: str) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while run(url, "SELECT pg_is_in_recovery()") != [(False,)]:
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -162,7 +163,7 @@ def sums(url: str) -> tuple[str, ...]:
 
 def again(url: str) -> None:
     """Wait until the server has recovered."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while True:
         try:
             run(url, "SELECT 1")

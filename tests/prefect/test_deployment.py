@@ -20,13 +20,11 @@ from convault.embedded.server import EmbeddedPostgres
 from convault.models import BackupOptions
 from deployments import DEPLOYMENT, cancel, start_backup
 from tests.flows.application import Application, build, database
+from tests.patience import PATIENCE
 from tests.prefect_server import CHECKOUT, PrefectServer
 from tests.prefect_worker import worker
 
 pytestmark = [pytest.mark.prefect_server, pytest.mark.xdist_group("prefect")]
-
-_SECONDS = 150
-"""that a run may take from being asked for to its row; it takes 4 to 6 on two idle cores"""
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +46,7 @@ def completed(
 ) -> BackupRecord:
     """The first completed row that is wanted, as soon as there is one."""
     catalog = application.installation().catalog
-    deadline = time.monotonic() + _SECONDS
+    deadline = time.monotonic() + PATIENCE
     while True:
         rows = [row for row in catalog.list() if wanted(row)]
         failed = [row.error for row in rows if row.status is BackupStatus.FAILED]
@@ -69,8 +67,8 @@ def finished(
 
 def ask(server: PrefectServer, method: str, path: str, **more: object) -> httpx.Response:
     """A request to Prefect's HTTP API. While its SQLite is busy it answers 503: try again."""
-    deadline = time.monotonic() + _SECONDS
-    with httpx.Client(base_url=server.url, timeout=30) as http:
+    deadline = time.monotonic() + PATIENCE
+    with httpx.Client(base_url=server.url, timeout=PATIENCE) as http:
         while True:
             answer = http.request(method, path, **more)  # type: ignore[arg-type]
             if answer.status_code != 503 or time.monotonic() > deadline:
@@ -224,7 +222,7 @@ def test_a_run_that_is_cancelled_says_so_in_its_row(
     with psycopg.connect(deployed.url) as connection:
         connection.execute("LOCK TABLE messages IN ACCESS EXCLUSIVE MODE")
         run_id = start_backup(BackupOptions(), backup_id)
-        deadline = time.monotonic() + _SECONDS
+        deadline = time.monotonic() + PATIENCE
         while not any(
             row.id == backup_id and row.status is BackupStatus.PROCESSING for row in catalog.list()
         ):

@@ -21,6 +21,7 @@ from convault.settings import Settings
 from deployments import DEPLOYMENT
 from flows import slots
 from flows.slots import Slot, backup_of_slot, newest_slot_only, slot_id
+from tests.patience import PATIENCE
 from tests.prefect_server import PrefectServer
 from tests.prefect_worker import deploy
 
@@ -49,7 +50,7 @@ def test_of_those_that_were_missed_only_the_newest_is_run(
             ],
         )
         ours = FlowRunFilter(created_by=FlowRunFilterCreatedBy(id_=[schedule.id]))
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + PATIENCE
         try:
             while len(late) < 2:
                 assert time.monotonic() < deadline

@@ -23,6 +23,7 @@ from convault.models import BackupOptions
 from deployments import start_backup
 from deployments.automation import NAME, ensure_automation
 from tests.flows.application import Application, build, database, differences
+from tests.patience import PATIENCE
 from tests.prefect_server import PrefectServer
 from tests.prefect_worker import deploy, forget_workers, nothing_waits, started
 
@@ -31,8 +32,6 @@ pytestmark = [
     pytest.mark.timeout(900),
 ]  # fmt: skip
 
-_SECONDS = 300
-"""that anything may take on a busy machine"""
 _SILENT = "40"
 """seconds; a run says every 30 that it lives"""
 
@@ -77,7 +76,7 @@ def workers(
 
 def awaited(ask: Callable[[], Any], logs: Path) -> Any:
     """What `ask` gives, as soon as that is something."""
-    deadline = time.monotonic() + _SECONDS
+    deadline = time.monotonic() + PATIENCE
     while not (found := ask()):
         assert time.monotonic() < deadline, "\n".join(
             path.read_text()[-3000:] for path in logs.glob("*.log")

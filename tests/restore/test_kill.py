@@ -18,6 +18,7 @@ from convault.embedded.server import EmbeddedPostgres
 from convault.manifest import Manifest
 from convault.repository import Repository
 from convault.stores import open_store
+from tests.patience import PATIENCE
 from tests.prefect_server import CHECKOUT
 from tests.restore.builder import back_up
 from tests.restore.plain_owner import owned_database
@@ -71,7 +72,7 @@ def victim(stored: dict[str, str]) -> Iterator[Callable[..., dict[str, Any]]]:
     yield order
     assert process.stdin is not None
     process.stdin.close()
-    process.wait(30)
+    process.wait(PATIENCE)
     assert process.stdout is not None
     process.stdout.close()
 
@@ -79,7 +80,7 @@ def victim(stored: dict[str, str]) -> Iterator[Callable[..., dict[str, Any]]]:
 def _await_end(url: str) -> None:
     """The server notices that its client is gone when it next reads or writes."""
     with psycopg.connect(superuser(url), autocommit=True) as connection:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE
         while connection.execute(
             "SELECT FROM pg_stat_activity WHERE datname = current_database()"
             " AND pid <> pg_backend_pid() AND backend_type = 'client backend'"

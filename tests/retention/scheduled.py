@@ -21,6 +21,7 @@ from convault.catalog.base import AuditEntry, BackupRecord, BackupStatus, Catalo
 from convault.errors import BusyError, LeaseLost, NotFoundError
 from convault.stores.base import ObjectInfo
 from convault.stores.objects import ObjectStore
+from tests.patience import PATIENCE
 
 
 class Schedule:
@@ -63,11 +64,11 @@ class Schedule:
             thread.start()
         while left := sorted(set(actors) - self._ended):
             self._turns[self._rng.choice(left)].release()
-            assert self._back.acquire(timeout=60)
+            assert self._back.acquire(timeout=PATIENCE)
             self.steps += 1
             self._after_each()
         for thread in threads:
-            thread.join(10)
+            thread.join(PATIENCE)
 
 
 class SteppingStore(ObjectStore):

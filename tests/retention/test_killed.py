@@ -19,6 +19,7 @@ from convault.reconcile import reconcile
 from convault.trash import trashed
 from convault.verification.findings import FindingKind
 from convault.verification.verifying import survey
+from tests.patience import PATIENCE
 from tests.prefect_server import CHECKOUT
 from tests.retention.conftest import WEEK, Vault
 from tests.soak import count
@@ -50,7 +51,7 @@ def test_whatever_is_killed_nothing_that_is_needed_is_gone(
             assert os.WIFSIGNALED(status), f"seed {seed}, kill {number}: it ended by itself"
             assert vault.damage() == set(), f"seed {seed}, kill {number}"
         victims.stdin.close()
-    patience = time.monotonic() + 60
+    patience = time.monotonic() + PATIENCE
     while True:
         try:
             reconcile(vault.repository, vault.catalog)

@@ -23,6 +23,7 @@ from convault.repository import Repository
 from convault.settings import Settings
 from flows.backup import backup
 from tests.canaries import Place, files, found, marker
+from tests.patience import PATIENCE
 from tests.prefect_server import PrefectServer
 from tests.restore.builder import back_up
 from tests.sensitive.school import KEY, in_memory, rows, scope, source
@@ -147,7 +148,7 @@ def test_nothing_that_is_kept_or_told_holds_them(
 
 def written(server: PrefectServer, signs: list[str]) -> list[Place]:
     """What Prefect keeps, once it has written that of the last of the runs."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + PATIENCE
     while True:
         places = list(files(server.home))
         if {word for word, _ in found(signs, places)} == set(signs):

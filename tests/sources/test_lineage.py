@@ -10,6 +10,7 @@ import pytest
 from convault.embedded.server import EmbeddedPostgres
 from convault.models import RangeKey, SourceFacts
 from tests.clusters import Clusters, copied
+from tests.patience import PATIENCE
 from tests.sources.keys import keys_in
 from tests.sources.reading import TABLES, Row, read, run, source, whole
 
@@ -124,7 +125,7 @@ def position(facts: SourceFacts) -> int:
 
 def caught_up(original: EmbeddedPostgres, standby: EmbeddedPostgres) -> None:
     ((target,),) = run(original.url(), "SELECT pg_current_wal_insert_lsn()::text")
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         if run(standby.url(), f"SELECT pg_last_wal_replay_lsn() >= '{target}'") == [(True,)]:
             return

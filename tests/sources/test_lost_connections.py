@@ -20,6 +20,7 @@ from convault.errors import LockNotAvailable, SnapshotLost, SourceError, SourceU
 from convault.sources.base import Snapshot
 from convault.sources.postgres import PostgresSource
 from convault.sources.readers import Readers
+from tests.patience import PATIENCE
 from tests.sources.reading import (
     CONVERSATIONS,
     MESSAGES,
@@ -59,7 +60,7 @@ def end(url: str, *pids: int, how: str = "terminate") -> None:
     """Kill server processes, and wait until they are gone."""
     for pid in pids:
         run(url, f"SELECT pg_{how}_backend({pid})")
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE
     while how == "terminate" and set(pids) & set(processes(url)):
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -183,7 +184,7 @@ def waiting_for_messages(url: str) -> Iterator[None]:
     waiting = threading.Thread(target=alter)
     waiting.start()
     try:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE
         while run(url, "SELECT 1 FROM pg_locks WHERE NOT granted") == []:
             assert time.monotonic() < deadline
             time.sleep(0.01)

@@ -21,10 +21,8 @@ import psutil
 import psycopg
 
 from tests.flows.application import Application
+from tests.patience import PATIENCE
 from tests.serving import PATH
-
-SECONDS = 240
-"""that anything may take on a busy machine"""
 
 
 @dataclass
@@ -50,7 +48,7 @@ class Stack:
     def signed_in(self) -> Iterator[httpx.Client]:
         """A client of the Prefect server, with its password and a token against forgery."""
         user, _, password = self.credentials.partition(":")
-        with httpx.Client(auth=(user, password), timeout=30) as client:
+        with httpx.Client(auth=(user, password), timeout=PATIENCE) as client:
             token = client.get(f"{self.prefect}/api/csrf-token", params={"client": "test"})
             client.headers["Prefect-Csrf-Token"] = token.raise_for_status().json()["token"]
             client.headers["Prefect-Csrf-Client"] = "test"
@@ -112,7 +110,7 @@ def stack(application: Application, home: Path, ports: tuple[int, int]) -> Itera
     environment = {
         **kept, **application.environment,
         "CONVAULT_HOME": str(home), "CONVAULT_SILENT_SECONDS": "45", "TMPDIR": str(home.parent),
-        "CONVAULT_LOCK_TIMEOUT": str(SECONDS),
+        "CONVAULT_LOCK_TIMEOUT": str(PATIENCE),
     }  # fmt: skip
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -132,12 +130,12 @@ def stack(application: Application, home: Path, ports: tuple[int, int]) -> Itera
         link = there["sign_in"] or ""
         credentials = base64.b64decode(urlsplit(link).fragment).decode()
         headers = {"Authorization": f"Bearer {there['api_key']}"}
-        with httpx.Client(base_url=there["api"], headers=headers, timeout=60) as client:
+        with httpx.Client(base_url=there["api"], headers=headers, timeout=PATIENCE) as client:
             yield Stack(process, log, there["api"], there["prefect"], credentials, client)
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
-            process.wait(SECONDS)
+            process.wait(PATIENCE)
         process.stdout.close()
 
 
@@ -152,7 +150,7 @@ def held_back(application: Application) -> Iterator[Callable[[], None]]:
 
 def awaited(ask: Callable[[], Any], log: Path) -> Any:
     """What `ask` gives, as soon as that is something."""
-    deadline = time.monotonic() + SECONDS
+    deadline = time.monotonic() + PATIENCE
     while not (found := ask()):
         assert time.monotonic() < deadline, log.read_text()[-4000:]
         time.sleep(0.2)

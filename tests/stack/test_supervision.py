@@ -20,6 +20,7 @@ from convault.errors import PartFailed
 from deployments.stack import supervision
 from deployments.stack.parts import Part
 from deployments.stack.supervision import Stopped, Supervision
+from tests.patience import PATIENCE
 
 
 def part(name: str, code: str, seconds: float = 30) -> Part:
@@ -136,7 +137,7 @@ def test_a_part_ends_when_whoever_started_it_is_killed(tmp_path: Path) -> None:
         "time.sleep(99)"
     )
     process = subprocess.Popen([sys.executable, "-c", outer])
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE
     while not mark.exists() or not mark.read_text():
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -28,6 +28,7 @@ from convault.schedule import id_of
 from tests.conftest import SYSTEM_VERSIONS
 from tests.curl_examples import run_examples
 from tests.flows.application import Application, build, database
+from tests.patience import PATIENCE
 from tests.prefect_server import PrefectServer, free_port
 from tests.prefect_worker import forget_workers
 from tests.serving import PATH
@@ -88,7 +89,7 @@ def _nobody_gets_in(up: Stack, ports: tuple[int, int]) -> None:
     for port in listening.keys() - set(ports):
         # Prefect's worker: its runs hear there that they are cancelled, each with a token.
         assert listening[port][0] == up.parts()["worker"]
-        with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as connection:
             connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nOrigin: https://evil.example\r\n\r\n")
             with contextlib.suppress(ConnectionResetError):
                 assert connection.recv(1) == b""
@@ -103,7 +104,7 @@ def _nobody_gets_in(up: Stack, ports: tuple[int, int]) -> None:
         assert client.post(flows, json={}, headers={"Host": "evil.example"}).status_code == 421
         del client.headers["Prefect-Csrf-Token"]
         assert client.post(flows, json={}).status_code == 403
-    with httpx.Client(timeout=30) as nobody:
+    with httpx.Client(timeout=PATIENCE) as nobody:
         for path in ("/api/flow_runs/count", "/api/admin/settings", "/api/deployments/filter"):
             assert nobody.post(up.prefect + path, json={}).status_code in {401, 403}, path
         assert nobody.get(f"{up.prefect}/api/admin/settings").status_code == 401
@@ -135,10 +136,10 @@ def _is_let_in(url: str, token: str | None, **more: Any) -> bool:
     """Over a WebSocket, on which Prefect is told the password in the first message."""
     try:
         with connect(
-            url, subprotocols=[Subprotocol("prefect")], open_timeout=60, proxy=None, **more
+            url, subprotocols=[Subprotocol("prefect")], open_timeout=PATIENCE, proxy=None, **more
         ) as opened:
             opened.send(json.dumps({"type": "auth", "token": token}))
-            return bool(json.loads(opened.recv(timeout=60))["type"] == "auth_success")
+            return bool(json.loads(opened.recv(timeout=PATIENCE))["type"] == "auth_success")
     except (InvalidHandshake, ConnectionClosed):
         return False
 
@@ -155,7 +156,7 @@ def _a_backup_is_made(up: Stack) -> str:
 
 def _a_link_is_not_logged(up: Stack, backup_id: str) -> None:
     link = up.row(backup_id)["url"]
-    assert httpx.get(up.api + link, timeout=60).status_code == 200
+    assert httpx.get(up.api + link, timeout=PATIENCE).status_code == 200
     path, _, token = link.partition("?token=")
     awaited(lambda: path in up.log.read_text(), up.log)
     assert token
@@ -240,7 +241,7 @@ def _it_is_stopped_in_order(up: Stack, application: Application) -> str:
         waiting = up.post()
         processes = up.tree()
         up.process.send_signal(signal.SIGTERM)
-        assert up.process.wait(120) == 0, up.log.read_text()[-4000:]
+        assert up.process.wait(PATIENCE) == 0, up.log.read_text()[-4000:]
         _, alive = psutil.wait_procs(processes, timeout=10)
         assert not alive
     log = up.log.read_text()
@@ -330,6 +331,6 @@ def test_a_prefect_server_of_somebody_elses_is_used(
         assert up.parts().keys() == {"worker", "api"}
         backup_id = _a_backup_is_made(up)
         asked = {"flow_runs": {"name": {"any_": [f"backup-{backup_id}"]}}}
-        found = httpx.post(f"{prefect_server.url}/flow_runs/count", json=asked, timeout=30)
+        found = httpx.post(f"{prefect_server.url}/flow_runs/count", json=asked, timeout=PATIENCE)
         assert found.json() == 1
     forget_workers(prefect_server)

@@ -18,6 +18,8 @@ from threading import Event, Lock, Thread
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from tests.patience import PATIENCE
+
 
 class Fault(StrEnum):
     BUSY = "answers 503 instead of asking the server"
@@ -94,7 +96,7 @@ class Between:
 
     def _connection(self) -> http.client.HTTPConnection:
         return http.client.HTTPConnection(
-            self._server.hostname or "", self._server.port, timeout=60
+            self._server.hostname or "", self._server.port, timeout=PATIENCE
         )
 
     @staticmethod

@@ -15,6 +15,7 @@ import pytest
 
 from convault.errors import ConfigurationError, ObjectConflict, StoreError
 from convault.stores.folder import STAGED, FolderStore
+from tests.patience import PATIENCE
 
 
 @pytest.fixture
@@ -196,7 +197,7 @@ def in_a_child(root: Path, limit: str) -> str:
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=PATIENCE,
     )
     return done.stdout
 

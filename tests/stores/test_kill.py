@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from convault.stores.folder import FolderStore
+from tests.patience import PATIENCE
 from tests.soak import count
 
 KILLS = count(5, 50)  # here, because the environment of a test is cleared
@@ -50,7 +51,7 @@ def kill_while_writing(root: Path, first: int) -> None:
             time.sleep(random.uniform(0, 0.02))
         finally:
             child.kill()
-            child.wait(60)
+            child.wait(PATIENCE)
 
 
 @pytest.mark.soak
