@@ -65,24 +65,35 @@ def named_in_texts(
         "defaults": [key.oid for key in defaults],
     }
     texts = catalogs.rows(_TEXTS, oids)
-    candidates = catalogs.rows(_CANDIDATES, oids) if texts else []
+    words: dict[str, list[Any]] = {}  # by name: most texts name few of many
+    others = []
+    for candidate in catalogs.rows(_CANDIDATES, oids) if texts else []:
+        if _WORD.fullmatch(candidate.name):
+            words.setdefault(candidate.name, []).append(candidate)
+        else:
+            others.append(candidate)
     found = set()
     for text in texts:
-        words = set(_WORD.findall(text.text))
-        words |= {word.lower() for word in words}
-        for candidate in candidates:
-            if _may_be_meant(candidate, text, words):
+        named = set(_WORD.findall(text.text))
+        named |= {word.lower() for word in named}
+        for_sequences = not _OF_SEQUENCES.isdisjoint(named)
+        for candidate in (
+            *(candidate for word in named for candidate in words.get(word, ())),
+            *(candidate for candidate in others if _quoted(candidate.name) in text.text),
+        ):
+            if _possible(candidate, text, for_sequences):
                 pair = Key(text.catalog, text.oid), Key(candidate.catalog, candidate.oid)
                 found.add(pair)
     return found
 
 
-def _may_be_meant(candidate: Any, text: Any, words: Collection[str]) -> bool:
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _possible(candidate: Any, text: Any, for_sequences: bool) -> bool:
     in_default = text.catalog == "pg_attrdef"
     if candidate.catalog == "pg_class":
         # A default needs its sequence, so one that may not be read is told of; a body may not.
-        possible = not _OF_SEQUENCES.isdisjoint(words) and (in_default or candidate.readable)
-    else:
-        possible = not in_default  # the functions of a default are known
-    quoted = '"' + candidate.name.replace('"', '""') + '"'
-    return possible and (candidate.name in words or quoted in text.text)
+        return bool(for_sequences and (in_default or candidate.readable))
+    return not in_default  # the functions of a default are known
