@@ -33,7 +33,7 @@ def refused(client: httpx.Client, catalog: Catalog) -> str:
 def test_nobody_listens(client: httpx.Client, catalog: Catalog) -> None:
     started = time.monotonic()
     assert "PREFECT_API_URL" in refused(client, catalog)
-    assert time.monotonic() - started < 60, "it was waited for"
+    assert time.monotonic() - started < 20
     # The next one is tried again, and the list tells both.
     problem(client.post(PATH), 503, "prefect-unavailable")
     assert [row["status"] for row in client.get(PATH).json()["backups"]] == ["failed", "failed"]
@@ -66,7 +66,7 @@ def test_it_takes_the_request_and_never_answers(
     ):
         started = time.monotonic()
         refused(client, catalog)
-        assert time.monotonic() - started < 60, "Prefect's own client waits for a minute"
+        assert time.monotonic() - started < 40
 
 
 @pytest.fixture

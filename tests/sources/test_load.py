@@ -34,7 +34,7 @@ def test_everything_is_let_go_whatever_is_being_read(database: str) -> None:
         begin = time.monotonic()
         snapshot.let_go()
         while run(database, LOCKS) != [(0,)]:
-            assert time.monotonic() < begin + PATIENCE
+            assert time.monotonic() < begin + 10
         assert processes(database) == []
         snapshot.let_go()  # twice is no harm
         with pytest.raises(SnapshotLost):
@@ -129,7 +129,7 @@ def test_a_migration_that_waits_keeps_the_application_waiting(
     docs/operations.md tells so, and this shows it."""
     run(database, TABLES)
     with source(database, lock_timeout=0.5).snapshot(), ThreadPoolExecutor(1) as pool:
-        waited(database)  # or it would for ever
+        assert waited(database) < 5
         run(database, "UPDATE messages SET id = id")
         with migration(database, lock_timeout):
             asked = pool.submit(waited, database)
@@ -138,7 +138,7 @@ def test_a_migration_that_waits_keeps_the_application_waiting(
                 assert not asked.done(), "it waits for as long as the migration does"
                 for pid in processes(database):  # the backup ends
                     run(database, f"SELECT pg_terminate_backend({pid})")
-                assert asked.result(PATIENCE) > 0.9
+                assert asked.result(10) > 0.9
             else:
-                asked.result(PATIENCE)  # the migration gave up, and may try again
+                assert asked.result(10) < 10, "the migration gave up, and may try again"
     assert asked.done()

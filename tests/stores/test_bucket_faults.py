@@ -88,10 +88,12 @@ def test_what_fails_twice_is_done_the_third_time(
 def test_what_goes_on_failing_is_transient_and_ends(
     call: str, fault: Fault, through: Callable[..., Any]
 ) -> None:
+    started = time.monotonic()
     patience = HASTY._replace(request=0.4) if fault is Fault.HANG else HASTY
     with through(always(fault), patience) as (proxy, store):
         with pytest.raises(StoreUnavailable) as caught:
             CALLS[call](store)
+        assert time.monotonic() - started < 10
         # obstore tries nothing again that did not answer in time, unless it only reads.
         assert len(proxy.requests) == (1 if (call, fault) == ("delete", Fault.HANG) else 3)
     says_nothing_secret(caught.value, proxy)
@@ -243,7 +245,7 @@ def test_a_server_that_is_down_is_waited_for_a_while(monkeypatch: pytest.MonkeyP
     started = time.monotonic()
     with pytest.raises(StoreUnavailable, match="no connection could be made") as caught:
         store.get("object")
-    assert time.monotonic() - started > 0.2
+    assert 0.2 < time.monotonic() - started < 20
     assert "hunter2" not in caught.value.message
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__

@@ -114,10 +114,12 @@ def test_what_fails_twice_is_done_the_third_time(
 def test_what_goes_on_failing_is_transient_and_ends(
     call: str, fault: Fault, through: Callable[..., Any]
 ) -> None:
+    started = time.monotonic()
     patience = HASTY._replace(request=0.4) if fault is Fault.HANG else HASTY
     with through(always(fault), patience) as (proxy, store):
         with pytest.raises(StoreUnavailable) as caught:
             CALLS[call](store)
+        assert time.monotonic() - started < 10
         assert len(proxy.requests) == 3
     says_nothing_secret(caught.value, proxy)
 
@@ -148,7 +150,7 @@ def test_a_server_that_asks_to_wait_is_left_alone_as_long(through: Callable[...,
     with through(first(Fault.TOO_MANY, 1)) as (_, store):
         started = time.monotonic()
         assert store.head("object").size == len(DATA)
-        assert time.monotonic() - started >= 1
+        assert 1 <= time.monotonic() - started < 10
 
 
 def test_an_answer_that_is_cut_off_is_read_on(through: Callable[..., Any]) -> None:
@@ -275,7 +277,7 @@ def test_a_server_that_is_down_is_waited_for_a_while(monkeypatch: pytest.MonkeyP
     started = time.monotonic()
     with pytest.raises(StoreUnavailable, match="no connection could be made") as caught:
         store.get("object")
-    assert time.monotonic() - started > 0.2
+    assert 0.2 < time.monotonic() - started < 20
     assert "hunter2" not in caught.value.message
     assert caught.value.__suppress_context__
 
