@@ -33,7 +33,7 @@ from tests.api.routes_by_row import ROWS
 from tests.canaries import Place, files, found, marker
 from tests.curl_examples import run_examples
 from tests.notify.receivers import http_receiver
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, awaited
 from tests.prefect_server import PrefectServer
 from tests.prefect_worker import worker
 from tests.serving import PATH, client_of, served
@@ -285,7 +285,7 @@ def through_api(
             run = answer.json().get("flow_run_id") if answer.status_code == 202 else None
             if run is not None and run != row["flow_run_id"]:
                 # Nobody is there to run it.
-                httpx.delete(f"{server.url}/flow_runs/{run}", timeout=PATIENCE)
+                server.request("DELETE", f"/flow_runs/{run}")
     logging.getLogger().removeHandler(handler)
     evidence.ended["api"] = "well" if row["status"] == "completed" else row["status"]
     evidence.places["api"] = [
@@ -329,21 +329,15 @@ def every_route(client: httpx.Client, backup_id: str, evidence: Evidence) -> lis
 
 def await_worker(server: PrefectServer, log: Path) -> None:
     """Until one says that it is there; `convault up` waits for it, too."""
-    deadline = time.monotonic() + PATIENCE
     there = f"/work_pools/{POOL}/workers/filter"
-    while not any(w["status"] == "ONLINE" for w in server.ask(there, {})):
-        assert time.monotonic() < deadline, log.read_text()[-3000:]
-        time.sleep(0.2)
+    awaited(lambda: any(w["status"] == "ONLINE" for w in server.ask(there, {})), log)
 
 
 def await_runs(server: PrefectServer, log: Path) -> None:
     """Until no run is under way any more."""
     states = {"flow_runs": {"state": {"type": {"any_": ["PENDING", "RUNNING", "CANCELLING"]}}}}
     late = {"flow_runs": {"state": {"name": {"any_": ["Late"]}}}}
-    deadline = time.monotonic() + PATIENCE
-    while any(server.ask("/flow_runs/count", wanted) for wanted in (states, late)):
-        assert time.monotonic() < deadline, log.read_text()[-3000:]
-        time.sleep(0.2)
+    awaited(lambda: not any(server.ask("/flow_runs/count", each) for each in (states, late)), log)
 
 
 def directly(

@@ -41,14 +41,12 @@ def pytest_report_header() -> str | None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Modules with what may take longest begin first, or one worker would still be at it when the
     others have ended. Whole modules: their fixtures are made once."""
-    at_length: dict[Path, tuple[bool, bool]] = {}
-    for item in items:
-        timeout, soak = at_length.get(item.path, (False, False))
-        at_length[item.path] = (
-            timeout or item.get_closest_marker("timeout") is not None,
-            soak or item.get_closest_marker("soak") is not None,
-        )
-    items.sort(key=lambda item: at_length[item.path], reverse=True)
+
+    def modules(marker: str) -> set[Path]:
+        return {item.path for item in items if item.get_closest_marker(marker) is not None}
+
+    timeout, soak = modules("timeout"), modules("soak")
+    items.sort(key=lambda item: (item.path in timeout, item.path in soak), reverse=True)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

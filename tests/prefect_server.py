@@ -65,18 +65,20 @@ class PrefectServer:
     environment: dict[str, str] = field(repr=False)
     """for programs that shall use it, without any of the developer's own settings"""
 
-    def ask(self, path: str, question: object = None) -> Any:
-        """What it answers to a question, or to GET without one. On a busy machine that may take
-        long, and while its database is busy it says 503: as Prefect's client does, ask again."""
+    def request(self, method: str, path: str, body: object = None) -> httpx.Response:
+        """Its answer. On a busy machine that may take long, and while its database is busy it says
+        503: as Prefect's client does, ask again."""
         deadline = time.monotonic() + PATIENCE
         while True:
-            answer = httpx.request(
-                "GET" if question is None else "POST", f"{self.url}{path}", json=question,
-                timeout=PATIENCE,
-            )  # fmt: skip
+            answer = httpx.request(method, f"{self.url}{path}", json=body, timeout=PATIENCE)
             if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE or time.monotonic() > deadline:
-                return answer.raise_for_status().json()
+                return answer
             time.sleep(0.5)
+
+    def ask(self, path: str, question: object = None) -> Any:
+        """What it answers to a question, or to GET without one."""
+        answer = self.request("GET" if question is None else "POST", path, question)
+        return answer.raise_for_status().json()
 
     def prefect(self, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
         """Run the `prefect` command in the checkout, with `more` in its environment."""

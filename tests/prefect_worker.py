@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import (
     FlowRunFilter,
@@ -22,7 +20,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import StateType
 
 from deployments.start import DEPLOYMENT
-from tests.patience import PATIENCE
+from tests.patience import awaited
 from tests.prefect_server import CHECKOUT, PrefectServer, stop
 
 _deployed: set[str] = set()
@@ -106,7 +104,7 @@ def forget_workers(server: PrefectServer) -> None:
     """Have the server know of none: one that was stopped counts as online for a while."""
     there = "/work_pools/convault/workers"
     for known in server.ask(f"{there}/filter", {}):
-        httpx.delete(f"{server.url}{there}/{known['name']}", timeout=PATIENCE).raise_for_status()
+        server.request("DELETE", f"{there}/{known['name']}").raise_for_status()
 
 
 def _await_end(server: PrefectServer, log: Path) -> None:
@@ -116,7 +114,4 @@ def _await_end(server: PrefectServer, log: Path) -> None:
         "flow_runs": {"state": {"type": {"any_": ["PENDING", "RUNNING", "CANCELLING"]}}},
         "deployments": {"name": {"any_": ["conversations"]}},
     }
-    deadline = time.monotonic() + PATIENCE
-    while server.ask("/flow_runs/count", running):
-        assert time.monotonic() < deadline, log.read_text()[-3000:]
-        time.sleep(0.2)
+    awaited(lambda: not server.ask("/flow_runs/count", running), log)

@@ -17,7 +17,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psycopg
 import pytest
 
@@ -122,17 +121,8 @@ class Reader:
         assert done.returncode == 0, done.stdout + done.stderr
         self.said[words[2]] = done.stdout
 
-    def ask(self, method: str, path: str, **more: object) -> httpx.Response:
-        """A request to Prefect's HTTP API. While its SQLite is busy it answers 503: try again."""
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            answer = httpx.request(method, f"{self.prefect.url}{path}", timeout=PATIENCE, **more)  # type: ignore[arg-type]
-            if answer.status_code != 503 or time.monotonic() > deadline:
-                return answer.raise_for_status()
-            time.sleep(0.5)
-
     def schedule(self, slug: str) -> dict[str, Any]:
-        found = self.ask("GET", "/deployments/name/backup/conversations").json()
+        found = self.prefect.ask("/deployments/name/backup/conversations")
         (schedule,) = (one for one in found["schedules"] if one["slug"] == slug)
         return {**schedule, "deployment": found["id"]}
 
@@ -212,7 +202,7 @@ def scheduled(reader: Reader) -> None:
     path = f"/deployments/{daily['deployment']}/schedules"
     due = datetime.now(UTC) + timedelta(seconds=4)
     soon = {"interval": 40.0, "anchor_date": due.isoformat(), "timezone": "UTC"}
-    made = reader.ask("POST", path, json=[{"active": True, "slug": "night", "schedule": soon}])
+    made = reader.prefect.ask(path, [{"active": True, "slug": "night", "schedule": soon}])
     try:
         with worker(reader.prefect, environment, reader.folder / "worker.log"):
             deadline = time.monotonic() + PATIENCE
@@ -220,6 +210,7 @@ def scheduled(reader: Reader) -> None:
                 assert found[0]["status"] != "failed", found[0]["error"]
                 assert time.monotonic() < deadline, (reader.folder / "worker.log").read_text()
                 time.sleep(0.5)
-            reader.ask("DELETE", f"{path}/{made.json()[0]['id']}")
+            reader.prefect.request("DELETE", f"{path}/{made[0]['id']}").raise_for_status()
     finally:
-        reader.ask("PATCH", f"{path}/{daily['id']}", json={"active": False})
+        stopped = {"active": False}
+        reader.prefect.request("PATCH", f"{path}/{daily['id']}", stopped).raise_for_status()

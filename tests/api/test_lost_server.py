@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -28,7 +27,7 @@ from convault.settings import Settings
 from deployments.facts import examine_schedules
 from deployments.start import DEPLOYMENT
 from tests.cli.conftest import process
-from tests.patience import PATIENCE
+from tests.patience import awaited
 from tests.prefect_server import PrefectServer, running
 from tests.serving import PATH, client_of, problem, served
 
@@ -108,23 +107,10 @@ def alike(found: dict[str | None, DeploymentSchedule]) -> dict[str | None, Any]:
 def planned(prefect: SyncPrefectClient, schedule: DeploymentSchedule) -> list[FlowRun]:
     """The schedule's runs, as soon as there are two."""
     ours = FlowRunFilter(created_by=FlowRunFilterCreatedBy(id_=[schedule.id]))
-    found: list[FlowRun] = []
-
-    def are() -> bool:
-        found[:] = prefect.read_flow_runs(flow_run_filter=ours)
-        return len(found) > 1
-
-    wait_until(are)
+    found = awaited(lambda: len(runs := prefect.read_flow_runs(flow_run_filter=ours)) > 1 and runs)
     return sorted(
         found, key=lambda run: run.expected_start_time or datetime.max.replace(tzinfo=UTC)
     )
-
-
-def wait_until(done: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not done():
-        assert time.monotonic() < deadline
-        time.sleep(0.3)
 
 
 @pytest.fixture(autouse=True)

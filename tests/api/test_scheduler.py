@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -30,7 +29,7 @@ from deployments import DEPLOYMENT, start_backup
 from deployments.schedules import Rebuilt, rebuild
 from deployments.stack.worker import Worker
 from deployments.workers import POOL
-from tests.patience import PATIENCE
+from tests.patience import awaited
 from tests.prefect_server import PrefectServer
 from tests.prefect_worker import deploy, forget_workers
 from tests.serving import PATH, client_of, problem, served
@@ -249,10 +248,7 @@ def test_a_run_that_is_due_outlives_another_schedule(
     )
     schedules = on_server(prefect)
     ours = FlowRunFilter(created_by=FlowRunFilterCreatedBy(id_=[schedules[due].id]))
-    deadline = time.monotonic() + PATIENCE
-    while not (runs := prefect.read_flow_runs(flow_run_filter=ours)):
-        assert time.monotonic() < deadline
-        time.sleep(0.3)
+    runs = awaited(lambda: prefect.read_flow_runs(flow_run_filter=ours))
     late = min(runs, key=lambda run: run.expected_start_time or datetime.max.replace(tzinfo=UTC))
     a_minute_ago = datetime.now(UTC) - timedelta(minutes=1)
     prefect.set_flow_run_state(late.id, Late(scheduled_time=a_minute_ago))

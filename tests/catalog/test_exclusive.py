@@ -20,8 +20,9 @@ from convault.catalog.supabase import SupabaseCatalog
 from convault.errors import BusyError, CatalogError, LeaseLost
 from convault.project import Project
 from tests.catalog.conftest import SHORT, Kept
-from tests.catalog.test_lease import end_sessions_with_locks, eventually, sql
+from tests.catalog.test_lease import end_sessions_with_locks, sql
 from tests.doctor.pooler import transaction_pooler
+from tests.patience import awaited
 from tests.supabase_stack import SupabaseStack
 
 NAME = "command-line backup of repository 5"
@@ -85,7 +86,7 @@ def test_is_renewed_over_the_data_api_while_it_is_held(kept: Kept) -> None:
     with alone:
         first = sql(kept.database_url, ends)
         assert (first == []) == isinstance(kept.catalog, PostgresCatalog)
-        assert first == [] or eventually(lambda: sql(kept.database_url, ends) > first)
+        assert first == [] or awaited(lambda: sql(kept.database_url, ends) > first, pause=0.02)
     assert sql(kept.database_url, ends) == []
 
 
@@ -132,7 +133,7 @@ def test_who_was_killed_keeps_nobody_out_for_longer_than_a_lease(
         alone = kept.catalog.exclusive(NAME, BusyError("It has it still."), seconds=5)
     else:
         over = "SELECT expires_at < clock_timestamp() FROM public.backup_leases"
-        assert eventually(lambda: sql(kept.database_url, over) == [(True,)])
+        awaited(lambda: sql(kept.database_url, over) == [(True,)], pause=0.02)
         alone = kept.catalog.exclusive(NAME, BusyError("It has it still."), seconds=0)
     with alone:
         alone.check()

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -23,21 +22,12 @@ from convault.catalog.postgres import PostgresCatalog
 from convault.errors import BusyError, CatalogError, LeaseLost
 from tests.catalog.conftest import Kept
 from tests.catalog.lease_times import LEASE_SECONDS
-from tests.patience import PATIENCE
+from tests.patience import awaited
 
 FROM_LOCKS = (
     "FROM pg_locks WHERE locktype = 'advisory'"
     " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
 )
-
-
-def eventually(condition: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 def sql(url: str, statement: str, *parameters: object) -> list[tuple[object, ...]]:
@@ -140,7 +130,7 @@ def test_is_renewed_while_it_is_held(kept: Kept) -> None:
             now = kept.catalog.get(backup_id).lease_expires_at
             return now is not None and (now - first).total_seconds() > LEASE_SECONDS
 
-        assert eventually(renewed)
+        awaited(renewed, pause=0.02)
         assert kept.catalog.abandoned() == []
         lease.check()
 
@@ -244,7 +234,7 @@ def test_a_killed_run_is_abandoned_when_its_time_is_over(
     process.wait()
     # Its lock is free now, but its time not over: both must be.
     sql(database, "UPDATE public.backups SET lease_expires_at = now() + interval '1 hour'")
-    assert eventually(lambda: not sql(database, f"SELECT true {FROM_LOCKS}"))
+    awaited(lambda: not sql(database, f"SELECT true {FROM_LOCKS}"), pause=0.02)
     assert catalog.abandoned() == []
     sql(database, "UPDATE public.backups SET lease_expires_at = now() - interval '1 second'")
     assert catalog.abandoned() == [backup_id]
@@ -261,7 +251,7 @@ def test_a_stopped_run_is_not_abandoned_and_goes_on(
     process.send_signal(signal.SIGSTOP)  # a machine that sleeps, its connections kept
 
     over = "SELECT true FROM public.backups WHERE lease_expires_at < now()"
-    assert eventually(lambda: len(sql(database, over)) == 1)
+    awaited(lambda: len(sql(database, over)) == 1, pause=0.02)
     assert catalog.abandoned() == []
     with pytest.raises(BusyError):
         catalog.begin(backup_id, {})

@@ -6,7 +6,6 @@ import os
 import time
 import weakref
 from datetime import datetime, timedelta
-from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -28,19 +27,12 @@ pytestmark = [
 ]
 
 
-def ask(server: PrefectServer, path: str, **body: Any) -> Any:
-    """A query to Prefect's API."""
-    return server.ask(path, body)
-
-
 def test_artifacts_tell_progress_tables_and_result(
     application: Application, prefect_api: PrefectServer
 ) -> None:
     record = backup()
-    found = ask(
-        prefect_api,
-        "/artifacts/filter",
-        artifacts={"flow_run_id": {"any_": [str(record.flow_run_id)]}},
+    found = prefect_api.ask(
+        "/artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [str(record.flow_run_id)]}}}
     )
     by_key = {artifact["key"]: artifact for artifact in found}
     assert set(by_key) == {"backup-progress", "backup-tables", "backup-result"}
@@ -62,11 +54,9 @@ def test_runs_of_tasks_are_named_for_their_rows(
     deadline = time.monotonic() + PATIENCE
     while True:
         # The server writes them down some time after they ran.
-        runs = ask(
-            prefect_api,
+        runs = prefect_api.ask(
             "/task_runs/filter",
-            flow_runs={"id": {"any_": [str(record.flow_run_id)]}},
-            limit=200,
+            {"flow_runs": {"id": {"any_": [str(record.flow_run_id)]}}, "limit": 200},
         )
         done = [run for run in runs if run["state_type"] == "COMPLETED"]
         if len([run for run in done if run["name"].startswith("record ")]) == 1:
@@ -98,12 +88,13 @@ def test_what_is_not_included_is_told(
     assert record.metrics["not_included"] == ["public.audit_log", "public.message_attachments"]
     (warning,) = record.metrics["warnings"]
     assert "public.message_attachments is not in the backup, although its column" in warning
-    (artifact,) = ask(
-        prefect_api,
+    (artifact,) = prefect_api.ask(
         "/artifacts/filter",
-        artifacts={
-            "flow_run_id": {"any_": [str(record.flow_run_id)]},
-            "key": {"any_": ["backup-result"]},
+        {
+            "artifacts": {
+                "flow_run_id": {"any_": [str(record.flow_run_id)]},
+                "key": {"any_": ["backup-result"]},
+            }
         },
     )
     assert f"**Warning:** {warning}" in artifact["data"]

@@ -22,7 +22,7 @@ from convault.sources.settling import unsettled
 from convault.stores.objects import ObjectStore
 from tests.clusters import Clusters, copied
 from tests.incremental.chain import Chain, Rows, stored
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, awaited
 from tests.sources.reading import TABLES, run, source, whole
 
 LOST = "INSERT INTO messages VALUES (1000, 1, 'lost')"
@@ -111,10 +111,7 @@ def test_recovery_to_a_point_in_time_ends_the_chain(
 
 
 def promoted(url: str) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while run(url, "SELECT pg_is_in_recovery()") != [(False,)]:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    awaited(lambda: run(url, "SELECT pg_is_in_recovery()") == [(False,)], pause=0.05)
 
 
 def test_a_crash_that_the_server_survives_takes_back_what_was_not_flushed(

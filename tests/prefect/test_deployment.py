@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
-import httpx
 import psycopg
 import pytest
 import yaml
@@ -20,7 +19,7 @@ from convault.embedded.server import EmbeddedPostgres
 from convault.models import BackupOptions
 from deployments import DEPLOYMENT, cancel, start_backup
 from tests.flows.application import Application, build, database
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, awaited
 from tests.prefect_server import CHECKOUT, PrefectServer
 from tests.prefect_worker import worker
 
@@ -65,19 +64,8 @@ def finished(
     return lambda wanted: completed(deployed, deployed.store.parent / "worker.log", wanted)
 
 
-def ask(server: PrefectServer, method: str, path: str, **more: object) -> httpx.Response:
-    """A request to Prefect's HTTP API. While its SQLite is busy it answers 503: try again."""
-    deadline = time.monotonic() + PATIENCE
-    with httpx.Client(base_url=server.url, timeout=PATIENCE) as http:
-        while True:
-            answer = http.request(method, path, **more)  # type: ignore[arg-type]
-            if answer.status_code != 503 or time.monotonic() > deadline:
-                return answer
-            time.sleep(0.5)
-
-
 def deployment_of(server: PrefectServer) -> dict[str, Any]:
-    found: dict[str, Any] = ask(server, "GET", f"/deployments/name/{DEPLOYMENT}").json()
+    found: dict[str, Any] = server.ask(f"/deployments/name/{DEPLOYMENT}")
     return found
 
 
@@ -99,11 +87,10 @@ def test_the_ui_starts_it(
     deployed: Application, prefect_server: PrefectServer, finished: Finished
 ) -> None:
     """The request that the UI's "Custom run" makes."""
-    run = ask(
-        prefect_server,
+    run = prefect_server.request(
         "POST",
         f"/deployments/{deployment_of(prefect_server)['id']}/create_flow_run",
-        json={
+        {
             "state": {"type": "SCHEDULED", "state_details": {}},
             "parameters": {"options": {"compressionLevel": 8}},
         },
@@ -126,11 +113,11 @@ def test_the_schedule_starts_it(
         "parameters": {"options": {"compressionLevel": 7}},
         "schedule": soon.model_dump(mode="json"),
     }
-    made = ask(prefect_server, "POST", schedules, json=[schedule]).raise_for_status()
+    made = prefect_server.ask(schedules, [schedule])
     record = finished(lambda row: row.options["compressionLevel"] == 7)
-    run = ask(prefect_server, "GET", f"/flow_runs/{record.flow_run_id}").raise_for_status().json()
+    run = prefect_server.ask(f"/flow_runs/{record.flow_run_id}")
     assert run["created_by"]["type"] == "SCHEDULE"
-    ask(prefect_server, "DELETE", f"{schedules}/{made.json()[0]['id']}").raise_for_status()
+    prefect_server.request("DELETE", f"{schedules}/{made[0]['id']}").raise_for_status()
 
 
 def test_the_api_starts_it_under_the_rows_id_and_once(
@@ -160,11 +147,10 @@ def test_the_api_starts_it_under_the_rows_id_and_once(
 def test_the_server_refuses_what_the_flow_does_not_take(
     deployed: Application, prefect_server: PrefectServer, parameters: dict[str, object]
 ) -> None:
-    answer = ask(
-        prefect_server,
+    answer = prefect_server.request(
         "POST",
         f"/deployments/{deployment_of(prefect_server)['id']}/create_flow_run",
-        json={"state": {"type": "SCHEDULED"}, "parameters": parameters},
+        {"state": {"type": "SCHEDULED"}, "parameters": parameters},
     )
     assert answer.status_code == 409, answer.text
 
@@ -182,12 +168,11 @@ def test_the_server_refuses_what_the_flow_does_not_take(
 def test_a_restore_takes_names_and_no_urls(
     deployed: Application, prefect_server: PrefectServer, parameters: dict[str, object]
 ) -> None:
-    deployment = ask(prefect_server, "GET", "/deployments/name/restore/restore").json()
-    answer = ask(
-        prefect_server,
+    deployment = prefect_server.ask("/deployments/name/restore/restore")
+    answer = prefect_server.request(
         "POST",
         f"/deployments/{deployment['id']}/create_flow_run",
-        json={"state": {"type": "SCHEDULED"}, "parameters": parameters},
+        {"state": {"type": "SCHEDULED"}, "parameters": parameters},
     )
     assert answer.status_code == 409, answer.text
 
@@ -222,19 +207,16 @@ def test_a_run_that_is_cancelled_says_so_in_its_row(
     with psycopg.connect(deployed.url) as connection:
         connection.execute("LOCK TABLE messages IN ACCESS EXCLUSIVE MODE")
         run_id = start_backup(BackupOptions(), backup_id)
-        deadline = time.monotonic() + PATIENCE
-        while not any(
-            row.id == backup_id and row.status is BackupStatus.PROCESSING for row in catalog.list()
-        ):
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
+        awaited(
+            lambda: any(
+                row.id == backup_id and row.status is BackupStatus.PROCESSING
+                for row in catalog.list()
+            )
+        )
         assert cancel(run_id)
-        while (row := catalog.get(backup_id)).status is BackupStatus.PROCESSING:
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
+        awaited(lambda: catalog.get(backup_id).status is not BackupStatus.PROCESSING)
+    row = catalog.get(backup_id)
     assert row.status is BackupStatus.FAILED
     assert "cancelled" in (row.error or "")
-    while ask(prefect_api, "GET", f"/flow_runs/{run_id}").json()["state_type"] != "CANCELLED":
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
+    awaited(lambda: prefect_api.ask(f"/flow_runs/{run_id}")["state_type"] == "CANCELLED")
     assert not cancel(run_id), "it is over"

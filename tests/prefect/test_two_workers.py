@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -23,7 +21,7 @@ from convault.models import BackupOptions
 from deployments import start_backup
 from deployments.automation import NAME, ensure_automation
 from tests.flows.application import Application, build, database, differences
-from tests.patience import PATIENCE
+from tests.patience import awaited
 from tests.prefect_server import PrefectServer
 from tests.prefect_worker import deploy, forget_workers, nothing_waits, started
 
@@ -72,17 +70,6 @@ def workers(
             for found in client.read_automations_by_name(NAME):
                 client.delete_automation(found.id)
     forget_workers(prefect_api)
-
-
-def awaited(ask: Callable[[], Any], logs: Path) -> Any:
-    """What `ask` gives, as soon as that is something."""
-    deadline = time.monotonic() + PATIENCE
-    while not (found := ask()):
-        assert time.monotonic() < deadline, "\n".join(
-            path.read_text()[-3000:] for path in logs.glob("*.log")
-        )
-        time.sleep(0.3)
-    return found
 
 
 def runs_of(server: PrefectServer) -> list[dict[str, Any]]:

@@ -7,7 +7,6 @@ import os
 import random
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,7 +17,7 @@ from convault.embedded.server import EmbeddedPostgres
 from convault.manifest import Manifest
 from convault.repository import Repository
 from convault.stores import open_store
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, awaited
 from tests.prefect_server import CHECKOUT
 from tests.restore.builder import back_up
 from tests.restore.plain_owner import owned_database
@@ -80,13 +79,11 @@ def victim(stored: dict[str, str]) -> Iterator[Callable[..., dict[str, Any]]]:
 def _await_end(url: str) -> None:
     """The server notices that its client is gone when it next reads or writes."""
     with psycopg.connect(superuser(url), autocommit=True) as connection:
-        deadline = time.monotonic() + PATIENCE
-        while connection.execute(
+        others = (
             "SELECT FROM pg_stat_activity WHERE datname = current_database()"
             " AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
-        ).fetchone():
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        )
+        awaited(lambda: connection.execute(others).fetchone() is None, pause=0.01)
 
 
 def test_an_empty_database_stays_empty_or_is_complete(

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import time
 
 import pytest
 
 from convault.embedded.server import EmbeddedPostgres
 from convault.models import RangeKey, SourceFacts
 from tests.clusters import Clusters, copied
-from tests.patience import PATIENCE
+from tests.patience import awaited
 from tests.sources.keys import keys_in
 from tests.sources.reading import TABLES, Row, read, run, source, whole
 
@@ -125,9 +124,5 @@ def position(facts: SourceFacts) -> int:
 
 def caught_up(original: EmbeddedPostgres, standby: EmbeddedPostgres) -> None:
     ((target,),) = run(original.url(), "SELECT pg_current_wal_insert_lsn()::text")
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        if run(standby.url(), f"SELECT pg_last_wal_replay_lsn() >= '{target}'") == [(True,)]:
-            return
-        time.sleep(0.05)
-    raise AssertionError("the standby does not catch up")
+    replayed = f"SELECT pg_last_wal_replay_lsn() >= '{target}'"
+    awaited(lambda: run(standby.url(), replayed) == [(True,)], pause=0.05)

@@ -15,7 +15,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from convault.dataset.scope import Scope
 from convault.errors import SnapshotLost
 from convault.sources.postgres import PostgresSource
-from tests.patience import PATIENCE
+from tests.patience import awaited
 from tests.sources.reading import CONVERSATIONS, MESSAGES, TABLES, read, run, source, whole
 from tests.sources.test_lost_connections import LARGE, begun, processes
 
@@ -107,9 +107,7 @@ def migration(url: str, lock_timeout: str) -> Iterator[threading.Thread]:
 
     thread = threading.Thread(target=alter)
     thread.start()
-    deadline = time.monotonic() + PATIENCE
-    while run(url, "SELECT 1 FROM pg_locks WHERE NOT granted") == []:
-        assert time.monotonic() < deadline
+    awaited(lambda: run(url, "SELECT 1 FROM pg_locks WHERE NOT granted"), pause=0.01)
     yield thread
     thread.join()
 

@@ -20,7 +20,7 @@ from convault.errors import LockNotAvailable, SnapshotLost, SourceError, SourceU
 from convault.sources.base import Snapshot
 from convault.sources.postgres import PostgresSource
 from convault.sources.readers import Readers
-from tests.patience import PATIENCE
+from tests.patience import awaited
 from tests.sources.reading import (
     CONVERSATIONS,
     MESSAGES,
@@ -60,10 +60,7 @@ def end(url: str, *pids: int, how: str = "terminate") -> None:
     """Kill server processes, and wait until they are gone."""
     for pid in pids:
         run(url, f"SELECT pg_{how}_backend({pid})")
-    deadline = time.monotonic() + PATIENCE
-    while how == "terminate" and set(pids) & set(processes(url)):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    awaited(lambda: how != "terminate" or not set(pids) & set(processes(url)), pause=0.01)
 
 
 def without_canary(error: BaseException) -> None:
@@ -184,10 +181,7 @@ def waiting_for_messages(url: str) -> Iterator[None]:
     waiting = threading.Thread(target=alter)
     waiting.start()
     try:
-        deadline = time.monotonic() + PATIENCE
-        while run(url, "SELECT 1 FROM pg_locks WHERE NOT granted") == []:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        awaited(lambda: run(url, "SELECT 1 FROM pg_locks WHERE NOT granted"), pause=0.01)
         yield
     finally:
         end(url, *processes(url))

@@ -21,7 +21,7 @@ import psutil
 import psycopg
 
 from tests.flows.application import Application
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, awaited
 from tests.serving import PATH
 
 
@@ -146,12 +146,3 @@ def held_back(application: Application) -> Iterator[Callable[[], None]]:
     with psycopg.connect(application.url) as connection:
         connection.execute("LOCK TABLE public.messages IN ACCESS EXCLUSIVE MODE")
         yield connection.rollback
-
-
-def awaited(ask: Callable[[], Any], log: Path) -> Any:
-    """What `ask` gives, as soon as that is something."""
-    deadline = time.monotonic() + PATIENCE
-    while not (found := ask()):
-        assert time.monotonic() < deadline, log.read_text()[-4000:]
-        time.sleep(0.2)
-    return found

@@ -28,11 +28,11 @@ from convault.schedule import id_of
 from tests.conftest import SYSTEM_VERSIONS
 from tests.curl_examples import run_examples
 from tests.flows.application import Application, build, database
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, awaited
 from tests.prefect_server import PrefectServer, free_port
 from tests.prefect_worker import forget_workers
 from tests.serving import PATH
-from tests.stack.standing import Stack, awaited, held_back, stack
+from tests.stack.standing import Stack, held_back, stack
 
 pytestmark = [pytest.mark.xdist_group("up"), pytest.mark.timeout(1800), pytest.mark.long]
 
@@ -331,6 +331,5 @@ def test_a_prefect_server_of_somebody_elses_is_used(
         assert up.parts().keys() == {"worker", "api"}
         backup_id = _a_backup_is_made(up)
         asked = {"flow_runs": {"name": {"any_": [f"backup-{backup_id}"]}}}
-        found = httpx.post(f"{prefect_server.url}/flow_runs/count", json=asked, timeout=PATIENCE)
-        assert found.json() == 1
+        assert prefect_server.ask("/flow_runs/count", asked) == 1
     forget_workers(prefect_server)
