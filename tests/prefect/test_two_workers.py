@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from itertools import pairwise
 from typing import Any
 from uuid import UUID, uuid4
@@ -38,12 +38,26 @@ _SILENT = "40"
 def application(
     cluster: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Application]:
-    """One whose backup takes some ten seconds, since its store takes little at a time."""
+    """One with many parts."""
     with database(cluster) as url, database(cluster) as catalog_url:
         yield build(
             url, catalog_url, tmp_path_factory.mktemp("workers") / "store", messages=20_000,
-            CONVAULT_RANGE_PAGES="16", CONVAULT_CHUNK_BYTES="300000", CONVAULT_UPLOAD_LIMIT="20KB",
+            CONVAULT_RANGE_PAGES="16", CONVAULT_CHUNK_BYTES="300000",
         )  # fmt: skip
+
+
+@contextmanager
+def slow(server: PrefectServer) -> Iterator[None]:
+    """Backups that a worker starts within the block send their store little at a time, and are
+    under way for minutes: none ends by itself while a test looks at it, on any machine."""
+    found = server.ask("/deployments/name/backup/conversations")
+    there, plain = f"/deployments/{found['id']}", found["job_variables"]
+    paced = plain | {"env": plain["env"] | {"CONVAULT_UPLOAD_LIMIT": "2KB"}}
+    server.request("PATCH", there, {"job_variables": paced}).raise_for_status()
+    try:
+        yield
+    finally:
+        server.request("PATCH", there, {"job_variables": plain}).raise_for_status()
 
 
 @pytest.fixture
@@ -131,13 +145,14 @@ def test_a_worker_that_is_killed_costs_its_run_alone(
     deployment; the first is killed with its worker, and what it had stored is not stored again."""
     catalog, logs = application.installation().catalog, application.store.parent
     asked = [uuid4() for _ in range(4)]
-    runs = {backup_id: str(start_backup(BackupOptions(), backup_id)) for backup_id in asked}
     data = application.store / "data" / "messages"
 
     def working() -> list[BackupRecord]:
         return catalog.list(status=BackupStatus.PROCESSING)
 
-    [lost] = awaited(working, logs)
+    with slow(prefect_api):
+        runs = {backup_id: str(start_backup(BackupOptions(), backup_id)) for backup_id in asked}
+        [lost] = awaited(working, logs)
     awaited(lambda: data.is_dir() and len(list(data.iterdir())) >= 3, logs)
     awaited(lambda: beats(prefect_api, runs[lost.id]), logs)
     beside = watch()
@@ -159,7 +174,10 @@ def test_a_worker_that_is_killed_costs_its_run_alone(
         ),
         logs,
     )
-    assert state_of(prefect_api, runs[lost.id]) == "CRASHED"
+    awaited(lambda: state_of(prefect_api, runs[lost.id]) == "CRASHED", logs)
+    # Rows are written before Prefect hears that their runs are over.
+    for backup_id in others:
+        awaited(lambda run=runs[backup_id]: state_of(prefect_api, run) == "COMPLETED", logs)
     crashed = row_of(catalog, lost.id)
     assert crashed is not None
     assert crashed.status is BackupStatus.FAILED
