@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from convault.embedded.server import EmbeddedPostgres, wheel_binaries
 from tests.databases import Databases
@@ -21,6 +22,16 @@ pytest_plugins = [
     "tests.object_servers",
     "tests.supabase_stack",
 ]
+
+# How long an example takes is the machine's matter: no test of a property is one of speed. (Where
+# CI is set, Hypothesis has a profile that says so, too, and this one is made of it.)
+settings.register_profile(
+    "patient",
+    settings.default,
+    deadline=None,
+    suppress_health_check={*settings.default.suppress_health_check, HealthCheck.too_slow},
+)
+settings.load_profile("patient")
 
 _SETTINGS = ("CONVAULT_", "SUPABASE_", "AWS_", "GOOGLE_", "AZURE_")
 

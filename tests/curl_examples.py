@@ -8,7 +8,10 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from tests.patience import PATIENCE
+import httpx
+
+from tests.patience import PATIENCE, awaited
+from tests.serving import PATH, client_of
 
 README = Path(__file__).parent.parent / "README.md"
 _WRITTEN = "http://127.0.0.1:8000"
@@ -26,6 +29,9 @@ def run_examples(url: str, key: str, folder: Path) -> str:
     AssertionError when one fails, or leaves a tar that standard tools refuse."""
     bash = shutil.which("bash")
     assert bash is not None
+    with client_of(url, key) as client:
+        # A worker that was just started is not at once known to be online.
+        awaited(lambda: client.get(f"{PATH}/verify").status_code == httpx.codes.OK)
     script = folder / "examples.sh"
     script.write_text("set -euo pipefail\n" + examples().replace(_WRITTEN, url))
     done = subprocess.run(

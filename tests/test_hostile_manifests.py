@@ -91,7 +91,7 @@ def harmless(manifest: Manifest) -> None:
         assert len(set(names)) == len(names)
 
 
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 @given(mutated())
 def test_a_mutated_manifest_is_refused_or_harmless(content: dict[str, Any]) -> None:
     refused_or_harmless(json.dumps(content))
@@ -128,7 +128,7 @@ class _Watched:
         return getattr(self._store, name)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(mutated())
 def test_a_mutated_manifest_is_verified_without_a_crash_or_a_write(content: dict[str, Any]) -> None:
     repository = new_repository()

@@ -152,7 +152,7 @@ def manifests(draw: st.DrawFn) -> Manifest:
     )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(manifests())
 def test_reads_what_it_wrote(manifest: Manifest) -> None:
     data = manifest.to_bytes()
@@ -400,7 +400,7 @@ JSON = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.data())
 def test_a_change_anywhere_is_read_or_refused_but_never_crashes(data: st.DataObject) -> None:
     content = json.loads(DATA)
@@ -426,7 +426,7 @@ def test_a_change_anywhere_is_read_or_refused_but_never_crashes(data: st.DataObj
     assert refusal.isprintable()
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.integers(0, len(DATA) - 1), st.binary(max_size=3))
 def test_a_changed_byte_is_read_or_refused_but_never_crashes(at: int, new: bytes) -> None:
     try:
@@ -482,7 +482,7 @@ def test_frictionless_finds_the_package_valid() -> None:
     assert first.schema.primary_key == ["id"]
 
 
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(manifests())
 def test_frictionless_finds_any_package_valid(manifest: Manifest) -> None:
     descriptor = json.loads(manifest.to_bytes())

@@ -13,7 +13,6 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from convault.archive.composed import Archive
@@ -123,7 +122,6 @@ BECOMES = {
 }
 
 
-@hypothesis_settings(deadline=None)
 @given(ROWS, IDS, IDS)
 def test_nothing_is_left_to_do_when_it_is_done(
     rows: list[BackupRecord], manifests: set[UUID], abandoned: set[UUID]

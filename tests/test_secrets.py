@@ -99,8 +99,10 @@ def postgres(cluster: EmbeddedPostgres) -> Iterator[psycopg.Connection[tuple[str
 
 
 @pytest.mark.soak
-@settings(max_examples=count(120, 5000), deadline=None,
-          suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
+@settings(
+    max_examples=count(120, 5000),
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(data=st.data(), before=AROUND, secret=SECRETS, after=AROUND)
 def test_a_literal_says_the_same_without_its_secret(
     postgres: psycopg.Connection[tuple[str]],
@@ -119,8 +121,10 @@ def test_a_literal_says_the_same_without_its_secret(
 
 
 @pytest.mark.soak
-@settings(max_examples=count(40, 1000), deadline=None,
-          suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
+@settings(
+    max_examples=count(40, 1000),
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(data=st.data(), secret=SECRETS)
 def test_a_function_returns_the_same_without_its_secret(
     postgres: psycopg.Connection[tuple[str]], data: st.DataObject, secret: tuple[str, str, str]
@@ -166,7 +170,7 @@ def test_what_is_no_secret_is_left_as_it_is(sql: str) -> None:
     assert _redacted(sql).redacted == ()
 
 
-@settings(max_examples=count(200, 10_000), deadline=None)
+@settings(max_examples=count(200, 10_000))
 @given(st.lists(st.one_of(
     st.text(st.characters(exclude_categories=["Cs"]), max_size=8),
     st.sampled_from(["'", "''", '"', "\\", "$$", "$a$", "--", "/*", "*/", "\n", "||", "::text",

@@ -72,7 +72,6 @@ def rows(settings: Settings) -> Catalog:
 @given_settings(
     max_examples=count(1, 10),
     phases=[Phase.explicit, Phase.generate],
-    deadline=None,
     suppress_health_check=list(HealthCheck),
     database=None,
 )

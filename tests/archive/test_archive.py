@@ -12,7 +12,7 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from obstore.store import MemoryStore
 
@@ -118,7 +118,6 @@ def test_its_bytes_never_change() -> None:
     )
 
 
-@settings(deadline=None)
 @given(st.tuples(st.integers(0, len(DATA)), st.integers(0, len(DATA))))
 def test_any_range_is_a_slice_of_the_whole(bounds: tuple[int, int]) -> None:
     start, end = sorted(bounds)

@@ -78,7 +78,7 @@ def test_from_a_file(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["backup.tar", "out"]
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(1, 2000))
 def test_in_pieces_of_any_size(size: int) -> None:
     pieces = (DATA[at : at + size] for at in range(0, len(DATA), size))
@@ -308,7 +308,7 @@ def test_a_hostile_name_is_shown_escaped(tmp_path: Path, name: str) -> None:
     assert refuse(packed(items), tmp_path).message.isascii()
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(0, len(DATA) - 1))
 def test_an_archive_that_is_cut_off_is_refused(at: int) -> None:
     with in_a_folder() as folder:
@@ -325,7 +325,7 @@ def test_ends_and_what_follows_them(tmp_path: Path) -> None:
         refuse(data, folder)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.integers(0, len(DATA) - 1), st.integers(1, 255))
 def test_a_flipped_byte_is_refused_or_changes_nothing_that_is_written(at: int, by: int) -> None:
     changed = DATA[:at] + bytes([DATA[at] ^ by]) + DATA[at + 1 :]

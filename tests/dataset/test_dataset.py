@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from convault.catalog.migrations import migrations
@@ -217,7 +217,6 @@ def test_parents_stand_before_children_whatever_the_cycles_between_keys() -> Non
     assert found == ["conversations", "z_parent", "a_child"]
 
 
-@settings(deadline=None)
 @given(
     edges=st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=25),
     root=st.integers(0, 9),

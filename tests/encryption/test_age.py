@@ -24,7 +24,7 @@ FILE = age.encrypt(b"olho" * 30_000, [ALICE.recipient])
 """of two chunks of age"""
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.binary(max_size=200_000))
 def test_what_was_encrypted_to_several_opens_with_each(data: bytes) -> None:
     stored = age.encrypt(data, [ALICE.recipient, BOB.recipient])
@@ -76,7 +76,7 @@ def test_a_damaged_header_and_a_damaged_body_are_told_apart() -> None:
             age.decrypt(data, [ALICE])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(0, len(FILE) - 1), st.binary(max_size=5))
 def test_no_change_yields_other_bytes(at: int, new: bytes) -> None:
     changed = FILE[:at] + new + FILE[at + 1 :]

@@ -36,7 +36,7 @@ STORE = REPOSITORY.store
 PART = MANIFEST.tables[1].parts[0]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 400), st.sampled_from([0, 1, 3]))
 def test_every_part_opens_with_each_of_the_recipients(count: int, level: int) -> None:
     repository = new_repository()

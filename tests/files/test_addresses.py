@@ -121,7 +121,7 @@ def test_buckets_that_are_not_allowed() -> None:
     assert borders.of_path(None, "a") == Elsewhere(Reason.MALFORMED)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.one_of(
         st.text(max_size=60),

@@ -125,7 +125,7 @@ NAMES = st.text("aA.é=_/-0x", min_size=1, max_size=12).filter(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(NAMES, min_size=2, max_size=6, unique=True))
 def test_names_in_the_tar_are_injective_and_harmless(paths: list[str]) -> None:
     names = [file_path("Media", path) for path in paths]

@@ -47,7 +47,7 @@ def _values(made: Made) -> list[tuple[object, ...]]:
 @given(made=tables(), max_bytes=st.integers(1, 3000), level=st.integers(0, 22))
 @example(made=ODD, max_bytes=1, level=3)
 @example(made=ODD, max_bytes=1 << 20, level=0)
-@settings(max_examples=count(60, 2000), deadline=None)
+@settings(max_examples=count(60, 2000))
 def test_any_rows_come_back(name: BackupFormat, made: Made, max_bytes: int, level: int) -> None:
     columns, rows = made
     format = format_of(name)
@@ -65,7 +65,7 @@ def test_any_rows_come_back(name: BackupFormat, made: Made, max_bytes: int, leve
 @pytest.mark.soak
 @FORMATS
 @given(made=tables(min_columns=0), level=st.integers(0, 4))
-@settings(max_examples=count(30, 500), deadline=None)
+@settings(max_examples=count(30, 500))
 def test_the_same_rows_make_the_same_bytes(name: BackupFormat, made: Made, level: int) -> None:
     columns, rows = made
     format = format_of(name)
@@ -243,7 +243,7 @@ def connection(cluster_of: object) -> Iterator[psycopg.Connection[tuple[object, 
 @given(made=tables(min_columns=0), max_bytes=st.integers(1, 2000))
 @example(made=ODD, max_bytes=1 << 20)
 @example(made=BARE, max_bytes=1 << 20)
-@settings(max_examples=count(60, 2000), deadline=None)
+@settings(max_examples=count(60, 2000))
 def test_copy_reads_csv_as_it_is(
     connection: psycopg.Connection[tuple[object, ...]], made: Made, max_bytes: int
 ) -> None:
@@ -268,7 +268,7 @@ def test_copy_reads_csv_as_it_is(
 @pytest.mark.soak
 @given(made=tables())
 @example(made=ODD)
-@settings(max_examples=count(15, 300), deadline=None)
+@settings(max_examples=count(15, 300))
 def test_duckdb_reads_csv(made: Made) -> None:
     columns, rows = made
     # DuckDB folds the case of names.

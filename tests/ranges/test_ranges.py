@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise, zip_longest
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from convault.models import Range, TableName
@@ -18,7 +18,6 @@ page_sizes = st.sampled_from([1, 7, 512, 8192])
 range_sizes = st.integers(min_value=1, max_value=300)
 
 
-@settings(deadline=None)
 @given(heap_bytes=sizes, page_bytes=page_sizes, range_pages=range_sizes)
 def test_every_page_lies_in_exactly_one_range(
     heap_bytes: int, page_bytes: int, range_pages: int
@@ -37,7 +36,6 @@ def test_every_page_lies_in_exactly_one_range(
     assert len(ranges) == -(-pages // range_pages)
 
 
-@settings(deadline=None)
 @given(pages=st.integers(1, 500), more=st.integers(0, 500), range_pages=range_sizes)
 def test_borders_stay_where_they_are_while_a_table_grows(
     pages: int, more: int, range_pages: int
@@ -68,7 +66,6 @@ def test_sizes_that_no_table_has_are_refused(wrong: tuple[int, int, int]) -> Non
         cut(MESSAGES, *wrong)
 
 
-@settings(deadline=None)
 @given(
     weights=st.lists(st.integers(0, 200), max_size=60),
     chunk_bytes=st.integers(1, 300),

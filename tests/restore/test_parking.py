@@ -108,7 +108,7 @@ def backed_up(url: str) -> tuple[Repository, Manifest]:
 
 @pytest.mark.soak
 @settings(
-    max_examples=count(5, 150), deadline=None, phases=PHASES,
+    max_examples=count(5, 150), phases=PHASES,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )  # fmt: skip
 @given(was=state(), now=state(), outside=st.booleans())

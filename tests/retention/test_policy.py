@@ -210,7 +210,7 @@ ZONES = st.sampled_from([ZERO, PAULO, BERLIN, ZoneInfo("Asia/Kathmandu")])
 
 
 @pytest.mark.soak
-@hypothesis_settings(deadline=None, max_examples=count(80, 2000))
+@hypothesis_settings(max_examples=count(80, 2000))
 @given(ROWS, POLICIES, ZONES, st.booleans())
 def test_the_last_good_one_and_what_is_pinned_always_stay(
     rows: list[Candidate], values: dict[str, Any], zone: ZoneInfo, unattended: bool
@@ -235,7 +235,7 @@ def test_the_last_good_one_and_what_is_pinned_always_stay(
 
 
 @pytest.mark.soak
-@hypothesis_settings(deadline=None, max_examples=count(60, 2000))
+@hypothesis_settings(max_examples=count(60, 2000))
 @given(ROWS, POLICIES, ZONES, st.sampled_from([*NAMES, "minimum_good"]), st.integers(1, 5))
 def test_who_keeps_more_loses_nothing_by_it(
     rows: list[Candidate], values: dict[str, Any], zone: ZoneInfo, name: str, more: int
@@ -248,7 +248,7 @@ def test_who_keeps_more_loses_nothing_by_it(
 
 
 @pytest.mark.soak
-@hypothesis_settings(deadline=None, max_examples=count(60, 2000))
+@hypothesis_settings(max_examples=count(60, 2000))
 @given(ROWS, POLICIES, ZONES)
 def test_a_second_run_finds_nothing_to_do(
     rows: list[Candidate], values: dict[str, Any], zone: ZoneInfo

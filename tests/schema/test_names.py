@@ -57,8 +57,7 @@ def pair(
 )
 @settings(
     max_examples=count(8, 150),
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_there_and_back(pair: tuple[str, str], tmp_path: Path, name: list[str], text: str) -> None:
     source, target = pair

@@ -134,8 +134,7 @@ def test_another_version_and_another_encoding_make_the_same_masks(
 @pytest.mark.soak
 @settings(
     max_examples=count(60, 2000),
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(
     values=st.lists(

@@ -189,8 +189,7 @@ def test_tables_without_columns_or_rows(any_cluster: EmbeddedPostgres,
 @pytest.mark.soak
 @settings(
     max_examples=count(10, 200),
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(data=st.data())
 def test_any_history_of_a_table_is_read_exactly(database: str, data: st.DataObject) -> None:

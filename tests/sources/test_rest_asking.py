@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from convault.errors import SourceError
@@ -50,7 +50,6 @@ VALUES = st.one_of(
 )
 
 
-@settings(deadline=None)
 @given(st.lists(NAMES, min_size=1, max_size=3, unique=True), st.data())
 def test_postgrest_reads_what_is_meant(names: list[str], data: st.DataObject) -> None:
     """By its own grammar: whatever stands in names and values. (`@supabase/lite` misreads names in

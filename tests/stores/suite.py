@@ -27,7 +27,7 @@ _SEGMENT = st.text("abcXYZ019=_-. ", min_size=1, max_size=20).filter(lambda s: s
 KEYS = st.lists(_SEGMENT, min_size=1, max_size=4).map("/".join)
 
 # Functions within a test: Hypothesis keeps a memory per function, which subclasses would share.
-_SHARED = settings(max_examples=30, deadline=None)
+_SHARED = settings(max_examples=30)
 
 
 class StoreSuite:
