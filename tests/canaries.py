@@ -40,7 +40,10 @@ def files(folder: Path) -> Iterator[Place]:
     for path in sorted(folder.rglob("*")):
         if not path.is_file():
             continue
-        data = path.read_bytes()
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:  # the server works on
+            continue
         yield str(path), str(path).encode() + b"\n" + data
         if data.startswith(b"SQLite format 3\0"):
             yield from _values(path)

@@ -13,8 +13,10 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psycopg
@@ -334,10 +336,15 @@ def await_worker(server: PrefectServer, log: Path) -> None:
 
 
 def await_runs(server: PrefectServer, log: Path) -> None:
-    """Until no run is under way any more."""
+    """Until no run is under way or due any more."""
     states = {"flow_runs": {"state": {"type": {"any_": ["PENDING", "RUNNING", "CANCELLING"]}}}}
-    late = {"flow_runs": {"state": {"name": {"any_": ["Late"]}}}}
-    awaited(lambda: not any(server.ask("/flow_runs/count", each) for each in (states, late)), log)
+
+    def due() -> dict[str, Any]:
+        until = {"before_": datetime.now(UTC).isoformat()}
+        scheduled = {"type": {"any_": ["SCHEDULED"]}}
+        return {"flow_runs": {"state": scheduled, "expected_start_time": until}}
+
+    awaited(lambda: not any(server.ask("/flow_runs/count", e) for e in (states, due())), log)
 
 
 def directly(
@@ -387,7 +394,6 @@ def python(
         capture_output=True,
         text=True,
         check=False,
-        timeout=PATIENCE,
     )
 
 

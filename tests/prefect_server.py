@@ -80,6 +80,11 @@ class PrefectServer:
         answer = self.request("GET" if question is None else "POST", path, question)
         return answer.raise_for_status().json()
 
+    def artifacts(self, key: str) -> list[str]:
+        """What was shown under that key. Without one it gives 200 of whatever there is."""
+        found = self.ask("/artifacts/filter", {"artifacts": {"key": {"any_": [key]}}})
+        return [artifact["data"] for artifact in found]
+
     def prefect(self, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
         """Run the `prefect` command in the checkout, with `more` in its environment."""
         return subprocess.run(
@@ -153,6 +158,8 @@ def running() -> Iterator[PrefectServer]:
                 "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "1",
                 # As in our own stack: a busy machine lets writers wait for each other.
                 "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
+                # And a backup that waits for its turn asks soon whether it has come.
+                "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "5",
             },
             stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
         )  # fmt: skip

@@ -21,6 +21,7 @@ pytestmark = [
     pytest.mark.prefect_server,
     pytest.mark.events,
     pytest.mark.xdist_group("commands"),
+    pytest.mark.timeout(1800),
 ]
 
 PLACES = (

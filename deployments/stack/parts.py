@@ -76,7 +76,7 @@ def prefect_server(
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage."
         "filesystem",
         # and one that waits for its turn asks every so many seconds.
-        "PREFECT_SERVER_CONCURRENCY_MAXIMUM_CONCURRENCY_SLOT_WAIT_SECONDS": "5",
+        "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "5",
         # A file takes one writer at a time, and a busy machine lets the others wait.
         "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
     }

@@ -15,8 +15,8 @@ from convault.errors import PartFailed
 from deployments.stack.parts import Part
 from deployments.stack.process import Events, Running
 
-START_SECONDS = 120.0
-"""A part takes 3 to 10; a busy machine may take much longer."""
+START_SECONDS = 300.0
+"""A part takes 3 to 10; a busy machine may take much longer, and one that died is told at once."""
 DEATHS = 5
 """in `DEATHS_SECONDS`, after which a part is given up"""
 DEATHS_SECONDS = 60.0

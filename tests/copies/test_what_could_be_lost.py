@@ -43,7 +43,7 @@ def test_no_manifest_is_written_when_the_lock_was_lost(copies: Copies) -> None:
     replication = copies.replication()
     with replication.recorded(), replication.writing():
         copies.vault.sql(
-            "SELECT pg_terminate_backend(pid, 5000) FROM pg_locks WHERE locktype = 'advisory'"
+            "SELECT pg_terminate_backend(pid, 300000) FROM pg_locks WHERE locktype = 'advisory'"
             " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
         )
         with pytest.raises(LeaseLost):

@@ -26,10 +26,10 @@ def victim(order: dict[str, Any]) -> None:
     vault = opened(order["url"], Path(order["folder"]))
     copies = Copies(vault, order["far"])
     while True:
-        vault.back_up(rng.randrange(6))
-        if rng.random() < 0.5:
-            act(vault, rng)
         try:
+            vault.back_up(rng.randrange(6))
+            if rng.random() < 0.5:
+                act(vault, rng)
             copies.run(rng.choice([None, None, Policy(keep_last=2)]), trash=NONE, grace=NONE)
         except ConvaultError as error:
             # Such as objects of the victim before, whose session is not gone yet.

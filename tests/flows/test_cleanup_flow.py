@@ -5,7 +5,6 @@ from __future__ import annotations
 from uuid import uuid4
 
 import pytest
-from prefect.client.orchestration import get_client
 
 from convault.catalog.base import BackupRecord
 from convault.commit import commit
@@ -15,6 +14,7 @@ from convault.retention.policy import Policy
 from flows.backup import backup
 from flows.cleanup import cleanup
 from tests.flows.application import Application, differences
+from tests.prefect_server import PrefectServer
 from tests.restore.builder import back_up
 
 
@@ -27,7 +27,10 @@ def backed_up(installation: Installation, url: str) -> BackupRecord:
 
 @pytest.mark.prefect_server
 @pytest.mark.xdist_group("flows")
-def test_clean_up(application: Application, empty: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clean_up(
+    application: Application, empty: str, prefect_api: PrefectServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     with pytest.raises(PolicyError, match="nothing was removed"):
         cleanup()
     monkeypatch.setenv("CONVAULT_KEEP_LAST", "1")
@@ -40,9 +43,7 @@ def test_clean_up(application: Application, empty: str, monkeypatch: pytest.Monk
     found = cleanup()
     assert found["removed"] == tried["removed"]
     assert set(installation.repository.backup_ids()) == {record.id for record in made[1:]}
-    with get_client(sync_client=True) as client:
-        tables = [a.data for a in client.read_artifacts() if a.key == "cleanup"]
-    assert any("no rule keeps it" in table for table in tables)
+    assert any("no rule keeps it" in told for told in prefect_api.artifacts("cleanup"))
     # The trash is emptied and swept; what is left restores.
     monkeypatch.setenv("CONVAULT_TRASH_DAYS", "0")
     found = cleanup(Policy(keep_last=2))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from contextlib import suppress
 from pathlib import Path
 
 import polars as pl
@@ -109,7 +110,7 @@ def test_each_recipient_restores_every_row_and_nobody_else_any(
     key = encrypted.environment["CONVAULT_SIGNING_KEY"]
     places: list[Path] = [*prefect_api.home.rglob("*"), *encrypted.store.rglob("*")]
     for path in places:
-        if path.is_file():
+        with suppress(FileNotFoundError, IsADirectoryError):  # the server works on
             found = path.read_bytes()
             assert not any(word in found for word in (b"uma frase", SECRET.encode(), key.encode()))
 

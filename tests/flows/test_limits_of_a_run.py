@@ -12,10 +12,12 @@ import pytest
 from convault.catalog.base import BackupStatus
 from convault.errors import BusyError, CatalogTooNew, ConfigurationError, RunTooLong
 from convault.retention.configured import grace_of
+from convault.stores.pace import TokenBucket
 from flows.backup import backup
 from tests.cli.conftest import InProcess
 from tests.cli.conftest import run as run
 from tests.flows.application import Application
+from tests.patience import PATIENCE, awaited
 
 OURS = (
     "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'convault'"
@@ -28,33 +30,38 @@ OURS = (
 def test_a_run_ends_in_time_or_not_at_all(
     application: Application, monkeypatch: pytest.MonkeyPatch, run: InProcess
 ) -> None:
-    # A line so slow that the first piece of it outlasts the whole run.
+    # A line so slow that the first piece of it outlasts the whole run: until its connections to the
+    # source are gone.
     monkeypatch.setenv("CONVAULT_UPLOAD_LIMIT", "10KB")
-    monkeypatch.setenv("CONVAULT_MAX_HOURS", str(6 / 3600))
-    gone: list[float] = []
+    monkeypatch.setenv("CONVAULT_MAX_HOURS", str(15 / 3600))
+    sends, gone = threading.Event(), threading.Event()
+    still_sent: list[bool] = []
+
+    def send(*_: object) -> None:
+        sends.set()
+        still_sent.append(gone.wait(PATIENCE))
 
     def watch() -> None:
-        """When its connections to the source are gone, though it still sends."""
         with psycopg.connect(application.url, autocommit=True) as connection:
-            seen, begin = False, time.monotonic()
-            while time.monotonic() < begin + 60:
-                (count,) = connection.execute(OURS).fetchone()  # type: ignore[misc]
-                if seen and not count:
-                    gone.append(time.monotonic())
-                    return
-                seen = seen or count > 1
-                time.sleep(0.02)
 
-    watching = threading.Thread(target=watch)
+            def held() -> int:
+                (count,) = connection.execute(OURS).fetchone()  # type: ignore[misc]
+                return int(count)
+
+            if sends.wait(PATIENCE) and held() > 1:
+                awaited(lambda: held() == 0, pause=0.02)
+                gone.set()
+
+    monkeypatch.setattr(TokenBucket, "wait", send)
+    watching = threading.Thread(target=watch, daemon=True)
     watching.start()
     begin = time.monotonic()
     with pytest.raises(RunTooLong, match="let go of its locks"):
         backup()
-    ended = time.monotonic()
-    watching.join()
-    assert gone
-    assert gone[0] - begin < 30
-    assert gone[0] <= ended + 1
+    assert gone.is_set()
+    assert all(still_sent), "they were gone while it still sent"
+    assert time.monotonic() - begin < 60
+    watching.join(PATIENCE)
     installation = application.installation()
     (row,) = installation.catalog.list()
     assert row.status is BackupStatus.FAILED

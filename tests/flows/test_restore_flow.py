@@ -15,6 +15,7 @@ from convault.restore import Changes, RestoreOptions
 from flows.backup import backup
 from flows.restore import restore
 from tests.flows.application import Application
+from tests.patience import awaited
 from tests.prefect_server import PrefectServer
 
 pytestmark = [
@@ -60,13 +61,17 @@ def _steps_are_shown_and_nothing_secret_is(server: PrefectServer, target: str) -
     )
     assert all(run["parameters"]["target"] == "staging" for run in runs)
     assert target not in json.dumps(runs)
-    tasks = server.ask(
-        "/task_runs/filter",
-        {"flow_runs": {"id": {"any_": [run["id"] for run in runs]}}, "limit": 200},
-    )
-    # A name is given after the run is made; the server may not have it yet.
-    names = {re.split("[ -]", task["name"])[0] for task in tasks}
-    assert names == {"download", "decompress", "deserialize", "load"}
+    asked = {"flow_runs": {"id": {"any_": [run["id"] for run in runs]}}, "limit": 200}
+
+    def names() -> set[str]:
+        # A name is given after the run is made; the server may not have it yet.
+        return {
+            re.split("[ -]", task["name"])[0] for task in server.ask("/task_runs/filter", asked)
+        }
+
+    steps = {"download", "decompress", "deserialize", "load"}
+    awaited(lambda: names() >= steps)  # the server writes them when it comes to it
+    assert names() == steps
 
 
 def test_what_cannot_be_is_an_error_of_convaults_own(

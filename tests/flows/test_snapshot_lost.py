@@ -28,7 +28,7 @@ def cut_off(url: str) -> None:
     """End every session on the database: exporter and readers (the catalog lies in another)."""
     with _ALONE, psycopg.connect(url, autocommit=True) as connection:
         connection.execute(
-            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+            "SELECT pg_terminate_backend(pid, 300000) FROM pg_stat_activity"
             " WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
 
@@ -37,7 +37,7 @@ def cut_off_readers(url: str) -> None:
     """End the sessions but the first, which holds the snapshot."""
     with psycopg.connect(url, autocommit=True) as connection:
         ended = connection.execute(
-            "SELECT pg_terminate_backend(pid, 5000) FROM ("
+            "SELECT pg_terminate_backend(pid, 300000) FROM ("
             " SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
             " AND pid <> pg_backend_pid() ORDER BY backend_start OFFSET 1) readers"
         ).fetchall()

@@ -43,7 +43,8 @@ def receiver(
     with http_receiver() as made:
         monkeypatch.setenv("CONVAULT_HOME", str(tmp_path / "home"))
         monkeypatch.setenv(
-            "CONVAULT_NOTIFY_URLS", made.url.replace("http://", "json://") + f"/{SECRET}"
+            "CONVAULT_NOTIFY_URLS",
+            made.url.replace("http://", "json://") + f"/{SECRET}?rto={PATIENCE}&cto={PATIENCE}",
         )
         yield made
 
@@ -163,7 +164,11 @@ def test_two_processes_notice_a_crash_and_a_late_schedule_at_once(
     for process in both:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
-    answers = [process.communicate("go\n", timeout=PATIENCE) for process in both]
+    for process in both:  # before either is over
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    answers = [process.communicate(timeout=PATIENCE) for process in both]
     assert [out for out, _ in answers] == ["2\n", "2\n"], answers
     told = "\n".join(receiver.messages)
     assert len(re.findall(r"^A backup crashed\.$", told, re.M)) == 1

@@ -12,8 +12,6 @@ from typing import Any
 import pytest
 import yaml
 from prefect import Flow
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
 from convault.embedded.server import EmbeddedPostgres
 from convault.errors import DrillFailed, VerificationFailed
@@ -25,7 +23,8 @@ from flows.drill import drill
 from flows.verify import verify
 from tests.flows.application import Application
 from tests.notify.receivers import http_receiver
-from tests.prefect_server import CHECKOUT
+from tests.patience import PATIENCE
+from tests.prefect_server import CHECKOUT, PrefectServer
 
 ASKED = {"backup_id": "0c0ffee0-0000-4000-8000-000000000001", "target": "staging"}
 DEPLOYED = yaml.safe_load((CHECKOUT / "prefect.yaml").read_text())["deployments"]
@@ -61,18 +60,12 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def artifacts(key: str) -> list[Any]:
-    """All of them: without a filter the server gives the first 200 of whatever there is."""
-    wanted = ArtifactFilter(key=ArtifactFilterKey(any_=[key]))
-    with get_client(sync_client=True) as client:
-        return list(client.read_artifacts(artifact_filter=wanted))
-
-
 @pytest.mark.prefect_server
 @pytest.mark.xdist_group("flows")
 def test_verify_and_drill(
     application: Application, home: Path, monkeypatch: pytest.MonkeyPatch,
     cluster: EmbeddedPostgres, new_database: Callable[[EmbeddedPostgres], str],
+    prefect_api: PrefectServer,
 ) -> None:  # fmt: skip
     record = backup()
     found = verify(read_data="1/2")
@@ -84,7 +77,7 @@ def test_verify_and_drill(
     part.write_bytes(whole[:50])
     with pytest.raises(VerificationFailed, match=part.name):
         verify(record.id)
-    assert any(part.name in artifact.data for artifact in artifacts("verification"))
+    assert any(part.name in told for told in prefect_api.artifacts("verification"))
     assert verify(put_back=True).sound
     assert part.read_bytes() == whole
 
@@ -93,12 +86,15 @@ def test_verify_and_drill(
     row = application.installation().catalog.get(record.id)
     assert row.drill == report
     assert row.verified_at is not None
-    assert any("public.messages" in artifact.data for artifact in artifacts("drill"))
+    assert any("public.messages" in told for told in prefect_api.artifacts("drill"))
     assert [path.name for path in (home / "drill").iterdir()] == ["lock"]
 
     part.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     with http_receiver() as receiver:
-        monkeypatch.setenv("CONVAULT_NOTIFY_URLS", receiver.url.replace("http://", "json://"))
+        monkeypatch.setenv(
+            "CONVAULT_NOTIFY_URLS",
+            receiver.url.replace("http://", "json://") + f"/?rto={PATIENCE}&cto={PATIENCE}",
+        )
         with pytest.raises(DrillFailed, match=part.name):
             drill()
         [message] = receiver.messages

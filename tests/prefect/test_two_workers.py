@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import pairwise
 from typing import Any
 from uuid import UUID, uuid4
@@ -27,11 +25,11 @@ from tests.prefect_worker import deploy, forget_workers, nothing_waits, started
 
 pytestmark = [
     pytest.mark.prefect_server, pytest.mark.xdist_group("workers"), pytest.mark.long,
-    pytest.mark.timeout(900),
+    pytest.mark.timeout(1800),
 ]  # fmt: skip
 
-_SILENT = "40"
-"""seconds; a run says every 30 that it lives"""
+_SILENT = "90"
+"""seconds; a run says every 30 that it lives, and a busy machine hears it late"""
 
 
 @pytest.fixture(scope="module")
@@ -161,23 +159,19 @@ def test_a_worker_that_is_killed_costs_its_run_alone(
     [name] = [name for name, each in workers.items() if runs[lost.id] in carries(each)]
     victim = psutil.Process(workers[name].pid)
     for process in (victim, *victim.children(recursive=True)):
-        os.kill(process.pid, signal.SIGKILL)
+        with suppress(psutil.NoSuchProcess):  # the last of the run beside it
+            process.kill()
     stored = {path.name: path.stat().st_mtime_ns for path in data.iterdir()}
     assert stored
 
-    others = [backup_id for backup_id in asked if backup_id != lost.id]
-    rows = awaited(
-        lambda: (
-            (found := [row_of(catalog, backup_id) for backup_id in others])
-            and all(row is not None and row.status is BackupStatus.COMPLETED for row in found)
-            and found
-        ),
-        logs,
-    )
     awaited(lambda: state_of(prefect_api, runs[lost.id]) == "CRASHED", logs)
+    for number in range(1, len(asked)):
+        awaited(lambda n=number: len(catalog.list(status=BackupStatus.COMPLETED)) >= n, logs)
+    rows = catalog.list(status=BackupStatus.COMPLETED)
+    assert {row.id for row in rows} == set(asked) - {lost.id}
     # Rows are written before Prefect hears that their runs are over.
-    for backup_id in others:
-        awaited(lambda run=runs[backup_id]: state_of(prefect_api, run) == "COMPLETED", logs)
+    for row in rows:
+        awaited(lambda run=runs[row.id]: state_of(prefect_api, run) == "COMPLETED", logs)
     crashed = row_of(catalog, lost.id)
     assert crashed is not None
     assert crashed.status is BackupStatus.FAILED

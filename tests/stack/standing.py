@@ -109,7 +109,7 @@ def stack(application: Application, home: Path, ports: tuple[int, int]) -> Itera
     }
     environment = {
         **kept, **application.environment,
-        "CONVAULT_HOME": str(home), "CONVAULT_SILENT_SECONDS": "45", "TMPDIR": str(home.parent),
+        "CONVAULT_HOME": str(home), "CONVAULT_SILENT_SECONDS": "90", "TMPDIR": str(home.parent),
         "CONVAULT_LOCK_TIMEOUT": str(PATIENCE),
     }  # fmt: skip
     with log.open("wb") as output:

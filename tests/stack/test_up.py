@@ -72,7 +72,7 @@ def test_up_from_beginning_to_end(application: Application, tmp_path: Path) -> N
         assert gone.status_code == 204, "the next stack would make it again"
         before = up.tree()
         up.process.kill()
-        _, alive = psutil.wait_procs(before[1:], timeout=90)
+        _, alive = psutil.wait_procs(before[1:], timeout=PATIENCE)
         assert not alive, up.log.read_text()[-4000:]
 
 
@@ -239,10 +239,11 @@ def _it_is_stopped_in_order(up: Stack, application: Application) -> str:
         working = up.post()
         up.until(working, "processing")
         waiting = up.post()
+        _asks_soon(up, waiting)
         processes = up.tree()
         up.process.send_signal(signal.SIGTERM)
         assert up.process.wait(PATIENCE) == 0, up.log.read_text()[-4000:]
-        _, alive = psutil.wait_procs(processes, timeout=10)
+        _, alive = psutil.wait_procs(processes, timeout=PATIENCE)
         assert not alive
     log = up.log.read_text()
     catalog = application.installation().catalog
@@ -252,6 +253,18 @@ def _it_is_stopped_in_order(up: Stack, application: Application) -> str:
     assert rows[waiting].status == "pending"
     assert log.index("Finished server process") < log.index("The worker has stopped")
     return waiting
+
+
+def _asks_soon(up: Stack, backup_id: str) -> None:
+    """A backup that waits for its turn asks every five seconds whether it has come."""
+
+    def turned_away() -> Any:
+        [run] = _runs(up, backup_id)
+        return run["state_name"] == "AwaitingConcurrencySlot" and run["state"]
+
+    state = awaited(turned_away, up.log)
+    at, again = state["timestamp"], state["state_details"]["scheduled_time"]
+    assert datetime.fromisoformat(again) - datetime.fromisoformat(at) < timedelta(seconds=6)
 
 
 def _make_old(file: Path, backup_id: str) -> None:
