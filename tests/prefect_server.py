@@ -159,7 +159,7 @@ def running() -> Iterator[PrefectServer]:
                 # As in our own stack: a busy machine lets writers wait for each other.
                 "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
                 # And a backup that waits for its turn asks soon whether it has come.
-                "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "5",
+                "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "15",
             },
             stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
         )  # fmt: skip

@@ -75,8 +75,9 @@ def prefect_server(
         # A run that has its turn keeps it when the server is started anew,
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage."
         "filesystem",
-        # and one that waits for its turn asks every so many seconds.
-        "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "5",
+        # and one that waits for its turn asks every five seconds: its worker looks ten ahead. With
+        # ten or less it would ask at each look, which costs the server as much as a backup.
+        "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "15",
         # A file takes one writer at a time, and a busy machine lets the others wait.
         "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
     }

@@ -19,6 +19,7 @@ import httpx
 import psutil
 import psycopg
 import pytest
+from prefect.settings import PREFECT_WORKER_PREFETCH_SECONDS
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.sync.client import connect
 from websockets.typing import Origin, Subprotocol
@@ -264,7 +265,9 @@ def _asks_soon(up: Stack, backup_id: str) -> None:
 
     state = awaited(turned_away, up.log)
     at, again = state["timestamp"], state["state_details"]["scheduled_time"]
-    assert datetime.fromisoformat(again) - datetime.fromisoformat(at) < timedelta(seconds=6)
+    early = timedelta(seconds=PREFECT_WORKER_PREFETCH_SECONDS.value())
+    waits = datetime.fromisoformat(again) - datetime.fromisoformat(at) - early
+    assert timedelta(seconds=4) < waits < timedelta(seconds=6), "not at each look of the worker's"
 
 
 def _make_old(file: Path, backup_id: str) -> None:
