@@ -42,6 +42,8 @@ class PostgresLease(RenewedLease):
     ) -> None:
         super().__init__(backup_id, renew_seconds=renew_seconds)
         self._connection = connection
+        self._key = key
+        self._guard = guard
         self._parameters = {"id": backup_id, "key": key, "guard": guard, "seconds": seconds}
 
     def renew(self) -> bool:
@@ -51,11 +53,13 @@ class PostgresLease(RenewedLease):
             return self._connection.execute(_RENEW, self._parameters).fetchone() is not None
 
     def give_back(self) -> None:
-        """Unlock, and close the session, which gives the lock back just as well."""
+        """Unlock both, and close the session, which would give the locks back as well, but not at
+        once where the server is busy."""
         try:
             with translated():
                 self._connection.execute(_RELEASE, self._parameters)
-                unlock(self._connection, self._parameters["key"])  # type: ignore[arg-type]
+                unlock(self._connection, self._key)
+                unlock(self._connection, self._guard, alone=False)
         finally:
             self._connection.close()
 

@@ -1,4 +1,4 @@
-"""A catalog with its tables, in an empty database, whose leases are short: one suite, over SQL and
+"""A catalog with its tables, in an empty database, that waits for nobody: one suite, over SQL and
 over the Data API of a Supabase."""
 
 from __future__ import annotations
@@ -15,15 +15,17 @@ from convault.catalog.base import Catalog
 from convault.catalog.postgres import PostgresCatalog
 from convault.catalog.supabase import SupabaseCatalog
 from convault.project import Project
-from tests.catalog.lease_times import LEASE_SECONDS, RENEW_SECONDS
+from tests.catalog.lease_times import LASTING, RENEW_SECONDS
 from tests.supabase_stack import SupabaseStack
 
 SHORT: dict[str, Any] = {
-    "lease_seconds": LEASE_SECONDS,
+    "lease_seconds": LASTING,
     "renew_seconds": RENEW_SECONDS,
     "patience": 0.3,
     "attempts": 1,
 }
+OVER_HTTP: dict[str, Any] = {**SHORT, "attempts": 3}
+"""Node closes connections that were idle for 5 s, and a request may meet that."""
 EMPTY = """
     TRUNCATE public.backups, public.backup_audit, public.backup_leases, public.backup_objects,
         public.backup_recipients, public.backup_repositories, public.backup_schedules,
@@ -67,6 +69,6 @@ def kept(request: pytest.FixtureRequest, repository_id: UUID) -> Iterator[Kept]:
         yield Kept(request.getfixturevalue("catalog"), request.getfixturevalue("database"))
         return
     project: Project = request.getfixturevalue("data_api")
-    made = SupabaseCatalog(project, **SHORT)
+    made = SupabaseCatalog(project, **OVER_HTTP)
     made.register_repository(repository_id, uuid4(), "file:///somewhere")
     yield Kept(made, request.getfixturevalue("catalog_supabase").database_url)

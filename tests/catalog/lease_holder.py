@@ -1,8 +1,8 @@
-"""A process that holds a lease until it is killed: `lease_holder.py URL WHAT [KEY]`.
+"""A process that holds a lease until it is killed: `lease_holder.py URL WHAT SECONDS [KEY]`.
 
 URL is that of a database, or, with KEY, of a Supabase; WHAT a backup's id, or the name of something
-that one does alone. Says `held` when it has the lease. Each line it reads makes it check the lease
-and say `ok`, or `lost`.
+that one does alone; SECONDS how long the lease lasts. Says `held` when it has the lease. Each line
+it reads makes it check the lease and say `ok`, or `lost`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from convault.catalog.postgres import PostgresCatalog
 from convault.catalog.supabase import SupabaseCatalog
 from convault.errors import BusyError, LeaseLost
 from convault.project import Project
-from tests.catalog.lease_times import LEASE_SECONDS, RENEW_SECONDS
+from tests.catalog.lease_times import RENEW_SECONDS
 
-url, what, *key = sys.argv[1:]
-times = {"lease_seconds": LEASE_SECONDS, "renew_seconds": RENEW_SECONDS}
+url, what, seconds, *key = sys.argv[1:]
+times = {"lease_seconds": float(seconds), "renew_seconds": RENEW_SECONDS}
 catalog: Catalog = (
     SupabaseCatalog(Project(url, {"apikey": key[0]}), **times)
     if key

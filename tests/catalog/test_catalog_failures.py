@@ -17,6 +17,7 @@ from convault.catalog.postgres import PostgresCatalog
 from convault.embedded.server import EmbeddedPostgres
 from convault.errors import CatalogError, CatalogUnavailable, ConfigurationError
 from tests.canaries import marker
+from tests.catalog.test_lease import locks_are
 
 SECRET = marker("secret")
 VALUE = marker("value")
@@ -185,5 +186,6 @@ def test_begin_may_be_repeated_after_a_lost_connection(
     backup_id = uuid4()
     with pytest.raises(CatalogUnavailable):
         catalog.begin(backup_id, {})
+    locks_are(0, database)  # the server tells that a session ends before it has ended
     with catalog.begin(backup_id, {}) as lease:
         lease.check()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,14 +22,16 @@ from convault.project import Project
 from convault.reconcile import ChangeKind, reconcile
 from convault.repository import Repository
 from convault.stores import open_store
-from tests.catalog.conftest import SHORT
+from tests.catalog.conftest import OVER_HTTP, SHORT
+from tests.catalog.lease_times import BRIEF, LASTING
 from tests.handmade import new_backup
+from tests.patience import PATIENCE, awaited
 from tests.stores.between import Fault, Request, between
 from tests.supabase_stack import SupabaseStack
 
 pytestmark = pytest.mark.xdist_group("supabase")
 
-Start = Callable[[UUID], subprocess.Popen[str]]
+Start = Callable[[UUID, float], subprocess.Popen[str]]
 
 
 def sql(stack: SupabaseStack, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
@@ -41,9 +42,21 @@ def sql(stack: SupabaseStack, statement: str, *parameters: object) -> list[tuple
 
 def ran_out(stack: SupabaseStack) -> None:
     """Wait until the end of every lease has passed, by the database's clock."""
-    over = "SELECT bool_and(expires_at < clock_timestamp()) FROM public.backup_leases"
-    while sql(stack, over) != [(True,)]:
-        time.sleep(0.05)
+    # The row tells it, too, and its time was set a moment later.
+    over = (
+        "SELECT bool_and(l.expires_at < clock_timestamp()) AND (SELECT"
+        " bool_and(b.lease_expires_at < clock_timestamp()) FROM public.backups b)"
+        " FROM public.backup_leases l"
+    )
+    awaited(lambda: sql(stack, over) == [(True,)], pause=0.05)
+
+
+def run_out(stack: SupabaseStack) -> None:
+    """Let the end of every lease pass. The leases first: who comes late with a renewal is refused
+    from then on, and had written into the row before, if at all."""
+    past = "clock_timestamp() - interval '1 second'"
+    sql(stack, f"UPDATE public.backup_leases SET expires_at = {past}")
+    sql(stack, f"UPDATE public.backups SET lease_expires_at = {past}")
 
 
 @pytest.fixture
@@ -55,30 +68,32 @@ def repository(data_api: Project, tmp_path: Path) -> Repository:
 
 @pytest.fixture
 def rest(data_api: Project, repository: Repository) -> SupabaseCatalog:
-    return SupabaseCatalog(data_api, **SHORT)
+    return SupabaseCatalog(data_api, **OVER_HTTP)
 
 
 @pytest.fixture
 def sleepy(data_api: Project, repository: Repository) -> SupabaseCatalog:
     """Whose runs renew nothing: they sleep."""
-    return SupabaseCatalog(data_api, **{**SHORT, "renew_seconds": 3600})
+    times = {"lease_seconds": BRIEF, "renew_seconds": 3600}
+    return SupabaseCatalog(data_api, **{**OVER_HTTP, **times})
 
 
 @pytest.fixture
 def over_sql(catalog_supabase: SupabaseStack, repository: Repository) -> PostgresCatalog:
     """The same catalog, for somebody who has the database's URL."""
-    return PostgresCatalog(catalog_supabase.database_url, **SHORT)
+    # Who was refused had the lock, and its session may still be letting it go.
+    return PostgresCatalog(catalog_supabase.database_url, **{**SHORT, "patience": PATIENCE})
 
 
 @pytest.fixture
 def holder(catalog_supabase: SupabaseStack) -> Iterator[Start]:
-    """Start a process that holds the lease of a backup over the Data API."""
+    """Start a process that holds the lease of a backup over the Data API, for so many seconds."""
     started: list[subprocess.Popen[str]] = []
 
-    def start(backup_id: UUID) -> subprocess.Popen[str]:
+    def start(backup_id: UUID, seconds: float) -> subprocess.Popen[str]:
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.catalog.lease_holder", catalog_supabase.url,
-             str(backup_id), catalog_supabase.secret_key],
+             str(backup_id), str(seconds), catalog_supabase.secret_key],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
             cwd=Path(__file__).parents[2],
         )  # fmt: skip
@@ -98,12 +113,12 @@ def test_of_a_killed_run_it_ends_by_the_databases_clock_and_is_taken_over(
     rest: SupabaseCatalog, catalog_supabase: SupabaseStack, repository: Repository, holder: Start
 ) -> None:
     backup_id = uuid4()
-    process = holder(backup_id)
+    process = holder(backup_id, LASTING)
     with pytest.raises(BusyError, match="Another run"):
         rest.begin(backup_id, {})
     process.send_signal(signal.SIGKILL)
     process.wait()
-    ran_out(catalog_supabase)
+    run_out(catalog_supabase)
     assert rest.abandoned() == [backup_id]
     with rest.begin(backup_id, {}) as lease:
         lease.check()
@@ -118,7 +133,7 @@ def test_a_run_that_was_stopped_and_wakes_up_late_is_fenced(
     rest: SupabaseCatalog, catalog_supabase: SupabaseStack, holder: Start
 ) -> None:
     ours, others = uuid4(), uuid4()
-    processes = [holder(backup_id) for backup_id in (ours, others)]
+    processes = [holder(backup_id, BRIEF) for backup_id in (ours, others)]
     for process in processes:
         process.send_signal(signal.SIGSTOP)
     ran_out(catalog_supabase)

@@ -21,8 +21,8 @@ from convault.catalog.base import BackupRecord, BackupStatus, Catalog, Lease
 from convault.catalog.postgres import PostgresCatalog
 from convault.errors import BusyError, CatalogError, LeaseLost
 from tests.catalog.conftest import Kept
-from tests.catalog.lease_times import LEASE_SECONDS
-from tests.patience import awaited
+from tests.catalog.lease_times import BRIEF
+from tests.patience import PATIENCE, awaited
 
 FROM_LOCKS = (
     "FROM pg_locks WHERE locktype = 'advisory'"
@@ -40,7 +40,14 @@ def end_sessions_with_locks(url: str) -> None:
     """What a failover or an administrator does to the session that holds a lease."""
     # It holds two locks: its backup's, and a share of the repository's.
     sessions = f"SELECT DISTINCT pid {FROM_LOCKS}"
-    assert sql(url, f"SELECT pg_terminate_backend(pid, 5000) FROM ({sessions}) s") == [(True,)]
+    ended = f"SELECT pg_terminate_backend(pid, 300000) FROM ({sessions}) s"
+    assert sql(url, ended) == [(True,)]
+
+
+def locks_are(number: int, url: str) -> None:
+    """Wait until no more locks are held: who was refused or killed lets go when its session ends,
+    which may be later."""
+    awaited(lambda: sql(url, f"SELECT count(*) {FROM_LOCKS}") == [(number,)], pause=0.02)
 
 
 def row_of(catalog: Catalog, status: BackupStatus) -> BackupRecord:
@@ -80,6 +87,7 @@ def test_begin_leaves_what_is_over(kept: Kept, status: BackupStatus) -> None:
     for _ in range(2):  # and does not keep the lock
         with pytest.raises(CatalogError, match=f"already {status}"):
             kept.catalog.begin(row.id, {})
+        locks_are(0, kept.database_url)
     assert kept.catalog.get(row.id) == row
 
 
@@ -128,7 +136,7 @@ def test_is_renewed_while_it_is_held(kept: Kept) -> None:
 
         def renewed() -> bool:
             now = kept.catalog.get(backup_id).lease_expires_at
-            return now is not None and (now - first).total_seconds() > LEASE_SECONDS
+            return now is not None and (now - first).total_seconds() > BRIEF  # many times
 
         awaited(renewed, pause=0.02)
         assert kept.catalog.abandoned() == []
@@ -141,6 +149,21 @@ def test_cannot_be_checked_once_given_back(kept: Kept) -> None:
     with pytest.raises(LeaseLost, match="given back"):
         lease.check()
     lease.__exit__(None, None, None)
+
+
+def test_both_locks_are_given_back_before_the_session_ends(
+    catalog: PostgresCatalog, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server may end it when it likes, and somebody may wait to remove objects."""
+    with catalog.begin(uuid4(), {}) as lease:
+        locks_are(2, database)
+        with monkeypatch.context() as patch:
+            patch.setattr(psycopg.Connection, "close", lambda _: None)
+            lease.__exit__(None, None, None)
+    try:
+        assert sql(database, f"SELECT true {FROM_LOCKS}") == []
+    finally:
+        lease._connection.close()  # type: ignore[attr-defined]
 
 
 def test_is_lost_with_its_session(catalog: PostgresCatalog, database: str) -> None:
@@ -206,12 +229,13 @@ def holder(database: str) -> Iterator[Callable[[UUID], subprocess.Popen[str]]]:
 
     def start(backup_id: UUID) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.catalog.lease_holder", database, str(backup_id)],
+            [sys.executable, "-m", "tests.catalog.lease_holder", database, str(backup_id),
+             str(BRIEF)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             cwd=Path(__file__).parents[2],
-        )
+        )  # fmt: skip
         started.append(process)
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
@@ -232,9 +256,9 @@ def test_a_killed_run_is_abandoned_when_its_time_is_over(
     assert catalog.abandoned() == []
     process.send_signal(signal.SIGKILL)
     process.wait()
-    # Its lock is free now, but its time not over: both must be.
+    # Its lock is free now, and no renewal on its way, but its time not over: both must be.
+    locks_are(0, database)
     sql(database, "UPDATE public.backups SET lease_expires_at = now() + interval '1 hour'")
-    awaited(lambda: not sql(database, f"SELECT true {FROM_LOCKS}"), pause=0.02)
     assert catalog.abandoned() == []
     sql(database, "UPDATE public.backups SET lease_expires_at = now() - interval '1 second'")
     assert catalog.abandoned() == [backup_id]
@@ -272,9 +296,12 @@ def test_a_row_without_a_time_is_abandoned_when_nobody_holds_its_lock(
     assert kept.catalog.abandoned() == [row.id]
 
 
-def test_asking_for_the_abandoned_keeps_nobody_from_beginning(kept: Kept) -> None:
+def test_asking_for_the_abandoned_keeps_nobody_from_beginning(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
     row = row_of(kept.catalog, BackupStatus.PROCESSING)
     stop = threading.Event()
+    monkeypatch.setattr(kept.catalog, "_patience", PATIENCE)  # who asks has the lock for moments
 
     def ask() -> None:
         while not stop.is_set():

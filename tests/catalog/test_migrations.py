@@ -20,6 +20,7 @@ from convault.catalog.locks import one_at_a_time
 from convault.catalog.postgres import PostgresCatalog
 from convault.embedded.server import EmbeddedPostgres
 from convault.errors import BusyError, CatalogError, CatalogTooNew, ConfigurationError
+from tests.patience import PATIENCE
 
 NAMES = [path.stem for path in sorted(migrations.FOLDER.glob("*.sql"))]
 
@@ -222,7 +223,7 @@ def test_waits_for_another_one_and_says_when_that_does_not_end(database: str) ->
         one_at_a_time(database, name, seconds=0.2),
     ):
         pass
-    with one_at_a_time(database, name, seconds=0.2):
+    with one_at_a_time(database, name, seconds=PATIENCE):  # a session ends when the server may
         pass
 
 

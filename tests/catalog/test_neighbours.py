@@ -15,6 +15,7 @@ from convault.catalog.base import AuditEntry, BackupStatus, CopyRecord, Held
 from convault.catalog.postgres import PostgresCatalog
 from convault.errors import BusyError, CatalogError, EncryptionError, NotFoundError
 from tests.catalog.conftest import Kept
+from tests.patience import PATIENCE
 
 KEYS = ["age1" + letter * 58 for letter in "qpzr"]
 MANY = 2345
@@ -159,7 +160,7 @@ def test_one_init_at_a_time_whichever_way_it_comes(kept: Kept) -> None:
             inside.set()
             assert not waiting.done()
             order.append("first")
-        waiting.result(30)
+        waiting.result(PATIENCE)
     with kept.catalog.exclusive(*init, seconds=120):
         order.append("third")
     assert order == ["first", "second", "third"]
@@ -195,7 +196,9 @@ def test_who_writes_objects_keeps_out_who_removes_some(kept: Kept, repository_id
         second.check()
         with pytest.raises(BusyError):
             remover.guard(repository_id, alone=True)
-    with remover.guard(repository_id, alone=True) as alone:
+    # Who was refused may have had the lock, and its session may still be letting it go.
+    patient = PostgresCatalog(kept.database_url, patience=PATIENCE)
+    with patient.guard(repository_id, alone=True) as alone:
         alone.check()
         writer = (
             PostgresCatalog(kept.database_url, guard_patience=0.1)
