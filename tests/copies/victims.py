@@ -23,7 +23,7 @@ from tests.retention.victims import act
 
 def victim(order: dict[str, Any]) -> None:
     rng = random.Random(order["seed"])
-    vault = opened(order["url"], Path(order["folder"]))
+    vault = opened(order["url"], Path(order["folder"]), lease_seconds=2.0, patience=0.2)
     copies = Copies(vault, order["far"])
     while True:
         try:

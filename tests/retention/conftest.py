@@ -25,6 +25,7 @@ from convault.retention.sweeping import Swept, sweep
 from convault.stores import open_store
 from tests.flows.application import database
 from tests.handmade import CONVERSATIONS, MESSAGES, TAKEN, new_backup, rows
+from tests.patience import PATIENCE
 
 WHO = Actor("ana", "cli")
 NONE, WEEK = timedelta(0), timedelta(days=7)
@@ -91,12 +92,17 @@ def all_manifests(repository: Repository) -> Iterator[Manifest]:
                 yield Manifest.from_bytes(data, where=info.key)
 
 
-def opened(url: str, folder: Path) -> Vault:
-    """The vault in that folder, with a catalog that waits for nothing."""
+def opened(
+    url: str, folder: Path, *,
+    lease_seconds: float = 600.0, patience: float = PATIENCE, guard_patience: float = PATIENCE,
+) -> Vault:  # fmt: skip
+    """The vault in that folder. Its catalog waits until sessions that were closed or killed have
+    ended, unless it is told not to."""
     repository = Repository.open(open_store(folder.as_uri()))
     catalog = PostgresCatalog(
-        url, lease_seconds=2.0, renew_seconds=0.5, patience=0.2, guard_patience=0.4, attempts=1
-    )
+        url, lease_seconds=lease_seconds, renew_seconds=0.5, patience=patience,
+        guard_patience=guard_patience,
+    )  # fmt: skip
     return Vault(url, folder, repository, catalog)
 
 

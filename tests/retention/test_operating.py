@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import threading
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 from zoneinfo import ZoneInfo
 
@@ -14,6 +13,7 @@ import pytest
 from convault import layout
 from convault.adoption import adopt
 from convault.catalog.base import AuditEntry, BackupStatus
+from convault.catalog.postgres import PostgresCatalog
 from convault.commit import commit
 from convault.errors import (
     BusyError,
@@ -41,7 +41,7 @@ from convault.verification.verifying import survey
 from tests.cli.conftest import InProcess
 from tests.cli.conftest import run as run
 from tests.handmade import new_backup
-from tests.retention.conftest import NONE, WEEK, WHO, Vault, kept_contents
+from tests.retention.conftest import NONE, WEEK, WHO, Vault, kept_contents, opened
 
 DELETED, DONE = BackupStatus.DELETED, BackupStatus.COMPLETED
 ZONE = ZoneInfo("UTC")
@@ -252,8 +252,8 @@ def test_a_sweep_that_cannot_be_certain_removes_nothing(
     refused("it is not there")
     monkeypatch.undo()
     # Clocks that disagree.
-    now = vault.catalog.now()
-    monkeypatch.setattr(type(vault.catalog), "now", lambda self: now + timedelta(minutes=6))
+    ahead = timedelta(minutes=6)
+    monkeypatch.setattr(type(vault.catalog), "now", lambda self: datetime.now(UTC) + ahead)
     refused("clock of this host")
     monkeypatch.undo()
     delete(vault.repository, vault.catalog, first.backup_id, WHO, force=True)
@@ -270,14 +270,20 @@ def test_nothing_goes_while_the_stores_clock_is_off(
 ) -> None:
     """The time of the probe is what the file system says of it."""
     made = vault.daily(3)
-    head = type(vault.repository.store).head
+    head, clock = type(vault.repository.store).head, type(vault.catalog).now
+    asked: list[datetime] = []
+
+    def now(self: PostgresCatalog) -> datetime:
+        asked.append(clock(self))
+        return asked[-1]
 
     def late(self: Store, key: str) -> ObjectInfo:
         if key.startswith(f"{layout.SWEEP}clock-"):
-            then = vault.catalog.now().timestamp() - 360
+            then = asked[-1].timestamp() - 360  # what has passed since makes no difference
             os.utime(vault.folder / key, (then, then))
         return head(self, key)
 
+    monkeypatch.setattr(type(vault.catalog), "now", now)
     monkeypatch.setattr(type(vault.repository.store), "head", late)
     found = plan(vault.repository, vault.catalog, Policy(keep_last=1), ZONE, unattended=False)
     assert found.going == ()
@@ -329,22 +335,28 @@ def test_without_a_catalog_only_grace_decides(vault: Vault, run: InProcess) -> N
     assert marks.read(Repository.open(theirs.store)) == {}
 
 
+def end_sessions_with_locks(vault: Vault) -> None:
+    """They are gone behind this."""
+    vault.sql(
+        "SELECT pg_terminate_backend(pid, 300000) FROM pg_locks WHERE locktype = 'advisory'"
+        " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    )
+
+
 def test_writers_share_and_who_removes_is_alone(vault: Vault) -> None:
     id_, catalog = vault.repository.repository_id, vault.catalog
+    hasty = opened(vault.url, vault.folder, patience=0.2, guard_patience=0.4)
     with catalog.begin(uuid4(), {}), catalog.begin(uuid4(), {}), catalog.guard(id_) as shared:
         shared.check()
         with pytest.raises(BusyError, match="nothing can be removed now"):
-            vault.sweep()
+            hasty.sweep()
     with catalog.guard(id_, alone=True) as alone:
         alone.check()
         with pytest.raises(BusyError, match="are being removed"):
-            catalog.begin(uuid4(), {})
+            hasty.catalog.begin(uuid4(), {})
         with pytest.raises(BusyError):
-            catalog.guard(id_)
-        vault.sql(
-            "SELECT pg_terminate_backend(pid, 5000) FROM pg_locks WHERE locktype = 'advisory'"
-            " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
-        )
+            hasty.catalog.guard(id_)
+        end_sessions_with_locks(vault)
         with pytest.raises(LeaseLost):
             alone.check()
         catalog.begin(uuid4(), {}).__exit__(None, None, None)  # the dead holder freed it
@@ -353,16 +365,13 @@ def test_writers_share_and_who_removes_is_alone(vault: Vault) -> None:
 def test_a_run_that_lost_its_lock_keeps_sweeps_out_while_its_lease_lasts(vault: Vault) -> None:
     manifest = new_backup(vault.repository, kept_contents(1), backup_id=uuid4())
     lease = vault.catalog.begin(manifest.backup_id, {})
-    vault.sql(
-        "SELECT pg_terminate_backend(pid, 5000) FROM pg_locks WHERE locktype = 'advisory'"
-        " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
-    )
+    end_sessions_with_locks(vault)
     with pytest.raises(BusyError, match="its lease is not over"):
         vault.sweep()
     with pytest.raises(LeaseLost):
         commit(vault.repository, vault.catalog, lease, manifest, metrics={})
     lease.__exit__(None, None, None)
-    threading.Event().wait(2.1)
+    vault.sql("UPDATE backups SET lease_expires_at = clock_timestamp() - interval '1 second'")
     assert vault.sweep().removed == len(manifest.objects())
 
 

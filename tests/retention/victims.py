@@ -53,7 +53,7 @@ def act(vault: Vault, rng: random.Random) -> None:
 
 def victim(order: dict[str, Any]) -> None:
     rng = random.Random(order["seed"])
-    vault = opened(order["url"], Path(order["folder"]))
+    vault = opened(order["url"], Path(order["folder"]), lease_seconds=2.0, patience=0.2)
     while True:
         act(vault, rng)
 
