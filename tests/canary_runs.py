@@ -34,6 +34,7 @@ from deployments.workers import POOL
 from tests.api.routes_by_row import ROWS
 from tests.canaries import Place, files, found, marker
 from tests.curl_examples import run_examples
+from tests.databases import drop_database
 from tests.notify.receivers import http_receiver
 from tests.patience import PATIENCE, awaited
 from tests.prefect_server import PrefectServer
@@ -432,8 +433,7 @@ def database(
     try:
         yield cluster.url(name, user=role).replace(f"{role}@", f"{role}:{password}@")
     finally:
-        with psycopg.connect(cluster.url(), autocommit=True) as connection:
-            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        drop_database(cluster.url(), name)
 
 
 def broken_url(password: str) -> str:

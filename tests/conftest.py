@@ -12,7 +12,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from convault.embedded.server import EmbeddedPostgres, wheel_binaries
+from convault.sources.settling import unsettled
 from tests.databases import Databases
+from tests.patience import PATIENCE
 from tests.soak import PERCENT
 from tests.versions import SYSTEM_VERSIONS, params
 
@@ -69,6 +71,18 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if skipped:
         reporter.write_line(f"CI=true: {len(skipped)} skipped tests count as failures", red=True)
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _patient_connections() -> Iterator[None]:
+    """The product's limits for who does not answer at all count the pauses of the machine, too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("convault.catalog.connection._CONNECT_SECONDS", int(PATIENCE))
+        patch.setattr("convault.catalog.supabase.api.CONNECT_SECONDS", PATIENCE)
+        patch.setattr("convault.catalog.supabase.api.REQUEST_SECONDS", PATIENCE)
+        patch.setattr("convault.sources.session.CONNECT_TIMEOUT", int(PATIENCE))
+        patch.setitem(unsettled.__kwdefaults__, "timeout", PATIENCE)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ import psycopg
 from psycopg import sql
 
 from convault.embedded.server import EmbeddedPostgres
+from tests.patience import awaited
 
 USES = 25
 """of a database at most: what was dropped stays in its catalogs, which nobody vacuums here"""
@@ -47,6 +48,21 @@ _SHARED = """
          WHERE d.datname = current_database()),
         (SELECT count(*) FROM pg_subscription)
 """
+
+
+def drop_database(maintenance_url: str, name: str) -> None:
+    """If it is there. DROP DATABASE gives up when those whom it throws out take over 5 s to go."""
+    statement = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
+
+    def dropped() -> bool:
+        try:
+            connection.execute(statement)
+        except psycopg.errors.ObjectInUse:
+            return False
+        return True
+
+    with psycopg.connect(maintenance_url, autocommit=True) as connection:
+        awaited(dropped)
 
 
 @dataclass
@@ -87,14 +103,13 @@ class Databases:
         if database.uses < USES and self._emptied(cluster, database, url):
             self._idle[cluster.url()].append(database)
             return
-        with psycopg.connect(cluster.url(), autocommit=True) as connection:
-            connection.execute(f"DROP DATABASE IF EXISTS {database.name} WITH (FORCE)")
+        drop_database(cluster.url(), database.name)
 
     def _emptied(self, cluster: EmbeddedPostgres, database: _Database, url: str) -> bool:
         try:
             with psycopg.connect(url, autocommit=True) as connection:
                 connection.execute(
-                    "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+                    "SELECT pg_terminate_backend(pid, 300000) FROM pg_stat_activity"
                     " WHERE datname = current_database() AND pid <> pg_backend_pid()"
                 )
                 own = connection.execute(_OWN).fetchall()

@@ -41,6 +41,14 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+@pytest.fixture(scope="module")
+def closed_port() -> Iterator[int]:
+    """A port of 127.0.0.1 that refuses connections: bound, so that nobody takes it, not open."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield bound.getsockname()[1]
+
+
 def stop(process: subprocess.Popen[bytes], seconds: float = 30) -> None:
     """End a process that leads its own group, and what it started."""
     if process.poll() is None:

@@ -34,6 +34,7 @@ import pytest
 
 from convault.catalog.postgres import PostgresCatalog
 from convault.embedded.server import EmbeddedPostgres, wheel_binaries
+from tests.databases import drop_database
 from tests.object_servers import running
 from tests.patience import PATIENCE
 from tests.prefect_server import free_port
@@ -193,8 +194,7 @@ def _start_front(
 
 def _drop(maintenance_url: str, database: str) -> None:
     """So that a fixture that is made anew finds its name free."""
-    with psycopg.connect(maintenance_url, autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE {database} WITH (FORCE)".encode())
+    drop_database(maintenance_url, database)
 
 
 @contextmanager

@@ -6,7 +6,6 @@ A module shares one database and one server; each test finds the table `backups`
 from __future__ import annotations
 
 import secrets
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from convault.embedded.server import EmbeddedPostgres
 from convault.installation import initialise
 from convault.settings import Settings
 from deployments.start import DEPLOYMENT
+from tests.databases import drop_database
 from tests.flows.application import SCHEMA
 from tests.prefect_server import PrefectServer
 from tests.prefect_worker import deploy, forget_runs
@@ -48,7 +48,7 @@ def settings(
             source.execute(SCHEMA)
         initialise(settings)
         yield settings
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        drop_database(cluster.url(), name)
 
 
 @pytest.fixture(autouse=True)
@@ -57,14 +57,6 @@ def catalog(settings: Settings) -> Catalog:
     with psycopg.connect(settings.catalog_url(), autocommit=True) as connection:
         connection.execute("TRUNCATE public.backups")
     return open_catalog(settings.catalog_url())
-
-
-@pytest.fixture(scope="module")
-def closed_port() -> Iterator[int]:
-    """A port of 127.0.0.1 that refuses connections: bound, so that nobody takes it, not open."""
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        yield bound.getsockname()[1]
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,6 @@ from api.problems import SigningKeysUnavailable, Unauthorized
 from api.tokens import TokenVerifier, verifier_of
 from convault.errors import ConfigurationError
 from convault.settings import Settings
-from tests.prefect_server import free_port
 from tests.serving import PATH, client_of, problem, served
 from tests.supabase_stack import SupabaseStack
 
@@ -313,9 +312,9 @@ def test_keys_are_kept_while_the_auth_server_is_away(
 
 
 def test_an_auth_server_that_is_down_is_told_and_not_asked_again_at_once(
-    token: Callable[..., str],
+    token: Callable[..., str], closed_port: int
 ) -> None:
-    verifier = TokenVerifier(f"http://127.0.0.1:{free_port()}", SECRET, None)
+    verifier = TokenVerifier(f"http://127.0.0.1:{closed_port}", SECRET, None)
     for _ in range(3):
         with pytest.raises(SigningKeysUnavailable) as caught:
             verifier.caller(token())

@@ -25,6 +25,7 @@ from convault.catalog.postgres import PostgresCatalog
 from convault.catalog.supabase import SupabaseCatalog
 from convault.incidents import Kind, Notice
 from convault.project import Project
+from tests.databases import drop_database
 from tests.patience import PATIENCE
 from tests.supabase_stack import SupabaseStack
 
@@ -94,7 +95,7 @@ def apart(catalog_supabase: SupabaseStack) -> Iterator[str]:
         catalog.migrate()
         fill(catalog, url)
         yield url
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+        drop_database(catalog_supabase.database_url, name)
 
 
 def token(catalog_supabase: SupabaseStack, claims: dict[str, Any]) -> str:

@@ -19,6 +19,7 @@ import pytest
 from cli.main import main
 from convault.embedded import demo_data
 from convault.embedded.server import EmbeddedPostgres
+from tests.databases import drop_database
 from tests.patience import PATIENCE
 from tests.prefect_server import PrefectServer
 
@@ -151,5 +152,4 @@ def school(
     )  # fmt: skip
     assert backed_up.returncode == 0, backed_up.stderr
     yield School(cluster, url, folder / "store", environment, initialised, backed_up)
-    with psycopg.connect(cluster.url(), autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    drop_database(cluster.url(), name)

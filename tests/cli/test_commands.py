@@ -39,7 +39,7 @@ from tests.prefect_server import PrefectServer
 pytestmark = [pytest.mark.prefect_server, pytest.mark.xdist_group("commands")]
 
 END_WHO_HAS_THE_LOCK = """
-    SELECT pg_terminate_backend(l.pid, 5000) FROM pg_locks l, public.backup_repositories r
+    SELECT pg_terminate_backend(l.pid, 300000) FROM pg_locks l, public.backup_repositories r
     WHERE l.locktype = 'advisory' AND (l.classid::bigint << 32 | l.objid::bigint)
         = convault_lock_key('command-line backup of repository ' || r.repository_id)
 """

@@ -9,13 +9,11 @@ import psycopg
 from convault.errors import NotHealthy
 from tests.cli.conftest import InProcess
 from tests.flows.application import SCHEMA
-from tests.prefect_server import free_port
 
 PASSWORD = "hunter2-hunter2-hunter2"
 
 
-def test_red_is_told_with_its_remedy_and_ends_badly(run: InProcess) -> None:
-    closed_port = free_port()
+def test_red_is_told_with_its_remedy_and_ends_badly(run: InProcess, closed_port: int) -> None:
     settings = {
         "DATABASE_URL": f"postgresql://reader:{PASSWORD}@127.0.0.1:{closed_port}/app",
         "CONVAULT_STORE_URL": "file:///nowhere/at/all",

@@ -19,6 +19,7 @@ from convault.embedded.server import EmbeddedPostgres
 from convault.installation import initialise
 from convault.settings import load_settings
 from convault.stores import open_store
+from tests.databases import drop_database
 from tests.doctor.pooler import transaction_pooler
 from tests.flows.application import ROWS, SCHEMA
 from tests.serving import served
@@ -45,8 +46,7 @@ def database_url(cluster: EmbeddedPostgres) -> Iterator[str]:
         cursor.execute(SCHEMA)
         cursor.execute(ROWS, {"conversations": 3, "messages": 10})
     yield cluster.url(name)
-    with psycopg.connect(cluster.url(), autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    drop_database(cluster.url(), name)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import pytest
 from convault.embedded.server import EmbeddedPostgres
 from convault.errors import ConfigurationError, ConvaultError, MissingTable, OptionsError
 from convault.models import BackupOptions
+from tests.databases import drop_database
 from tests.filters.world import source_of
 
 TABLES = """
@@ -46,7 +47,7 @@ def url(cluster: EmbeddedPostgres) -> Any:
         with closing(psycopg.connect(cluster.url(name), autocommit=True)) as own:
             own.execute(TABLES.encode())
         yield cluster.url(name)
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+        drop_database(cluster.url(), name)
 
 
 def refused(url: str, options: dict[str, Any], **settings: str) -> ConvaultError:

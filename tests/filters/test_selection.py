@@ -16,6 +16,7 @@ from convault.repository import Repository
 from convault.restore import restore
 from convault.sources import readers, selection
 from convault.stores import open_store
+from tests.databases import drop_database
 from tests.filters.world import EXPECTED, expected, fill, selected, source_of, wanted
 from tests.restore.builder import back_up
 from tests.soak import count
@@ -56,7 +57,7 @@ def world(cluster: EmbeddedPostgres) -> Any:
         connection.execute(f"CREATE DATABASE {name} TEMPLATE template0".encode())
         fill(cluster.url(name), 7)
         yield cluster.url(name)
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+        drop_database(cluster.url(), name)
 
 
 @pytest.mark.parametrize("name", FILTERS)

@@ -16,6 +16,7 @@ from convault.installation import Installation, initialise, open_installation
 from convault.models import TableName
 from convault.restore import restore
 from convault.settings import Settings
+from tests.databases import drop_database
 
 SCHEMA = """
 CREATE TABLE channels (id integer PRIMARY KEY, name text NOT NULL);
@@ -113,5 +114,4 @@ def database(cluster: EmbeddedPostgres) -> Iterator[str]:
     with psycopg.connect(cluster.url(), autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name} TEMPLATE template0")
     yield cluster.url(name)
-    with psycopg.connect(cluster.url(), autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    drop_database(cluster.url(), name)

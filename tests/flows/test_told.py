@@ -25,6 +25,7 @@ from convault.settings import load_settings
 from flows.backup import backup
 from flows.verify import verify
 from flows.watch import watch
+from tests.databases import drop_database
 from tests.flows.application import Application
 from tests.notify.receivers import Receiver, http_receiver
 from tests.patience import PATIENCE
@@ -203,6 +204,6 @@ def test_a_catalog_that_cannot_be_asked_is_told_once(
         connection.execute("CREATE DATABASE no_such_database TEMPLATE template0")
         PostgresCatalog(gone).migrate()
         watch()
-        connection.execute("DROP DATABASE no_such_database WITH (FORCE)")
+        drop_database(cluster.url(), "no_such_database")
     assert receiver.titles[1:] == ["Over: The catalog cannot be asked"]
     assert json.loads(receiver.bodies[0])["type"] == "failure"

@@ -10,7 +10,6 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from convault.errors import PrefectUnavailable
 from convault.models import BackupOptions
 from deployments import start_backup
-from tests.prefect_server import free_port
 
 
 def test_no_address_is_set() -> None:
@@ -21,9 +20,9 @@ def test_no_address_is_set() -> None:
         start_backup(BackupOptions(), uuid4())
 
 
-def test_nobody_listens() -> None:
+def test_nobody_listens(closed_port: int) -> None:
     with (
-        temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{free_port()}/api"}),
+        temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{closed_port}/api"}),
         pytest.raises(PrefectUnavailable, match="cannot be reached") as caught,
     ):
         start_backup(BackupOptions(), uuid4())

@@ -15,6 +15,7 @@ from convault.models import TableName
 from convault.ranges import row_digest
 from convault.sources import session
 from convault.sources.postgres import PostgresSource
+from tests.databases import drop_database
 
 KNOWN = "afc45ad36ba91cb8"
 """of TYPES on any server; it must never change: digests of it are stored"""
@@ -132,7 +133,7 @@ def test_a_server_of_another_encoding_tells_none(cluster: EmbeddedPostgres, enco
                 other.execute("CREATE TABLE t AS SELECT 1 AS x")
             assert digest(url, "t") is None
         finally:
-            connection.execute(f"DROP DATABASE {encoding.lower()} WITH (FORCE)")
+            drop_database(cluster.url(), encoding.lower())
 
 
 def test_of_a_filtered_backup_it_is_that_of_the_chosen_rows(database: str) -> None:

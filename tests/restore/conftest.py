@@ -13,6 +13,7 @@ from convault.embedded.server import EmbeddedPostgres
 from convault.manifest import Manifest
 from convault.repository import Repository
 from convault.stores import open_store
+from tests.databases import drop_database
 from tests.restore.builder import back_up
 from tests.restore.tables import fill
 
@@ -41,7 +42,7 @@ def _original(cluster: EmbeddedPostgres) -> Iterator[Backup]:
         fill(cluster.url(name))
         repository = _in_memory()
         yield Backup(cluster.url(name), repository, back_up(repository, cluster.url(name)))
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+        drop_database(cluster.url(), name)
 
 
 @pytest.fixture

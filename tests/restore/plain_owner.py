@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import psycopg
 
 from convault.embedded.server import EmbeddedPostgres
+from tests.databases import drop_database
 
 
 @contextmanager
@@ -23,7 +24,7 @@ def owned_database(cluster: EmbeddedPostgres) -> Iterator[str]:
         connection.execute(f"ALTER SCHEMA public OWNER TO {name}".encode())
     yield as_role(cluster.url(name), name)
     with psycopg.connect(cluster.url(), autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+        drop_database(cluster.url(), name)
         connection.execute(f"DROP OWNED BY {name}".encode())
         connection.execute(f"DROP ROLE {name}".encode())
 

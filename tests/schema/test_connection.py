@@ -78,6 +78,6 @@ def test_a_lost_connection_is_a_source_error(database: str) -> None:
     with psycopg.connect(database, autocommit=True) as connection:
         dataset = dataset_of(connection)
         pid = connection.info.backend_pid
-        run(database, f"SELECT pg_terminate_backend({pid}, 5000)")
+        run(database, f"SELECT pg_terminate_backend({pid}, 300000)")
         with pytest.raises(SourceError):
             read_statements(connection, dataset)

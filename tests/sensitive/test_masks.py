@@ -34,6 +34,7 @@ from convault.errors import ConfigurationError, OptionsError
 from convault.models import BackupFormat, BackupOptions, Column
 from convault.settings import Settings
 from tasks.chunk import keys_of, ranges_of
+from tests.databases import drop_database
 from tests.flows.application import database as database_of
 from tests.restore.builder import back_up
 from tests.sensitive.school import (
@@ -127,8 +128,7 @@ def test_another_version_and_another_encoding_make_the_same_masks(
             with pytest.raises(OptionsError, match=r"crm\.contacts\.shout"):
                 source(url, scope(columns=[], masks={"crm.contacts.name": "hash"})).check()
     finally:
-        with psycopg.connect(any_cluster.url(), autocommit=True) as connection:
-            connection.execute(f"DROP DATABASE {latin} WITH (FORCE)".encode())
+        drop_database(any_cluster.url(), latin)
 
 
 @pytest.mark.soak

@@ -32,6 +32,7 @@ from convault.sources.failures import translated
 from convault.sources.postgres import PostgresSource
 from convault.sources.refusals import require_server
 from convault.sources.session import connect
+from tests.databases import drop_database
 from tests.sources.reading import MESSAGES, TABLES, read_all, run, source
 
 SECRET = "canary-7f3a"
@@ -268,14 +269,14 @@ def test_tables_that_are_no_heap_are_refused(database: str) -> None:
 
 
 def test_text_without_an_encoding_is_refused(cluster: EmbeddedPostgres) -> None:
-    run(cluster.url(), "DROP DATABASE IF EXISTS in_ascii WITH (FORCE)")
+    drop_database(cluster.url(), "in_ascii")
     run(cluster.url(), "CREATE DATABASE in_ascii ENCODING 'SQL_ASCII' LOCALE 'C' "
                        "TEMPLATE template0")  # fmt: skip
     try:
         run(cluster.url("in_ascii"), TABLES)
         assert "SQL_ASCII" in str(failure(UnsupportedSource, cluster.url("in_ascii")))
     finally:
-        run(cluster.url(), "DROP DATABASE in_ascii WITH (FORCE)")
+        drop_database(cluster.url(), "in_ascii")
 
 
 def test_servers_before_14_are_refused() -> None:

@@ -18,6 +18,7 @@ import pytest
 from convault.embedded.server import EmbeddedPostgres
 from convault.errors import LockNotAvailable
 from convault.sources import postgres
+from tests.databases import drop_database
 from tests.sources.reading import read_all, run, source
 
 
@@ -27,7 +28,7 @@ def one_database(cluster: EmbeddedPostgres) -> Iterator[str]:
     name = f"test_{secrets.token_hex(6)}"
     run(cluster.url(), f"CREATE DATABASE {name} TEMPLATE template0")
     yield cluster.url(name)
-    run(cluster.url(), f"DROP DATABASE {name} WITH (FORCE)")
+    drop_database(cluster.url(), name)
 
 
 @pytest.fixture
