@@ -27,16 +27,14 @@ from convault.files.storage import FileStorage, _remote
 from convault.models import TableName
 from convault.project import project
 from convault.repository import Repository, Stored
-from convault.stores.buckets import Patience
 from convault.stores.folder import FolderStore
 from convault.stores.supabase.uploads import Description
 from tests.handmade import new_repository
-from tests.stores.between import Between, Fault, Request, between
+from tests.stores.between import HASTY, Between, Fault, Request, between
 from tests.supabase_stack import SupabaseStack
 
 pytestmark = pytest.mark.xdist_group("supabase")
 
-HASTY = Patience(connect=5, request=10, retries=2, retrying=5, pause=0.02)
 DATA = random.Random(3).randbytes(300_000)
 Plan = Callable[[Request, int], Fault | int | None]
 Through = Callable[[Plan], AbstractContextManager[tuple[Between, FileStorage]]]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import http.client
 import socket
 import struct
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from enum import StrEnum
@@ -18,7 +17,14 @@ from threading import Event, Lock, Thread
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from convault.stores.buckets import Patience
 from tests.patience import PATIENCE
+
+HASTY = Patience(connect=PATIENCE, request=PATIENCE, retries=2, retrying=PATIENCE, pause=0.02)
+"""For faults that do not go away. What ends it is the number of tries: a machine that stands still
+for a while makes them neither more nor fewer."""
+HANGING = 2.0
+"""seconds for a request that is never answered, enough to send it"""
 
 
 class Fault(StrEnum):
@@ -84,7 +90,11 @@ class Between:
         """Send the server a request that breaks off after `body`."""
         with closing(self._connection()) as connection:
             self._send(connection, request, body)
-            time.sleep(0.2)  # what it got it shall have seen
+            # It answers, or closes the connection, when it has seen that no more comes.
+            connection.sock.shutdown(socket.SHUT_WR)
+            with suppress(ConnectionError):
+                while connection.sock.recv(65536):
+                    pass
 
     def ask(self, request: Request, body: bytes) -> tuple[http.client.HTTPResponse, bytes]:
         """The server's answer."""

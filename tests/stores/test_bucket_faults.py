@@ -15,12 +15,10 @@ from convault.stores import open_store
 from convault.stores.bucket import BucketStore
 from convault.stores.buckets import Patience, open_bucket
 from tests.object_servers import ObjectServer
-from tests.prefect_server import free_port
-from tests.stores.between import Between, Fault, Request, between
+from tests.patience import awaited
+from tests.stores.between import HANGING, HASTY, Between, Fault, Request, between
 
 DATA = random.Random(5).randbytes(3_000_000)
-HASTY = Patience(connect=5, request=10, retries=2, retrying=5, pause=0.02)
-"""for faults that do not go away"""
 CALLS: dict[str, Callable[[BucketStore], Any]] = {
     "put": lambda store: store.put("new", b"12345"),
     "get": lambda store: store.get("object"),
@@ -89,13 +87,15 @@ def test_what_goes_on_failing_is_transient_and_ends(
     call: str, fault: Fault, through: Callable[..., Any]
 ) -> None:
     started = time.monotonic()
-    patience = HASTY._replace(request=0.4) if fault is Fault.HANG else HASTY
+    patience = HASTY._replace(request=HANGING) if fault is Fault.HANG else HASTY
     with through(always(fault), patience) as (proxy, store):
         with pytest.raises(StoreUnavailable) as caught:
             CALLS[call](store)
-        assert time.monotonic() - started < 10
+        assert time.monotonic() - started < 60
         # obstore tries nothing again that did not answer in time, unless it only reads.
-        assert len(proxy.requests) == (1 if (call, fault) == ("delete", Fault.HANG) else 3)
+        tries = 1 if (call, fault) == ("delete", Fault.HANG) else 3
+        awaited(lambda: len(proxy.requests) >= tries)  # a server may see the last one late
+        assert len(proxy.requests) == tries
     says_nothing_secret(caught.value, proxy)
 
 
@@ -238,10 +238,12 @@ def test_other_bytes_than_asked_for_are_refused(
     assert not caught.value.transient
 
 
-def test_a_server_that_is_down_is_waited_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_is_down_is_waited_for_a_while(
+    monkeypatch: pytest.MonkeyPatch, closed_port: int
+) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2")
-    store = open_bucket(f"s3://bucket/in?endpoint=http://127.0.0.1:{free_port()}")
+    store = open_bucket(f"s3://bucket/in?endpoint=http://127.0.0.1:{closed_port}")
     started = time.monotonic()
     with pytest.raises(StoreUnavailable, match="no connection could be made") as caught:
         store.get("object")

@@ -14,8 +14,8 @@ from convault.errors import StoreError, StoreUnavailable
 from convault.stores.buckets import Patience
 from convault.stores.supabase import open_supabase
 from convault.stores.supabase.store import SupabaseStore
-from tests.prefect_server import free_port
-from tests.stores.between import Between, Fault, Request, between
+from tests.patience import awaited
+from tests.stores.between import HANGING, HASTY, Between, Fault, Request, between
 from tests.supabase_stack import SupabaseStack
 
 pytestmark = pytest.mark.xdist_group("supabase")
@@ -24,7 +24,6 @@ MEBIBYTE = 1024 * 1024
 DATA = random.Random(5).randbytes(300_000)
 LARGE = random.Random(6).randbytes(15 * MEBIBYTE)
 """three pieces of a resumable upload"""
-HASTY = Patience(connect=5, request=10, retries=2, retrying=5, pause=0.02)
 CALLS: dict[str, Callable[[SupabaseStore], Any]] = {
     "put": lambda store: store.put("new", b"12345"),
     "replace": lambda store: store.replace("object", DATA),
@@ -115,11 +114,12 @@ def test_what_goes_on_failing_is_transient_and_ends(
     call: str, fault: Fault, through: Callable[..., Any]
 ) -> None:
     started = time.monotonic()
-    patience = HASTY._replace(request=0.4) if fault is Fault.HANG else HASTY
+    patience = HASTY._replace(request=HANGING) if fault is Fault.HANG else HASTY
     with through(always(fault), patience) as (proxy, store):
         with pytest.raises(StoreUnavailable) as caught:
             CALLS[call](store)
-        assert time.monotonic() - started < 10
+        assert time.monotonic() - started < 60
+        awaited(lambda: len(proxy.requests) >= 3)  # a server may see the last one late
         assert len(proxy.requests) == 3
     says_nothing_secret(caught.value, proxy)
 
@@ -150,7 +150,7 @@ def test_a_server_that_asks_to_wait_is_left_alone_as_long(through: Callable[...,
     with through(first(Fault.TOO_MANY, 1)) as (_, store):
         started = time.monotonic()
         assert store.head("object").size == len(DATA)
-        assert 1 <= time.monotonic() - started < 10
+        assert 1 <= time.monotonic() - started < 60
 
 
 def test_an_answer_that_is_cut_off_is_read_on(through: Callable[..., Any]) -> None:
@@ -270,8 +270,10 @@ def test_a_server_without_resumable_uploads_gets_it_in_one_request(
     assert direct.get("two") == LARGE
 
 
-def test_a_server_that_is_down_is_waited_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SUPABASE_URL", f"http://127.0.0.1:{free_port()}")
+def test_a_server_that_is_down_is_waited_for_a_while(
+    monkeypatch: pytest.MonkeyPatch, closed_port: int
+) -> None:
+    monkeypatch.setenv("SUPABASE_URL", f"http://127.0.0.1:{closed_port}")
     monkeypatch.setenv("SUPABASE_SERVICE_ROLE_KEY", "sb_secret_hunter2")
     store = open_supabase("supabase://bucket/in", patience=HASTY._replace(pause=0.2))
     started = time.monotonic()
