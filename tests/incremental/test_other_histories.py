@@ -6,8 +6,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 
 import psycopg
@@ -22,7 +21,7 @@ from convault.sources.settling import unsettled
 from convault.stores.objects import ObjectStore
 from tests.clusters import Clusters, copied
 from tests.incremental.chain import Chain, Rows, stored
-from tests.patience import PATIENCE, awaited
+from tests.patience import awaited
 from tests.sources.reading import TABLES, run, source, whole
 
 LOST = "INSERT INTO messages VALUES (1000, 1, 'lost')"
@@ -128,21 +127,20 @@ def test_a_crash_that_the_server_survives_takes_back_what_was_not_flushed(
         PostgresSnapshot, "unsettled",
         lambda self: unsettled(url, self.facts.wal_position, timeout=0.3),
     )  # fmt: skip
-    with closing(psycopg.connect(url, autocommit=True)) as session:
+    with unflushed(url), closing(psycopg.connect(url, autocommit=True)) as session:
         session.execute("SET synchronous_commit = off")
         session.execute(LOST.encode())
         lost, lost_rows = chain.back_up()
-        seen = sums(url)
+        seen, before = sums(url), process(url, "checkpointer")
         (backend,) = session.execute("SELECT pg_backend_pid()").fetchone() or (0,)
         os.kill(int(backend), signal.SIGKILL)
-        with contextlib.suppress(psycopg.OperationalError):
-            session.execute("SELECT 1")
+        # The server kills what does not end by itself, and that stands still, after 5 s.
+        again(url, before)
     assert stored(chain.repository, lost) == lost_rows
     assert "not flushed" in chain.warnings[0]
     reasons = {entry.reason for table in lost.tables for entry in table.ranges}
     assert len(reasons) == 1
     assert "was not flushed to" in reasons.pop()
-    again(url)
     assert run(url, "SELECT * FROM messages WHERE id = 1000") == []
     run(url, NEW)
     assert sums(url) == seen, "or there would be nothing to tell apart"
@@ -158,17 +156,35 @@ def sums(url: str) -> tuple[str, ...]:
         return snapshot.fingerprint(whole(snapshot, "messages")).sums
 
 
-def again(url: str) -> None:
-    """Wait until the server has recovered."""
-    deadline = time.monotonic() + PATIENCE
-    while True:
+def process(url: str, kind: str) -> int:
+    """The server's own."""
+    ((pid,),) = run(url, f"SELECT pid FROM pg_stat_activity WHERE backend_type = '{kind}'")
+    return int(str(pid))
+
+
+@contextlib.contextmanager
+def unflushed(url: str) -> Iterator[None]:
+    """Whoever flushes the log by itself stands still for the block."""
+    writer = process(url, "walwriter")
+    os.kill(writer, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(writer, signal.SIGCONT)
+
+
+def again(url: str, before: int) -> None:
+    """Wait until the server has recovered: its checkpointer is not the one before, as it is until
+    the server has noticed that it crashed."""
+
+    def recovered() -> bool:
         try:
-            run(url, "SELECT 1")
-        except psycopg.OperationalError:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        else:
-            return
+            return process(url, "checkpointer") != before
+        except (psycopg.OperationalError, ValueError):  # ValueError: it has none yet
+            return False
+
+    awaited(recovered, pause=0.05)
 
 
 def test_it_waits_until_the_log_is_flushed(started: Callable[..., EmbeddedPostgres]) -> None:
@@ -176,11 +192,12 @@ def test_it_waits_until_the_log_is_flushed(started: Callable[..., EmbeddedPostgr
     cluster = started("idle")
     url = cluster.url()
     with closing(psycopg.connect(url)) as session:
-        session.execute(NEW.encode())
-        ((position,),) = run(url, "SELECT pg_current_wal_insert_lsn()::text")
-        assert run(url, f"SELECT pg_current_wal_flush_lsn() < '{position}'") == [(True,)]
-        # Whoever waits too briefly is told so, or the log was flushed by then.
-        unsettled(url, str(position), timeout=0.05)
+        with unflushed(url):
+            session.execute(NEW.encode())
+            ((position,),) = run(url, "SELECT pg_current_wal_insert_lsn()::text")
+            assert run(url, f"SELECT pg_current_wal_flush_lsn() < '{position}'") == [(True,)]
+            # Whoever waits too briefly is told so.
+            assert "was not flushed to" in unsettled(url, str(position), timeout=0.05)
         assert unsettled(url, str(position)) == ""
         session.rollback()
     run(url, "CREATE ROLE shy LOGIN; REVOKE EXECUTE ON FUNCTION pg_current_wal_flush_lsn() FROM"
