@@ -37,8 +37,10 @@ from convault.progress import Progress, listening
 from convault.reconcile import ChangeKind, reconcile
 from convault.repository import Repository
 from convault.stores import open_store
+from tests.catalog.test_lease import end_sessions_with_locks
 from tests.faulty import Fault, FaultyStore, Plan
 from tests.handmade import new_backup
+from tests.patience import awaited
 
 METRICS = {"seconds": {"fetch": 1.5}}
 
@@ -199,11 +201,7 @@ def over(catalog: PostgresCatalog, database: str) -> None:
     """Let the lease of the process that was killed be over, and its lock free."""
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute("UPDATE public.backups SET lease_expires_at = now() - interval '1 s'")
-        for _ in range(500):
-            if catalog.abandoned():
-                return
-            connection.execute("SELECT pg_sleep(0.02)")
-    raise AssertionError("the lock of a process that was killed is still held")
+    awaited(catalog.abandoned, pause=0.02)
 
 
 @pytest.mark.parametrize("fault", [Fault.FAIL, Fault.ANSWER_LOST])
@@ -302,16 +300,9 @@ def test_an_object_of_another_size_is_noticed(
 def test_without_its_lease_a_run_commits_nothing(
     repository: Repository, catalog: PostgresCatalog, manifest: Manifest, database: str
 ) -> None:
-    def end_the_session() -> None:
-        with psycopg.connect(database, autocommit=True) as connection:
-            ended = connection.execute(
-                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
-                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            ).fetchall()
-            assert ended == [(True,)]
-
     lease = catalog.begin(manifest.backup_id, manifest.options)
-    with lease, before(Step.FLUSH, end_the_session), pytest.raises(LeaseLost):
+    ending = before(Step.FLUSH, lambda: end_sessions_with_locks(database))
+    with lease, ending, pytest.raises(LeaseLost):
         commit(repository, catalog, lease, manifest, metrics=METRICS)
     over(catalog, database)
     is_old(repository, catalog, manifest.backup_id)

@@ -22,6 +22,7 @@ from convault.manifest import Manifest
 from convault.repository import Repository
 from convault.stores import open_store
 from tests.flows.application import database
+from tests.patience import PATIENCE
 from tests.restore.builder import back_up
 from tests.restore.tables import fill
 
@@ -79,7 +80,7 @@ def drilled(backup: Backup, scratch_url: str, folder: Path) -> Drilled:
 
     def drill(
         manifest: Manifest | None = None, *, meddle: str = "", assertions: tuple[str, ...] = (),
-        timeout: float = 5, of: Backup | None = None,
+        timeout: float = PATIENCE, of: Backup | None = None,
     ) -> dict[tuple[str, str], Check]:  # fmt: skip
         of = of or backup
         queries = tuple(Assertion("", query) for query in assertions)

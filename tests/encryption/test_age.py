@@ -137,13 +137,13 @@ def test_a_header_of_many_recipients_is_refused_at_once(end: bytes) -> None:
     stanza = b"-> X25519 " + b"A" * 43 + b"\n" + b"B" * 43 + b"\n"
     forged = b"age-encryption.org/v1\n" + stanza * 20_000 + end
     armoured = b"-----BEGIN AGE ENCRYPTED FILE-----\n" + base64.encodebytes(forged)
-    began = time.monotonic()
+    began = time.thread_time()  # all that it does; what else the machine does is none of it
     for data in (forged, armoured):
         with pytest.raises(age.BadHeader):
             age.decrypt(data, [ALICE])
         with pytest.raises(age.BadHeader):
             age.decrypt_with_passphrase(data, "x")
-    assert time.monotonic() - began < 5
+    assert time.thread_time() - began < 5
 
 
 def test_as_many_recipients_as_may_be_can_be_read() -> None:

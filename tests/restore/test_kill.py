@@ -94,24 +94,26 @@ def test_an_empty_database_stays_empty_or_is_complete(
     rng = random.Random(seed)
     relations = "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace"
     with owned_database(cluster) as target:
-        whole = victim(target, 60.0)
+        whole = victim(target, PATIENCE)
         assert whole["status"] == 0
         complete = content(source)
         assert content(target) == complete
-    killed = 0
+    killed, shortest = 0, float(whole["seconds"])
     with owned_database(cluster) as target:
         while killed < KILLS:
-            ended = victim(target, rng.uniform(0, whole["seconds"] * 1.1))
+            ended = victim(target, rng.uniform(0, shortest * 1.1))
             killed += ended["status"] != 0
+            if ended["status"] == 0:  # the first one may have been slow
+                shortest = min(shortest, ended["seconds"])
             if rows(target, relations) == [(0,)]:
                 continue
             assert content(target) == complete
             run(superuser(target), "DROP SCHEMA public CASCADE", "CREATE SCHEMA public",
                 f"ALTER SCHEMA public OWNER TO {target.split('//')[1].split('@')[0]}")  # fmt: skip
-        assert victim(target, 60.0)["status"] == 0
+        assert victim(target, PATIENCE)["status"] == 0
         assert content(target) == complete
     with capsys.disabled():
-        print(f"\nseed {seed}: {killed} kills of a restore of {whole['seconds']:.2f} s")
+        print(f"\nseed {seed}: {killed} kills of a restore of {shortest:.2f} s")
 
 
 def test_live_tables_are_as_they_were_or_replaced(
@@ -130,7 +132,7 @@ def test_live_tables_are_as_they_were_or_replaced(
             assert rows(target, "SELECT * FROM outbox") == []
             assert state(target) == before[1]
             if ended["status"] == 0:
-                whole = ended["seconds"]
+                whole = min(whole, ended["seconds"])
             if content(target) == before[0]:
                 assert ended["status"] != 0
                 continue

@@ -15,6 +15,7 @@ from convault.manifest import Manifest
 from convault.models import SourceFacts, Statement, TableName
 from convault.repository import Repository
 from convault.restore import restore
+from tests.patience import awaited
 
 IN_THE_WAY = {
     "CREATE TABLE public.a (id int)": "public.a",
@@ -68,7 +69,7 @@ RAISING = Statement(
     "CREATE FUNCTION public.f() RETURNS int IMMUTABLE LANGUAGE plpgsql AS"
     " $$BEGIN RAISE 'a value' USING DETAIL = 'secret'; END$$", after_data=False,
 )  # fmt: skip
-SLOW = "CREATE TABLE public.two AS SELECT pg_sleep(30)::text"
+SLOW = "CREATE TABLE public.two AS SELECT pg_sleep(3600)::text"
 
 
 def _tables(url: str) -> list[str]:
@@ -183,15 +184,12 @@ def test_a_connection_that_is_lost_leaves_the_target_as_it_was(
     )
 
     def kill() -> None:
+        killed = (
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            f" WHERE datname = current_database() AND query = '{SLOW}'"
+        )
         with psycopg.connect(database, autocommit=True) as connection:
-            for _ in range(1000):
-                killed = connection.execute(
-                    "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
-                    " WHERE datname = current_database() AND query = '" + SLOW + "'"
-                ).fetchone()
-                if killed and killed[0]:
-                    return
-                connection.execute("SELECT pg_sleep(0.01)")
+            awaited(lambda: connection.execute(killed.encode()).fetchall(), pause=0.01)
 
     killer = threading.Thread(target=kill)
     killer.start()
