@@ -17,8 +17,8 @@ from api.app import create_app
 from convault.catalog.base import BackupRecord, BackupStatus, Catalog
 from convault.models import BackupOptions
 from convault.settings import Settings
-from tests.flows.application import ROWS
-from tests.patience import PATIENCE
+from tests.flows.application import ROWS, held_back
+from tests.patience import PATIENCE, awaited
 from tests.prefect_server import PrefectServer
 from tests.prefect_worker import deploy, worker
 from tests.serving import KEY, PATH, client_of, served
@@ -108,13 +108,22 @@ def test_a_worker_completes_it(
         "DATABASE_URL": settings.source_url(),
         "CONVAULT_STORE_URL": settings.store_url(),
         "CONVAULT_API_KEY": KEY,
+        "CONVAULT_LOCK_TIMEOUT": str(2 * PATIENCE),
     }
     log = tmp_path / "worker.log"
-    with worker(prefect_api, environment, log):
+    progress: list[float | None] = []
+    with worker(prefect_api, environment, log), held_back(settings.source_url()) as let_go:
         asked = client.post(PATH, json={"compressionLevel": 1}).json()
-        deadline = time.monotonic() + PATIENCE
-        progress = []
         own = f"{PATH}/{asked['id']}"
+
+        def on_its_way() -> bool:
+            row = client.get(own).json()
+            progress.append(row["progress"] if row["status"] == "processing" else None)
+            return progress[-1] is not None or row["status"] not in ("pending", "processing")
+
+        awaited(on_its_way, log)  # it may be over before anybody looks, so it is held back
+        let_go()
+        deadline = time.monotonic() + PATIENCE
         while (row := client.get(own).json())["status"] in ("pending", "processing"):
             assert time.monotonic() < deadline, log.read_text()
             progress.append(row["progress"] if row["status"] == "processing" else None)

@@ -21,6 +21,7 @@ from convault.embedded import demo_data
 from tests.catalog.conftest import EMPTY
 from tests.catalog.test_data_api_rights import client
 from tests.cli.conftest import COMMAND, InProcess, clean_environment
+from tests.patience import PATIENCE
 from tests.prefect_server import PrefectServer
 from tests.supabase_stack import SupabaseStack
 
@@ -54,6 +55,7 @@ def test_backs_up_restores_and_is_fenced(
         "SUPABASE_SERVICE_ROLE_KEY": catalog_supabase.secret_key,
         "PREFECT_API_URL": prefect_server.url,
         "PREFECT_HOME": str(tmp_path),
+        "CONVAULT_LOCK_TIMEOUT": str(2 * PATIENCE),  # one waits for a lock while two others run
     }
     script = run("migrations", **environment)
     with psycopg.connect(catalog_supabase.database_url, autocommit=True) as connection:

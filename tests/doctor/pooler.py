@@ -59,10 +59,11 @@ class _Pooler:
                 held.sendall(asked)
                 asked = b""
                 for answer in _until_ready(held):
+                    if answer[:1] == b"Z" and answer[-1:] == b"I":
+                        # Before the client hears of it: what it asks next finds this session.
+                        self._give_back(held)
+                        held = None
                     client.sendall(answer)
-                if answer[-1:] == b"I":
-                    self._give_back(held)
-                    held = None
 
     def _greeting(self) -> bytes:
         """What the server greeted the first client with: another session only for its sake would

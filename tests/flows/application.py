@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,3 +115,12 @@ def database(cluster: EmbeddedPostgres) -> Iterator[str]:
         connection.execute(f"CREATE DATABASE {name} TEMPLATE template0")
     yield cluster.url(name)
     drop_database(cluster.url(), name)
+
+
+@contextmanager
+def held_back(url: str) -> Iterator[Callable[[], None]]:
+    """No backup of the database at `url` gets beyond the locks of its tables, until the block ends
+    or what it gives is called."""
+    with psycopg.connect(url) as connection:
+        connection.execute("LOCK TABLE public.messages IN ACCESS EXCLUSIVE MODE")
+        yield connection.rollback

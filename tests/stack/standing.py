@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,6 @@ from urllib.parse import urlsplit
 
 import httpx
 import psutil
-import psycopg
 
 from tests.flows.application import Application
 from tests.patience import PATIENCE, awaited
@@ -137,12 +136,3 @@ def stack(application: Application, home: Path, ports: tuple[int, int]) -> Itera
             process.send_signal(signal.SIGTERM)
             process.wait(PATIENCE)
         process.stdout.close()
-
-
-@contextmanager
-def held_back(application: Application) -> Iterator[Callable[[], None]]:
-    """No backup gets beyond the locks of its tables, until the block ends or what it gives is
-    called."""
-    with psycopg.connect(application.url) as connection:
-        connection.execute("LOCK TABLE public.messages IN ACCESS EXCLUSIVE MODE")
-        yield connection.rollback

@@ -28,12 +28,12 @@ from convault.embedded.server import EmbeddedPostgres
 from convault.schedule import id_of
 from tests.conftest import SYSTEM_VERSIONS
 from tests.curl_examples import run_examples
-from tests.flows.application import Application, build, database
+from tests.flows.application import Application, build, database, held_back
 from tests.patience import PATIENCE, awaited
 from tests.prefect_server import PrefectServer, free_port
 from tests.prefect_worker import forget_workers
 from tests.serving import PATH
-from tests.stack.standing import Stack, held_back, stack
+from tests.stack.standing import Stack, stack
 
 pytestmark = [pytest.mark.xdist_group("up"), pytest.mark.timeout(1800), pytest.mark.long]
 
@@ -183,7 +183,7 @@ def _is_killed(part: str, up: Stack) -> None:
 
 def _made_though_killed(part: str, up: Stack, application: Application) -> str:
     """A backup in whose middle a part is killed is made; its id."""
-    with held_back(application) as let_go:
+    with held_back(application.url) as let_go:
         backup_id = up.post()
         up.until(backup_id, "processing")
         _is_killed(part, up)
@@ -201,7 +201,7 @@ def _the_worker_is_killed_in_mid_run(up: Stack, application: Application) -> Non
 
 def _a_run_is_killed(up: Stack, application: Application) -> None:
     """Its worker says so at once, and lives; the row fails when the lease is over."""
-    with held_back(application):
+    with held_back(application.url):
         backup_id = up.post()
         up.until(backup_id, "processing")
         worker = up.parts()["worker"]
@@ -222,7 +222,7 @@ def _the_server_is_killed_in_mid_run(up: Stack, application: Application) -> Non
 
 def _worker_and_run_are_killed_together(up: Stack, application: Application) -> None:
     """The run is called crashed, the row failed, and the next backup is made."""
-    with held_back(application):
+    with held_back(application.url):
         backup_id = up.post()
         up.until(backup_id, "processing")
         awaited(lambda: _beats(up), up.log)
@@ -236,7 +236,7 @@ def _worker_and_run_are_killed_together(up: Stack, application: Application) -> 
 
 def _it_is_stopped_in_order(up: Stack, application: Application) -> str:
     """One backup works and says that it was stopped; one waits; the latter's id."""
-    with held_back(application):
+    with held_back(application.url):
         working = up.post()
         up.until(working, "processing")
         waiting = up.post()
