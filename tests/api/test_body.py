@@ -12,6 +12,7 @@ import pytest
 
 from api.body import MAX_BODY_BYTES
 from convault.catalog.base import Catalog
+from tests.patience import PATIENCE
 from tests.serving import KEY, PATH, problem
 
 JSON = {"Content-Type": "application/json"}
@@ -106,16 +107,22 @@ def test_the_largest_body_is_read(client: httpx.Client) -> None:
     problem(client.post(PATH, content=body, headers=JSON), 422, "options")
 
 
+def connected(url: str) -> socket.socket:
+    address = urlsplit(url)
+    return socket.create_connection((address.hostname or "", address.port or 0), PATIENCE)
+
+
 def test_a_body_of_unknown_size_is_bounded_too(url: str) -> None:
     """Chunked, and never ending: the answer comes before the body does."""
-    address = urlsplit(url)
-    with socket.create_connection((address.hostname or "", address.port or 0), 20) as connection:
+    with connected(url) as connection:
         connection.sendall(
             f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nX-API-Key: {KEY}\r\n"
             "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
         )
-        for _ in range(MAX_BODY_BYTES // 4096 + 1):
+        for _ in range(MAX_BODY_BYTES // 4096):
             connection.sendall(b"1000\r\n" + b" " * 4096 + b"\r\n")
+        # One byte too many, in one piece: what came after the answer would reset the connection.
+        connection.sendall(b"1\r\n \r\n")
         answer = b""
         while piece := connection.recv(65536):
             answer += piece
@@ -124,8 +131,7 @@ def test_a_body_of_unknown_size_is_bounded_too(url: str) -> None:
 
 
 def test_an_announced_size_is_enough_to_refuse(url: str) -> None:
-    address = urlsplit(url)
-    with socket.create_connection((address.hostname or "", address.port or 0), 20) as connection:
+    with connected(url) as connection:
         connection.sendall(
             f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nX-API-Key: {KEY}\r\n"
             f"Content-Type: application/json\r\nContent-Length: {10**12}\r\n\r\n".encode()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, wait
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from api import facts as looking
 from api.app import create_app
 from convault.catalog.base import BackupRecord, BackupStatus, Catalog
-from convault.doctor.facts import Check, ask_all
+from convault.doctor.facts import Check, Fact, ask_all
 from convault.doctor.finding import Finding, State, amber, ok, red
 from convault.doctor.lately import judge_age, told
 from convault.errors import StoreUnavailable
@@ -28,6 +30,7 @@ from convault.stores.folder import FolderStore
 from deployments.facts import judge_schedules, judge_workers
 from deployments.schedules import Seen
 from deployments.workers import Workers
+from tests.patience import PATIENCE
 from tests.prefect_server import PrefectServer
 from tests.prefect_worker import deploy, forget_workers
 from tests.serving import PATH, client_of, problem, served
@@ -88,6 +91,7 @@ def test_the_store_is_probed_once_a_minute_and_asked_each_time(
     fresh: httpx.Client, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(looking, "AGAIN", 0.0)
+    monkeypatch.setattr(looking, "PROBE_AGAIN", math.inf)  # however long the five looks take
     put: list[str] = []
     whole = FolderStore.put
 
@@ -115,7 +119,10 @@ def test_the_store_is_probed_once_a_minute_and_asked_each_time(
     assert len(put) == 2
 
 
-def test_who_asks_at_the_same_time_is_told_the_same(fresh: httpx.Client) -> None:
+def test_who_asks_at_the_same_time_is_told_the_same(
+    fresh: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(looking, "AGAIN", PATIENCE)
     first, second = (facts(fresh, 503) for _ in range(2))
     assert first == second
 
@@ -160,16 +167,27 @@ def test_it_is_closed(url: str) -> None:
         problem(stranger.get(f"{PATH}/verify"), 401, "unauthorized")
 
 
-def test_checks_go_side_by_side_and_none_is_waited_for_for_ever() -> None:
-    over = threading.Event()
+def test_checks_go_side_by_side_and_none_is_waited_for_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    over, ended = threading.Event(), threading.Event()
+    waited: list[float | None] = []
 
     def silent() -> Iterator[Finding]:
-        over.wait(30)
+        over.wait(PATIENCE)
+        ended.set()
         yield ok("late", "came late")
+
+    def wait_when_the_others_ended(futures: list[Future[Fact]], timeout: float | None) -> None:
+        """Their threads may be slow to start: none of them shall count as silent."""
+        wait(futures[1:])
+        waited.append(timeout)
+        wait(futures, timeout)
 
     def failing() -> list[Finding]:
         raise StoreUnavailable("The store cannot be reached. Try again.")
 
+    monkeypatch.setattr("convault.doctor.facts.wait", wait_when_the_others_ended)
     started = time.monotonic()
     found = ask_all(
         [
@@ -182,6 +200,8 @@ def test_checks_go_side_by_side_and_none_is_waited_for_for_ever() -> None:
         within=0.3,
     )
     assert time.monotonic() - started < 10
+    assert not ended.is_set()
+    assert waited == [0.3]
     over.set()
     assert [fact.state for fact in found] == ["red", "red", "amber", "not checked", "red"]
     assert [fact.is_down for fact in found] == [True, True, False, False, False]

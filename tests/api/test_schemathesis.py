@@ -21,6 +21,7 @@ from convault.catalog.base import BackupRecord, BackupStatus, Catalog
 from convault.installation import open_installation
 from convault.settings import Settings
 from tests.handmade import BACKUP, new_backup
+from tests.patience import PATIENCE
 from tests.serving import KEY, served
 from tests.soak import count
 
@@ -82,4 +83,6 @@ def test_it_answers_as_it_says(case: schemathesis.Case, rows: Catalog) -> None:
     with suppress(ValueError, AttributeError, TypeError):
         known = (BACKUP, WAITING, uuid4())[UUID(str(given)).int % 3]
         case.path_parameters["backup_id"] = str(known)
-    case.call_and_validate(headers={"Authorization": f"Bearer {KEY}"}, checks=PROMISES)
+    case.call_and_validate(
+        headers={"Authorization": f"Bearer {KEY}"}, checks=PROMISES, timeout=PATIENCE
+    )

@@ -51,7 +51,7 @@ def guarded_url(guarded: FastAPI) -> Iterator[str]:
 def token(**claims: object) -> str:
     now = int(time.time())
     usual = {"iss": f"{PROJECT}/auth/v1", "sub": "11111111-2222-4333-8444-555555555555",
-             "aud": "authenticated", "role": "authenticated", "exp": now + 60}  # fmt: skip
+             "aud": "authenticated", "role": "authenticated", "exp": now + 3600}  # fmt: skip
     return jwt.encode({**usual, **claims}, SECRET, "HS256")
 
 

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from api.shared import Shared
+from tests.patience import PATIENCE
 
 
 def test_two_are_made_for_many_who_ask_while_one_is_made() -> None:
@@ -19,13 +20,13 @@ def test_two_are_made_for_many_who_ask_while_one_is_made() -> None:
     def make() -> int:
         made.append(len(made))
         begun.set()
-        go_on.wait(10)
+        go_on.wait(PATIENCE)
         return made[-1]
 
     async def ask() -> None:
         shared: Shared[str, int] = Shared()
         first = asyncio.create_task(shared.get("a", make))
-        assert await asyncio.to_thread(begun.wait, 10)
+        assert await asyncio.to_thread(begun.wait, PATIENCE)
         later = [asyncio.create_task(shared.get("a", make)) for _ in range(9)]
         assert await shared.get("b", lambda: 7) == 7, "another key waits for nobody"
         gone = asyncio.create_task(shared.get("a", make))
@@ -45,13 +46,13 @@ def test_who_goes_away_first_takes_it_from_nobody() -> None:
 
     def make() -> int:
         begun.set()
-        go_on.wait(10)
+        go_on.wait(PATIENCE)
         return 3
 
     async def ask() -> None:
         shared: Shared[str, int] = Shared()
         first = asyncio.create_task(shared.get("a", make))
-        assert await asyncio.to_thread(begun.wait, 10)
+        assert await asyncio.to_thread(begun.wait, PATIENCE)
         second = asyncio.create_task(shared.get("a", make))
         await asyncio.sleep(0)
         first.cancel()

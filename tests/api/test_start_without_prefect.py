@@ -14,6 +14,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from api.app import create_app
 from convault.catalog.base import BackupStatus, Catalog
 from convault.settings import Settings
+from tests.patience import PATIENCE
 from tests.serving import PATH, client_of, problem, served
 
 
@@ -81,7 +82,7 @@ def another_server() -> Iterator[str]:
                 except OSError:
                     return
                 with connection:
-                    connection.settimeout(5)
+                    connection.settimeout(PATIENCE)
                     connection.recv(65536)
                     connection.sendall(
                         b"HTTP/1.1 404 Not Found\r\nContent-Type: application/json\r\n"
