@@ -11,13 +11,14 @@ from convault.errors import CatalogUnavailable, ConfigurationError, MissingTable
 from convault.installation import initialise
 from convault.settings import Settings
 from tests.cli.conftest import InProcess
-from tests.notify.receivers import Receiver, http_receiver
+from tests.notify.receivers import PATIENTLY, Receiver, http_receiver, patient
 
 SECRET = "t0ken-of-the-webhook"
 
 
 @pytest.fixture
-def receiver() -> Iterator[Receiver]:
+def receiver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
+    patient(monkeypatch)
     with http_receiver() as made:
         yield made
 
@@ -32,7 +33,7 @@ def environment(database: str, tmp_path: Path, receiver: Receiver) -> dict[str, 
         "DATABASE_URL": database,
         "CONVAULT_STORE_URL": url,
         "CONVAULT_HOME": str(tmp_path / "home"),
-        "CONVAULT_NOTIFY_URLS": receiver.url.replace("http://", "json://") + f"/{SECRET}",
+        "CONVAULT_NOTIFY_URLS": receiver.apprise(f"/{SECRET}"),
         "CONVAULT_NOTIFY_NAME": "school",
     }
 
@@ -43,7 +44,7 @@ def test_a_test_says_of_each_channel_how_it_went(
     ended = run("notify", "--test", **environment)
     assert (ended.status, ended.out.split()) == (0, ["channel", "result", "1", "json", "sent"])
     assert receiver.titles == ["a test"]
-    both = f"{environment['CONVAULT_NOTIFY_URLS']} json://127.0.0.1:9/{SECRET}"
+    both = f"{environment['CONVAULT_NOTIFY_URLS']} json://127.0.0.1:9/{SECRET}?{PATIENTLY}"
     ended = run("notify", "--test", "--json", CONVAULT_NOTIFY_URLS=both)
     assert ended.status == NotTold.exit_code
     assert ended.json == {"1 json": "sent", "2 json": "the message was not taken"}

@@ -28,8 +28,9 @@ sys.stdin.read()
 
 
 def answers(url: str) -> bool:
+    """One that is not there any more refuses at once; one that is may be slow."""
     try:
-        return httpx.get(f"{url}/health", timeout=5).status_code == 200
+        return httpx.get(f"{url}/health", timeout=PATIENCE).status_code == 200
     except httpx.TransportError:
         return False
 

@@ -6,15 +6,22 @@ import os
 import pty
 import subprocess
 import sys
+import threading
+from codecs import getincrementaldecoder
+from contextlib import suppress
 
 import pytest
 
 from cli import progress
 from convault.progress import report
 from tests.cli.conftest import CHECKOUT
+from tests.patience import PATIENCE
 
 
-def test_a_few_plain_lines_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_few_plain_lines_without_a_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "_PLAIN_SECONDS", PATIENCE)
     with progress.shown():
         report("snapshot", "locking the tables")
         for done in range(1001):
@@ -57,14 +64,26 @@ def test_bars_in_a_terminal() -> None:
         "    report('fetch', 'messages', done=10, total=10)\n"
     )
     terminal, its_other_end = pty.openpty()
+    shown = ""
+
+    def read() -> None:
+        """To its end, which Linux tells by an error; it holds a few KB, and bars are drawn anew."""
+        nonlocal shown
+        decoder = getincrementaldecoder("utf-8")()
+        with suppress(OSError):
+            while piece := os.read(terminal, 65536):
+                shown += decoder.decode(piece)
+
+    reader = threading.Thread(target=read)
+    reader.start()
     try:
         done = subprocess.run(
             [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=its_other_end, check=True,
             cwd=CHECKOUT, env={**os.environ, "TERM": "xterm", "COLUMNS": "120"},
         )  # fmt: skip
-        shown = os.read(terminal, 65536).decode()
     finally:
         os.close(its_other_end)
+        reader.join(PATIENCE)
         os.close(terminal)
     assert done.stdout == b""
     assert "10/10 rows" in shown

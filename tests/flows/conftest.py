@@ -9,15 +9,7 @@ import pytest
 
 from convault.embedded.server import EmbeddedPostgres
 from tests.flows.application import Application, build
-from tests.patience import PATIENCE
 from tests.prefect_server import PrefectServer
-
-
-@pytest.fixture(autouse=True)
-def _patient_receivers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody who is told something is given up, since his machine is busy with tests."""
-    for module in ("channels", "ping", "telling"):
-        monkeypatch.setattr(f"convault.notify.{module}.SECONDS", PATIENCE)
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from flows.verify import verify
 from flows.watch import watch
 from tests.databases import drop_database
 from tests.flows.application import Application
-from tests.notify.receivers import Receiver, http_receiver
+from tests.notify.receivers import Receiver, http_receiver, patient
 from tests.patience import PATIENCE
 from tests.prefect_server import CHECKOUT
 
@@ -41,12 +41,10 @@ def receiver(
     application: Application, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Iterator[Receiver]:
     """Takes notifications; beside it, the dead man's switch."""
+    patient(monkeypatch)
     with http_receiver() as made:
         monkeypatch.setenv("CONVAULT_HOME", str(tmp_path / "home"))
-        monkeypatch.setenv(
-            "CONVAULT_NOTIFY_URLS",
-            made.url.replace("http://", "json://") + f"/{SECRET}?rto={PATIENCE}&cto={PATIENCE}",
-        )
+        monkeypatch.setenv("CONVAULT_NOTIFY_URLS", made.apprise(f"/{SECRET}"))
         yield made
 
 

@@ -22,8 +22,7 @@ from flows.backup import backup
 from flows.drill import drill
 from flows.verify import verify
 from tests.flows.application import Application
-from tests.notify.receivers import http_receiver
-from tests.patience import PATIENCE
+from tests.notify.receivers import http_receiver, patient
 from tests.prefect_server import CHECKOUT, PrefectServer
 
 ASKED = {"backup_id": "0c0ffee0-0000-4000-8000-000000000001", "target": "staging"}
@@ -90,11 +89,9 @@ def test_verify_and_drill(
     assert [path.name for path in (home / "drill").iterdir()] == ["lock"]
 
     part.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    patient(monkeypatch)
     with http_receiver() as receiver:
-        monkeypatch.setenv(
-            "CONVAULT_NOTIFY_URLS",
-            receiver.url.replace("http://", "json://") + f"/?rto={PATIENCE}&cto={PATIENCE}",
-        )
+        monkeypatch.setenv("CONVAULT_NOTIFY_URLS", receiver.apprise())
         with pytest.raises(DrillFailed, match=part.name):
             drill()
         [message] = receiver.messages

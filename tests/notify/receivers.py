@@ -12,7 +12,19 @@ from email import message_from_bytes, policy
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import pytest
 from aiosmtpd.controller import Controller
+
+from tests.patience import PATIENCE
+
+PATIENTLY = f"cto={PATIENCE}&rto={PATIENCE}"
+"""for a URL of apprise, which otherwise waits 4 s for a connection, and for what is answered"""
+
+
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is given up who is only slow: within these limits apprise loads its plugins, too."""
+    for module in ("channels", "telling", "ping"):
+        monkeypatch.setattr(f"convault.notify.{module}.SECONDS", PATIENCE)
 
 
 @dataclass
@@ -26,6 +38,12 @@ class Receiver:
     status: int = 200
     hold: threading.Event | None = None
     """set: answers drip, a byte at a time, until then"""
+    drips: int = 0
+    """bytes that dripped"""
+
+    def apprise(self, path: str = "") -> str:
+        """Its URL for CONVAULT_NOTIFY_URLS."""
+        return f"{self.url.replace('http://', 'json://')}{path}?{PATIENTLY}"
 
     @property
     def titles(self) -> list[str]:
@@ -53,6 +71,7 @@ def http_receiver() -> Iterator[Receiver]:
             self.end_headers()
             while receiver.hold is not None and not receiver.hold.wait(0.1):
                 self.wfile.write(b".")
+                receiver.drips += 1
             self.wfile.write(b"ok")
 
         def log_message(self, *args: Any) -> None:
@@ -95,7 +114,7 @@ def smtp_receiver() -> Iterator[Mailbox]:
 
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    controller = Controller(Handler(), hostname="127.0.0.1", port=port)
+    controller = Controller(Handler(), hostname="127.0.0.1", port=port, ready_timeout=PATIENCE)
     controller.start()
     try:
         yield Mailbox(port, mails)
