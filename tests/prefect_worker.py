@@ -13,7 +13,6 @@ import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import (
     FlowRunFilter,
-    FlowRunFilterDeploymentId,
     FlowRunFilterState,
     FlowRunFilterStateType,
 )
@@ -84,18 +83,22 @@ def nothing_waits() -> Iterator[None]:
     worker would take it. On the server of PREFECT_API_URL, which has the deployment."""
     with get_client(sync_client=True) as client:
         deployment = client.read_deployment_by_name(DEPLOYMENT).id
-        waiting = FlowRunFilter(
-            deployment_id=FlowRunFilterDeploymentId(any_=[deployment]),
-            state=FlowRunFilterState(
-                type=FlowRunFilterStateType(any_=[StateType.SCHEDULED, StateType.PENDING])
-            ),
-        )
         client.pause_deployment(deployment)
         try:
-            forget_runs(client, lambda: client.read_flow_runs(flow_run_filter=waiting))
+            forget_waiting(client)
             yield
         finally:
             client.resume_deployment(deployment)
+
+
+def forget_waiting(client: SyncPrefectClient) -> None:
+    """Delete what waits for a worker. No schedule may be switched on that plans more meanwhile."""
+    waiting = FlowRunFilter(
+        state=FlowRunFilterState(
+            type=FlowRunFilterStateType(any_=[StateType.SCHEDULED, StateType.PENDING])
+        )
+    )
+    forget_runs(client, lambda: client.read_flow_runs(flow_run_filter=waiting))
 
 
 def forget_runs(client: SyncPrefectClient, found: Callable[[], list[FlowRun]]) -> None:

@@ -16,23 +16,44 @@ import httpx
 import uvicorn
 from fastapi import FastAPI
 
+from api.patience import _RETRIES as _OWN_RETRIES
 from tests.patience import PATIENCE
 
 KEY = "a-key-for-tests-only"
 PATH = "/api/communication/backups"
-_SECONDS = 60.0
-"""that the API waits here for a Prefect server, which shares its cores with three tests: it asks
-twice, and the client waits for both"""
+_SECONDS, _RETRIES = 60.0, 6
+"""that the API waits here for a Prefect server, which shares its cores with three tests, and how
+often it asks again one whose database is busy: two minutes in all, for which the client waits"""
 
 
 @contextmanager
-def served(app: FastAPI, *, patience: float = _SECONDS) -> Iterator[str]:
+def served(app: FastAPI, *, patience: float | None = None) -> Iterator[str]:
     """Serve `app` on a free port of 127.0.0.1; yields its URL. It waits `patience` seconds for a
-    Prefect server."""
+    Prefect server, and asks as often as it does elsewhere; by default for as long, and as often, as
+    a busy one may need.
+
+    It does not look for lost runs: rows that a test makes by hand have none to be found."""
+    # Both are set in any case: around this server a module may have another one.
+    seconds, retries = (_SECONDS, _RETRIES) if patience is None else (patience, _OWN_RETRIES)
+    with (
+        patch("api.patience.REQUEST_SECONDS", seconds),
+        patch("api.patience._RETRIES", retries),
+        patch("api.settling.look", lambda *_: None),
+        _running(app) as url,
+    ):
+        yield url
+
+
+@contextmanager
+def _running(app: FastAPI) -> Iterator[str]:
     listener = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(
-        uvicorn.Config(app, log_config=None, ws="none", timeout_graceful_shutdown=5)
-    )
+        uvicorn.Config(
+            app, log_config=None, ws="none", timeout_graceful_shutdown=5,
+            # After 5 s a client of httpx gives its connection up as well: it may ask just then.
+            timeout_keep_alive=600,
+        )
+    )  # fmt: skip
     # In a copy of this context, so that Prefect's settings of the test hold in the server too.
     thread = threading.Thread(
         target=contextvars.copy_context().run, args=(server.run, [listener]), name="api"
@@ -44,8 +65,7 @@ def served(app: FastAPI, *, patience: float = _SECONDS) -> Iterator[str]:
             assert thread.is_alive(), "the server did not start"
             assert time.monotonic() < deadline, "the server took too long to start"
             time.sleep(0.01)
-        with patch("api.patience.REQUEST_SECONDS", patience):
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     finally:
         server.should_exit = True
         thread.join(timeout=PATIENCE)

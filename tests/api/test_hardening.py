@@ -8,6 +8,7 @@ import pytest
 from api.app import create_app
 from api.attempts import WINDOW, Attempts
 from convault.settings import Settings
+from tests.patience import PATIENCE
 from tests.serving import KEY, PATH, client_of, problem, served
 
 
@@ -67,7 +68,10 @@ def test_names_are_added_and_docs_are_switched_off(settings: Settings) -> None:
         problem(client.get("/openapi.json"), 404, "not-found")
 
 
-def test_whoever_guesses_is_blocked_and_nobody_else(settings: Settings) -> None:
+def test_whoever_guesses_is_blocked_and_nobody_else(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.attempts.WINDOW", PATIENCE)
     limited = settings.model_copy(update={"convault_failed_sign_ins": 3})
     with (
         served(create_app(limited)) as url,

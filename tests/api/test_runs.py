@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
@@ -17,6 +16,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from api.app import create_app
 from convault.catalog.base import BackupRecord, BackupStatus, Catalog
 from convault.settings import Settings
+from tests.patience import PATIENCE, awaited
 from tests.prefect_server import PrefectServer
 from tests.prefect_worker import deploy
 from tests.serving import PATH, client_of, problem, served
@@ -188,24 +188,29 @@ def test_without_a_prefect_server_it_is_503(
 
 
 def test_one_that_waits_or_runs_is_cancelled_before_it_is_deleted(
-    client: httpx.Client, prefect: SyncPrefectClient, catalog: Catalog
-) -> None:
+    client: httpx.Client, prefect: SyncPrefectClient, catalog: Catalog,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("api.stopping.WAIT_SECONDS", PATIENCE)
     waiting, working = client.post(PATH).json(), client.post(PATH).json()
     assert client.delete(f"{PATH}/{waiting['id']}").json()["status"] == "deleted"
     catalog.update(UUID(working["id"]), status=BackupStatus.PROCESSING)
 
     def fails() -> None:
         """As the run does once it hears that it shall stop."""
-        while prefect.read_flow_run(UUID(working["flow_run_id"])).state.type not in (  # type: ignore[union-attr]
-            StateType.CANCELLED, StateType.CANCELLING,
-        ):  # fmt: skip
-            time.sleep(0.05)
+        awaited(
+            lambda: (
+                prefect.read_flow_run(UUID(working["flow_run_id"])).state.type  # type: ignore[union-attr]
+                in {StateType.CANCELLED, StateType.CANCELLING}
+            ),
+            pause=0.05,
+        )
         catalog.update(UUID(working["id"]), status=BackupStatus.FAILED, error="cancelled")
 
-    stopping = threading.Thread(target=fails)
+    stopping = threading.Thread(target=fails, daemon=True)
     stopping.start()
     assert client.delete(f"{PATH}/{working['id']}").json()["status"] == "deleted"
-    stopping.join()
+    stopping.join(PATIENCE)
     for row in (waiting, working):
         run = prefect.read_flow_run(UUID(row["flow_run_id"]))
         prefect.delete_flow_run(run.id)

@@ -58,7 +58,7 @@ def project(supabase: SupabaseStack, node_packages: Path) -> Iterator[SupabaseSt
 
 
 def test_from_the_first_backup_to_a_restore(
-    project: SupabaseStack, database: str, run: InProcess, prefect_server: PrefectServer
+    project: SupabaseStack, database: str, run: InProcess, prefect_api: PrefectServer
 ) -> None:  # fmt: skip
     bucket = f"alone-{secrets.token_hex(6)}"
     environment = {
@@ -66,8 +66,8 @@ def test_from_the_first_backup_to_a_restore(
         "SUPABASE_SERVICE_ROLE_KEY": project.secret_key,
         "CONVAULT_STORE_URL": f"supabase://{bucket}/convault",
         "CONVAULT_SIGNING_KEY": secrets.token_hex(32),
-        "PREFECT_API_URL": prefect_server.url,
-        "PREFECT_HOME": str(prefect_server.home),
+        "PREFECT_API_URL": prefect_api.url,
+        "PREFECT_HOME": str(prefect_api.home),
     }
     initialised = run("init", **environment)
     assert initialised.status == 0, initialised.err
