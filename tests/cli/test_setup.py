@@ -17,6 +17,7 @@ from convault.catalog import open_catalog
 from convault.errors import BusyError, ConfigurationError, OptionsError, PolicyError
 from convault.installation import open_installation
 from tests.cli.conftest import InProcess
+from tests.drill.conftest import folder as folder  # a home that Postgres can reach
 from tests.flows.application import ROWS, SCHEMA
 from tests.prefect_server import PrefectServer
 
@@ -26,14 +27,14 @@ STORE = "file:///var/backups/convault"
 
 
 def test_from_nothing_to_a_backup_that_was_tried(
-    run: InProcess, database: str, prefect_api: PrefectServer, tmp_path: Path
+    run: InProcess, database: str, prefect_api: PrefectServer, tmp_path: Path, folder: Path
 ) -> None:
     with psycopg.connect(database) as connection, psycopg.ClientCursor(connection) as cursor:
         cursor.execute(SCHEMA)
         cursor.execute(ROWS, {"conversations": 3, "messages": 30})
     words = ("setup", "--store", (tmp_path / "store").as_uri(), "--timezone", "America/Sao_Paulo",
              "--schedule", "weekly", "--keep", "daily=3", "--yes")  # fmt: skip
-    homes = {"CONVAULT_HOME": "/tmp/" + tmp_path.parent.name, "DATABASE_URL": database}
+    homes = {"CONVAULT_HOME": str(folder), "DATABASE_URL": database}
     done = run(*words, "--json", **homes)
     assert done.status == 0, done.err
     assert done.json["drilled"] is True

@@ -22,6 +22,7 @@ from convault.stores import open_store
 from tests.databases import drop_database
 from tests.doctor.pooler import transaction_pooler
 from tests.flows.application import ROWS, SCHEMA
+from tests.patience import PATIENCE
 from tests.serving import served
 from tests.supabase_stack import SupabaseStack
 
@@ -62,6 +63,8 @@ def environment(
             else:
                 monkeypatch.setenv(name, value)
 
+    for module in ("api", "clocks"):  # no part is red because the machine stood still
+        monkeypatch.setattr(f"convault.doctor.{module}.TIMEOUT", PATIENCE)
     put(
         DATABASE_URL=database_url,
         SUPABASE_URL=supabase.url,

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-import signal
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
 
 from convault.embedded.server import EmbeddedPostgres
 from convault.errors import ConfigurationError
+from tests.patience import awaited
 
 
 @pytest.fixture
@@ -45,11 +46,23 @@ def test_starts_stops_and_starts_again(folder: Path) -> None:
     assert not (folder / "pg").exists()
 
 
+def ended(process: psutil.Process) -> bool:
+    """Also one that nobody asked how it ended."""
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
 def test_starts_after_its_postmaster_was_killed(folder: Path) -> None:
     server = EmbeddedPostgres(folder / "pg")
     server.start()
     pid = int((server.data / "postmaster.pid").read_text().split()[0])
-    os.kill(pid, signal.SIGKILL)
+    postmaster = psutil.Process(pid)
+    family = [postmaster, *postmaster.children()]
+    postmaster.kill()
+    # Its children end when they see that it is gone; until then no other one may start.
+    awaited(lambda: all(ended(process) for process in family))
     again = EmbeddedPostgres(folder / "pg")
     again.start()
     assert one(again.url()) == (1,)
