@@ -38,9 +38,10 @@ def clean_environment(**more: str) -> dict[str, str]:
 
 
 def process(
-    folder: Path, *arguments: str | Path, stdin: str | None = None, **environment: str
-) -> subprocess.CompletedProcess[str]:
-    """Run `convault ARGUMENTS` as a process of its own in `folder`."""
+    folder: Path, *arguments: str | Path, stdin: str | None = None, seconds: float = PATIENCE,
+    **environment: str,
+) -> subprocess.CompletedProcess[str]:  # fmt: skip
+    """Run `convault ARGUMENTS` as a process of its own in `folder`, for so many seconds at most."""
     return subprocess.run(
         [*COMMAND, *map(str, arguments)],
         cwd=folder,
@@ -49,7 +50,7 @@ def process(
         stdin=subprocess.DEVNULL if stdin is None else None,
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=seconds,
         check=False,
     )
 
