@@ -11,14 +11,8 @@ from pathlib import Path
 
 import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.filters import (
-    FlowRunFilter,
-    FlowRunFilterState,
-    FlowRunFilterStateType,
-)
 from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import ObjectNotFound
-from prefect.states import StateType
 
 from deployments.start import DEPLOYMENT
 from tests.patience import awaited
@@ -50,10 +44,10 @@ def worker(server: PrefectServer, environment: dict[str, str], log: Path) -> Ite
     waits for its turn outlives the schedule.
     """
     deploy(server)
-    _forget_due(server)
+    forget_due(server)
     with started(server, environment, log):
         yield
-        _forget_due(server)
+        forget_due(server)
         _await_end(server, log)
 
 
@@ -78,27 +72,17 @@ def started(
 
 
 @contextmanager
-def nothing_waits() -> Iterator[None]:
+def nothing_waits(server: PrefectServer) -> Iterator[None]:
     """For the block no schedule starts a backup, and none waits that an earlier test asked for: a
-    worker would take it. On the server of PREFECT_API_URL, which has the deployment."""
+    worker would take it. On a server that has the deployment, and is that of PREFECT_API_URL."""
     with get_client(sync_client=True) as client:
         deployment = client.read_deployment_by_name(DEPLOYMENT).id
         client.pause_deployment(deployment)
         try:
-            forget_waiting(client)
+            forget_due(server, "SCHEDULED", "PENDING")
             yield
         finally:
             client.resume_deployment(deployment)
-
-
-def forget_waiting(client: SyncPrefectClient) -> None:
-    """Delete what waits for a worker. No schedule may be switched on that plans more meanwhile."""
-    waiting = FlowRunFilter(
-        state=FlowRunFilterState(
-            type=FlowRunFilterStateType(any_=[StateType.SCHEDULED, StateType.PENDING])
-        )
-    )
-    forget_runs(client, lambda: client.read_flow_runs(flow_run_filter=waiting))
 
 
 def forget_runs(client: SyncPrefectClient, found: Callable[[], list[FlowRun]]) -> None:
@@ -109,12 +93,13 @@ def forget_runs(client: SyncPrefectClient, found: Callable[[], list[FlowRun]]) -
                 client.delete_flow_run(run.id)
 
 
-def _forget_due(server: PrefectServer) -> None:
-    """Delete the runs that a worker would take now."""
+def forget_due(server: PrefectServer, *states: str) -> None:
+    """Delete the runs of deployments that are due, and in one of these states: as a default, those
+    that a worker would take now."""
     due = {
         "flow_runs": {
             "deployment_id": {"is_null_": False},
-            "state": {"type": {"any_": ["SCHEDULED"]}},
+            "state": {"type": {"any_": states or ["SCHEDULED"]}},
             "expected_start_time": {"before_": datetime.now(UTC).isoformat()},
         }
     }

@@ -31,7 +31,7 @@ from deployments.stack.worker import Worker
 from deployments.workers import POOL
 from tests.patience import awaited
 from tests.prefect_server import PrefectServer
-from tests.prefect_worker import deploy, forget_waiting, forget_workers
+from tests.prefect_worker import deploy, forget_due, forget_workers
 from tests.serving import PATH, client_of, problem, served
 
 pytestmark = [pytest.mark.prefect_server, pytest.mark.xdist_group("prefect")]
@@ -242,7 +242,7 @@ def test_a_run_that_is_due_outlives_another_schedule(
 ) -> None:
     """Nobody worked when it came due; Prefect would remove it with the other schedule. A worker
     takes it before what somebody asked for."""
-    forget_waiting(prefect)  # of earlier tests: some may be late by now
+    forget_due(prefect_api)  # of earlier tests: some may be late by now
     due, other = (
         client.post(SCHEDULER, json={"schedule": "daily", "name": name}).json()["name"]
         for name in ("due", "other")

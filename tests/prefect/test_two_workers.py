@@ -66,7 +66,7 @@ def workers(
     deploy(prefect_api)
     for name, value in {**application.environment, "CONVAULT_SILENT_SECONDS": _SILENT}.items():
         monkeypatch.setenv(name, value)
-    with get_client(sync_client=True) as client, nothing_waits(), ExitStack() as stack:
+    with get_client(sync_client=True) as client, nothing_waits(prefect_api), ExitStack() as stack:
         assert ensure_automation(client)
         try:
             yield {
