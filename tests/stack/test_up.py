@@ -73,7 +73,7 @@ def test_up_from_beginning_to_end(application: Application, tmp_path: Path) -> N
         assert gone.status_code == 204, "the next stack would make it again"
         before = up.tree()
         up.process.kill()
-        _, alive = psutil.wait_procs(before[1:], timeout=PATIENCE)
+        _, alive = psutil.wait_procs(before[1:], timeout=90)
         assert not alive, up.log.read_text()[-4000:]
 
 
@@ -244,7 +244,7 @@ def _it_is_stopped_in_order(up: Stack, application: Application) -> str:
         processes = up.tree()
         up.process.send_signal(signal.SIGTERM)
         assert up.process.wait(PATIENCE) == 0, up.log.read_text()[-4000:]
-        _, alive = psutil.wait_procs(processes, timeout=PATIENCE)
+        _, alive = psutil.wait_procs(processes, timeout=10)
         assert not alive
     log = up.log.read_text()
     catalog = application.installation().catalog

@@ -91,7 +91,7 @@ def test_what_goes_on_failing_is_transient_and_ends(
     with through(always(fault), patience) as (proxy, store):
         with pytest.raises(StoreUnavailable) as caught:
             CALLS[call](store)
-        assert time.monotonic() - started < 60
+        assert time.monotonic() - started < 15
         # obstore tries nothing again that did not answer in time, unless it only reads.
         tries = 1 if (call, fault) == ("delete", Fault.HANG) else 3
         awaited(lambda: len(proxy.requests) >= tries)  # a server may see the last one late

@@ -118,7 +118,7 @@ def test_what_goes_on_failing_is_transient_and_ends(
     with through(always(fault), patience) as (proxy, store):
         with pytest.raises(StoreUnavailable) as caught:
             CALLS[call](store)
-        assert time.monotonic() - started < 60
+        assert time.monotonic() - started < 15
         awaited(lambda: len(proxy.requests) >= 3)  # a server may see the last one late
         assert len(proxy.requests) == 3
     says_nothing_secret(caught.value, proxy)
@@ -150,7 +150,7 @@ def test_a_server_that_asks_to_wait_is_left_alone_as_long(through: Callable[...,
     with through(first(Fault.TOO_MANY, 1)) as (_, store):
         started = time.monotonic()
         assert store.head("object").size == len(DATA)
-        assert 1 <= time.monotonic() - started < 60
+        assert 1 <= time.monotonic() - started < 10
 
 
 def test_an_answer_that_is_cut_off_is_read_on(through: Callable[..., Any]) -> None:
