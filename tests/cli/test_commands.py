@@ -197,7 +197,10 @@ def test_from_plain_cron_it_needs_no_server_and_never_runs_twice_at_once(
         both = [
             subprocess.Popen(
                 [*COMMAND, "backup", "--json"], cwd=tmp_path,
-                env={**cron, **settings, "HOME": str(home), "PREFECT_HOME": str(home / "prefect")},
+                env={
+                    **cron, **settings, "HOME": str(home), "PREFECT_HOME": str(home / "prefect"),
+                    "CONVAULT_LOCK_TIMEOUT": str(PATIENCE),
+                },
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             )
             for home in homes
