@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
-from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.objects import FlowRun
-from prefect.exceptions import ObjectNotFound
+from prefect.client.orchestration import get_client
 
 from deployments.start import DEPLOYMENT
 from tests.patience import awaited
@@ -85,12 +83,12 @@ def nothing_waits(server: PrefectServer) -> Iterator[None]:
             client.resume_deployment(deployment)
 
 
-def forget_runs(client: SyncPrefectClient, found: Callable[[], list[FlowRun]]) -> None:
-    """Delete runs until none is found any more: the server gives some at a time."""
+def forget_runs(server: PrefectServer, found: Callable[[], Collection[object]]) -> None:
+    """Delete runs, by their ids, until none is found any more: the server gives some at a time."""
     while runs := found():
         for run in runs:
-            with suppress(ObjectNotFound):
-                client.delete_flow_run(run.id)
+            gone = server.request("DELETE", f"/flow_runs/{run}").status_code
+            assert gone in {httpx.codes.NO_CONTENT, httpx.codes.NOT_FOUND}, gone
 
 
 def forget_due(server: PrefectServer, *states: str) -> None:
@@ -103,10 +101,7 @@ def forget_due(server: PrefectServer, *states: str) -> None:
             "expected_start_time": {"before_": datetime.now(UTC).isoformat()},
         }
     }
-    while found := server.ask("/flow_runs/filter", due):
-        for run in found:
-            gone = server.request("DELETE", f"/flow_runs/{run['id']}").status_code
-            assert gone in {httpx.codes.NO_CONTENT, httpx.codes.NOT_FOUND}, gone
+    forget_runs(server, lambda: [run["id"] for run in server.ask("/flow_runs/filter", due)])
 
 
 def forget_workers(server: PrefectServer) -> None:

@@ -101,4 +101,4 @@ def prefect_client(prefect_server: PrefectServer) -> Iterator[SyncPrefectClient]
         for each in client.read_deployment_schedules(deployment):
             if each.id not in schedules:
                 client.delete_deployment_schedule(deployment, each.id)
-        forget_runs(client, lambda: [run for run in client.read_flow_runs() if run.id not in runs])
+        forget_runs(prefect_server, lambda: {run.id for run in client.read_flow_runs()} - runs)

@@ -21,6 +21,7 @@ from convault.embedded import demo_data
 from tests.catalog.conftest import EMPTY
 from tests.catalog.test_data_api_rights import client
 from tests.cli.conftest import COMMAND, InProcess, clean_environment
+from tests.flows.application import held_back
 from tests.patience import PATIENCE
 from tests.prefect_server import PrefectServer
 from tests.supabase_stack import SupabaseStack
@@ -83,8 +84,7 @@ def test_backs_up_restores_and_is_fenced(
 
     # A run is stopped while it reads, its lease runs out (by the database's clock, which a test
     # cannot turn: the end is moved instead), somebody else takes it over, and it wakes up.
-    with psycopg.connect(database) as blocking:
-        blocking.execute("LOCK TABLE public.messages IN ACCESS EXCLUSIVE MODE")
+    with held_back(database) as let_go:
         late = started()
         with contextlib.ExitStack() as ending:
             ending.callback(late.wait)
@@ -101,7 +101,7 @@ def test_backs_up_restores_and_is_fenced(
                 connection.execute(
                     "UPDATE public.backup_leases SET expires_at = now() WHERE holder IS NOT NULL"
                 )
-            blocking.rollback()
+            let_go()
             with catalog.begin(rows[0].id, {}) as lease:
                 os.killpg(late.pid, signal.SIGCONT)
                 _, said = late.communicate()

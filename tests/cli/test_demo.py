@@ -17,7 +17,8 @@ import pytest
 from cli.demo_home import DemoHome, held
 from convault.errors import BusyError
 from tests.cli.conftest import COMMAND, Convault, clean_environment
-from tests.patience import PATIENCE, awaited
+from tests.patience import PATIENCE
+from tests.processes import await_end, processes_of
 
 MESSAGES = "600"
 
@@ -30,17 +31,6 @@ def home() -> Iterator[Path]:
     yield base / "a demo"
     DemoHome(base / "a demo").postgres.stop()
     shutil.rmtree(base)
-
-
-def processes_of(home: Path) -> list[str]:
-    """Command lines of processes that work in `home`."""
-    listed = subprocess.run(["ps", "-ewwo", "args"], capture_output=True, text=True, check=True)
-    return [line for line in listed.stdout.splitlines() if str(home) in line]
-
-
-def await_end(home: Path) -> None:
-    """None of them is left. The postmaster counts as stopped a moment before it ends."""
-    awaited(lambda: not processes_of(home))
 
 
 def interrupt_during_backup(home: Path) -> subprocess.CompletedProcess[str]:

@@ -42,10 +42,7 @@ def test_no_manifest_is_written_when_the_lock_was_lost(copies: Copies) -> None:
     copies.vault.back_up(1)
     replication = copies.replication()
     with replication.recorded(), replication.writing():
-        copies.vault.sql(
-            "SELECT pg_terminate_backend(pid, 300000) FROM pg_locks WHERE locktype = 'advisory'"
-            " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
-        )
+        copies.vault.end_sessions_with_locks()
         with pytest.raises(LeaseLost):
             replication.copy_one(replication.done.pending[0])
     assert copies.copy.backup_ids() == []

@@ -21,7 +21,8 @@ from convault.errors import BusyError, ConfigurationError
 from convault.restore import restore
 from tests.cli.conftest import CHECKOUT
 from tests.drill.conftest import Backup
-from tests.patience import PATIENCE, awaited
+from tests.patience import PATIENCE
+from tests.processes import await_end, processes_of
 
 HOLDER = """
 import sys, time
@@ -43,16 +44,6 @@ with ended_properly():
         print("restored", flush=True)
         time.sleep(120)
 """
-
-
-def processes_of(folder: Path) -> list[str]:
-    listed = subprocess.run(["ps", "-ewwo", "args"], capture_output=True, text=True, check=True)
-    return [line for line in listed.stdout.splitlines() if str(folder) in line]
-
-
-def gone(folder: Path) -> None:
-    """Wait for it: a Postgres that was stopped takes its pid file away before it ends."""
-    awaited(lambda: processes_of(folder) == [])
 
 
 @pytest.fixture
@@ -92,7 +83,7 @@ def test_the_embedded_place_is_gone_after_an_error(backup: Backup, folder: Path)
     with pytest.raises(KeyboardInterrupt):
         powerless(folder, backup)
     assert [path.name for path in folder.iterdir()] == ["lock"]
-    gone(folder)
+    await_end(folder)
 
 
 def powerless(folder: Path, backup: Backup) -> None:
@@ -120,7 +111,7 @@ def test_a_signal_leaves_nothing_embedded(
 ) -> None:
     assert end(hold("embedded", str(folder)), signal.SIGTERM) == 128 + signal.SIGTERM
     assert [path.name for path in folder.iterdir()] == ["lock"]
-    gone(folder)
+    await_end(folder)
 
 
 def test_after_sigkill_the_next_drill_clears_up_and_leaves_running_ones_alone(
@@ -132,7 +123,7 @@ def test_after_sigkill_the_next_drill_clears_up_and_leaves_running_ones_alone(
     assert processes_of(left), "its Postgres lives on"
     with embedded(folder, backup.manifest) as place:
         assert not left.exists()
-        gone(left)
+        await_end(left)
         assert scratch.sweep(folder) == 0
         with psycopg.connect(place.url) as connection:
             assert connection.execute("SELECT 1").fetchone() == (1,)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
-import psycopg
 import pytest
 import yaml
 from prefect.client.schemas.schedules import IntervalSchedule
@@ -18,7 +17,7 @@ from convault.catalog import BackupRecord, BackupStatus
 from convault.embedded.server import EmbeddedPostgres
 from convault.models import BackupOptions
 from deployments import DEPLOYMENT, cancel, start_backup
-from tests.flows.application import Application, build, database
+from tests.flows.application import Application, build, database, held_back
 from tests.patience import PATIENCE, awaited
 from tests.prefect_server import CHECKOUT, PrefectServer
 from tests.prefect_worker import worker
@@ -207,8 +206,7 @@ def test_a_run_that_is_cancelled_says_so_in_its_row(
     """Cancelling sends SIGTERM to the run's process; the lock keeps it busy until then."""
     catalog = deployed.installation().catalog
     backup_id = uuid4()
-    with psycopg.connect(deployed.url) as connection:
-        connection.execute("LOCK TABLE messages IN ACCESS EXCLUSIVE MODE")
+    with held_back(deployed.url):
         run_id = start_backup(BackupOptions(), backup_id)
         awaited(
             lambda: any(

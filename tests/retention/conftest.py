@@ -72,6 +72,13 @@ class Vault:
         with psycopg.connect(self.url) as connection:
             connection.execute(statement, values)  # type: ignore[call-overload]
 
+    def end_sessions_with_locks(self) -> None:
+        """They are gone behind this."""
+        self.sql(
+            "SELECT pg_terminate_backend(pid, 300000) FROM pg_locks WHERE locktype = 'advisory'"
+            " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        )
+
     def damage(self) -> set[str]:
         """What backups need, those in the trash included, and is not there or has another size."""
         missing = set()

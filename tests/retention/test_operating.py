@@ -335,14 +335,6 @@ def test_without_a_catalog_only_grace_decides(vault: Vault, run: InProcess) -> N
     assert marks.read(Repository.open(theirs.store)) == {}
 
 
-def end_sessions_with_locks(vault: Vault) -> None:
-    """They are gone behind this."""
-    vault.sql(
-        "SELECT pg_terminate_backend(pid, 300000) FROM pg_locks WHERE locktype = 'advisory'"
-        " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
-    )
-
-
 def test_writers_share_and_who_removes_is_alone(vault: Vault) -> None:
     id_, catalog = vault.repository.repository_id, vault.catalog
     hasty = opened(vault.url, vault.folder, patience=0.2, guard_patience=0.4)
@@ -356,7 +348,7 @@ def test_writers_share_and_who_removes_is_alone(vault: Vault) -> None:
             hasty.catalog.begin(uuid4(), {})
         with pytest.raises(BusyError):
             hasty.catalog.guard(id_)
-        end_sessions_with_locks(vault)
+        vault.end_sessions_with_locks()
         with pytest.raises(LeaseLost):
             alone.check()
         catalog.begin(uuid4(), {}).__exit__(None, None, None)  # the dead holder freed it
@@ -365,7 +357,7 @@ def test_writers_share_and_who_removes_is_alone(vault: Vault) -> None:
 def test_a_run_that_lost_its_lock_keeps_sweeps_out_while_its_lease_lasts(vault: Vault) -> None:
     manifest = new_backup(vault.repository, kept_contents(1), backup_id=uuid4())
     lease = vault.catalog.begin(manifest.backup_id, {})
-    end_sessions_with_locks(vault)
+    vault.end_sessions_with_locks()
     with pytest.raises(BusyError, match="its lease is not over"):
         vault.sweep()
     with pytest.raises(LeaseLost):
